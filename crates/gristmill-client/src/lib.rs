@@ -1,0 +1,1 @@
+//! The client library: pooling, batching, retries.

@@ -1,0 +1,189 @@
+//! Questions.
+
+use crate::{Micros, ProjectId, TimeRange};
+
+/// Something an event can be filtered or grouped by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Field {
+    /// The event type.
+    EventType,
+    /// The user id.
+    UserId,
+    /// The session id; absent where the event has none.
+    SessionId,
+    /// The source.
+    Source,
+    /// The page.
+    PageUrl,
+    /// The dialect's name.
+    Origin,
+    /// The event id.
+    EventId,
+    /// The raw JSON text of all properties.
+    Properties,
+    /// One property by its key: a string's text, or the JSON text of any other value. Absent
+    /// where the event has no such key.
+    Property(String),
+}
+
+impl Field {
+    /// The field that a name means: built-in fields first, then properties.
+    pub fn from_name(name: &str) -> Field {
+        match name {
+            "event_type" => Field::EventType,
+            "user_id" => Field::UserId,
+            "session_id" => Field::SessionId,
+            "source" => Field::Source,
+            "page_url" => Field::PageUrl,
+            "origin" => Field::Origin,
+            "id" | "event_id" => Field::EventId,
+            other => {
+                Field::Property(other.strip_prefix("properties.").unwrap_or(other).to_owned())
+            }
+        }
+    }
+
+    /// The name that labels of an answer carry.
+    pub fn name(&self) -> &str {
+        match self {
+            Field::EventType => "event_type",
+            Field::UserId => "user_id",
+            Field::SessionId => "session_id",
+            Field::Source => "source",
+            Field::PageUrl => "page_url",
+            Field::Origin => "origin",
+            Field::EventId => "event_id",
+            Field::Properties => "properties",
+            Field::Property(key) => key,
+        }
+    }
+}
+
+/// Keeps the events whose field has exactly this text. An absent value equals no text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// What to look at.
+    pub field: Field,
+    /// What it must equal.
+    pub equals: String,
+}
+
+/// Which events a question is about.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// The project.
+    pub project: ProjectId<'static>,
+    /// The range of event times.
+    pub range: TimeRange,
+    /// The event types; empty means all.
+    pub event_types: Vec<String>,
+    /// All must hold.
+    pub filters: Vec<Filter>,
+}
+
+/// Totals: events, users, sessions, and events by type.
+#[derive(Clone, Debug)]
+pub struct SummaryQuery {
+    /// Which events.
+    pub selection: Selection,
+}
+
+/// What a series counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// Events.
+    Count,
+    /// Distinct users.
+    UniqueUsers,
+}
+
+/// The width of a series' buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interval {
+    /// A minute.
+    Minute,
+    /// An hour of the zone's clock.
+    Hour,
+    /// A day of the zone.
+    Day,
+    /// A week of the zone, from Monday.
+    Week,
+    /// A calendar month of the zone.
+    Month,
+}
+
+/// Values over time.
+#[derive(Clone, Debug)]
+pub struct SeriesQuery {
+    /// Which events.
+    pub selection: Selection,
+    /// What to count.
+    pub metric: Metric,
+    /// How wide a bucket is.
+    pub interval: Interval,
+    /// The IANA time zone in which buckets are cut.
+    pub zone: String,
+    /// One series per value of this field, if any.
+    pub group_by: Option<Field>,
+}
+
+/// The most frequent values of a field.
+#[derive(Clone, Debug)]
+pub struct TopQuery {
+    /// Which events.
+    pub selection: Selection,
+    /// Whose values.
+    pub field: Field,
+    /// How many values at most.
+    pub limit: usize,
+}
+
+/// One user's profile and newest events.
+#[derive(Clone, Debug)]
+pub struct UserQuery {
+    /// Which events, of this user only.
+    pub selection: Selection,
+    /// Who.
+    pub user: String,
+    /// How many events at most; the newest are given, newest first.
+    pub limit: usize,
+}
+
+/// One step of a funnel.
+#[derive(Clone, Debug)]
+pub struct FunnelStep {
+    /// What the step is called in the answer.
+    pub name: String,
+    /// The event type that reaches it.
+    pub event_type: String,
+    /// What else must hold for the event.
+    pub filters: Vec<Filter>,
+}
+
+/// How many users went through steps in order.
+///
+/// Per user, events are ordered by time, a tie going to the earlier step. The window is measured
+/// from the first step's event; a later first step may start over; a user's level is the most
+/// steps reached. The rules are those of ClickHouse's `windowFunnel` in its default mode.
+#[derive(Clone, Debug)]
+pub struct FunnelQuery {
+    /// Which events.
+    pub selection: Selection,
+    /// The steps, at least two.
+    pub steps: Vec<FunnelStep>,
+    /// The longest time from the first step to the last.
+    pub window: Micros,
+    /// The longest gap between two steps, if limited.
+    pub step_timeout: Option<Micros>,
+}
+
+/// How many events a user made on a page.
+#[derive(Clone, Debug)]
+pub struct PageCountQuery {
+    /// The project.
+    pub project: ProjectId<'static>,
+    /// Who.
+    pub user: String,
+    /// Where.
+    pub page_url: String,
+}

@@ -1,0 +1,1 @@
+//! Settle: read the log in order, set poison aside, commit.

@@ -1,0 +1,5 @@
+//! Answer: folds over a snapshot of the store.
+
+mod service;
+
+pub use service::{Query, QueryConfig, QueryError};

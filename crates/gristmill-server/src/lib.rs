@@ -1,0 +1,1 @@
+//! Speak: HTTP, status codes, SSE.

@@ -1,0 +1,16 @@
+//! What we remember: the store port and its adapters.
+//!
+//! [`Store`] is the port, written as a contract; every adapter passes the suite in
+//! [`conformance`].
+
+pub mod columnar;
+#[cfg(feature = "testing")]
+pub mod conformance;
+mod memory;
+mod port;
+
+pub use memory::MemoryStore;
+pub use port::{
+    ABSENT, Commit, Dictionary, Progress, Quarantined, Row, Scan, Snapshot, Store, StoreError,
+    StoreStats, UserCursor, UserRun,
+};

@@ -1,0 +1,255 @@
+//! The store's port: what every adapter promises.
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use gristmill_model::{
+    Coded, ErrorCode, Event, Field, Outcome, Partition, Position, Positions, ProjectId, TimeRange,
+    Timestamp,
+};
+use thiserror::Error;
+use tokio::sync::watch;
+
+/// Everything that is remembered of the events.
+///
+/// # Commit
+///
+/// [`commit`](Store::commit) is the only way in, and one transaction: it decides for each row
+/// whether it is *stored* or a *duplicate*, and rows, counters, identities, quarantine and
+/// positions become visible together or not at all. There is one committer at a time.
+///
+/// # Positions
+///
+/// `committed` is what can be seen: every record below it has its outcome. `durable` is what
+/// survives a crash without the log; it is never above `committed`. After a restart `committed`
+/// starts at `durable` and the records above are committed again from the log, with the same
+/// outcomes. Records below `committed` are ignored if they are offered again.
+///
+/// # Identity
+///
+/// The identity of an event is (project, user, event id). Two rows with the same identity are
+/// one event: the first in log order is stored, any other is a duplicate, for as long as the
+/// store remembers the first (docs/guarantees.md).
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Takes in a batch of records. On an error nothing has changed and the same batch may be
+    /// offered again. Gives the outcome of each row, in order.
+    async fn commit(&self, commit: Commit<'_>) -> Result<Vec<Outcome>, StoreError>;
+
+    /// The positions now.
+    fn progress(&self) -> Progress;
+
+    /// Tells every change of the positions. A slow receiver sees the newest only.
+    fn watch(&self) -> watch::Receiver<Progress>;
+
+    /// A view of everything committed now, which later commits, seals and merges do not change.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
+
+    /// The outcomes of recent records; `None` for a record that is not committed or no longer
+    /// remembered. At least the last 100,000 records of a running process are remembered.
+    fn outcomes(&self, partition: Partition, offsets: Range<u64>) -> Vec<Option<Outcome>>;
+
+    /// Totals and sizes, for the operator.
+    fn stats(&self) -> StoreStats;
+
+    /// The newest quarantined records, newest first, `limit` at most.
+    async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>, StoreError>;
+}
+
+/// One batch of records, in log order within each partition.
+#[derive(Debug, Default)]
+pub struct Commit<'a> {
+    /// The events.
+    pub rows: Vec<Row<'a>>,
+    /// What could not be processed.
+    pub quarantine: Vec<Quarantined>,
+    /// The next position of every partition that the batch took from.
+    pub next: Positions,
+}
+
+/// One event with its place in the log.
+#[derive(Clone, Debug)]
+pub struct Row<'a> {
+    /// Where it lies in the log.
+    pub position: Position,
+    /// The event.
+    pub event: Event<'a>,
+}
+
+/// A record that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// Where it lies in the log.
+    pub position: Position,
+    /// Why.
+    pub reason: String,
+    /// The record's original bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// How far the store has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Everything below is visible.
+    pub committed: Positions,
+    /// Everything below survives a crash without the log.
+    pub durable: Positions,
+}
+
+/// Totals since the store was created, and sizes now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Rows that were counted.
+    pub stored: u64,
+    /// Rows that were not, having been stored before.
+    pub duplicate: u64,
+    /// Records set aside.
+    pub quarantined: u64,
+    /// Rows older than the retention set for them.
+    pub expired: u64,
+    /// Rows that are committed and not yet durable.
+    pub hot_rows: u64,
+    /// Memory of these rows, in bytes.
+    pub hot_bytes: u64,
+    /// Immutable files of rows.
+    pub parts: u64,
+    /// Their size, in bytes.
+    pub part_bytes: u64,
+    /// Rows in files that wait to be merged into larger ones.
+    pub merge_debt_rows: u64,
+    /// Identities in the window.
+    pub window_identities: u64,
+    /// When the oldest identity that is still in the window was accepted.
+    pub window_start: Option<Timestamp>,
+}
+
+/// An unchanging view of the store.
+pub trait Snapshot: Send + Sync {
+    /// What the view includes.
+    fn committed(&self) -> &Positions;
+
+    /// How many shards there are. Each user's events lie in exactly one.
+    fn shards(&self) -> u32;
+
+    /// Walks through the users of one shard.
+    fn scan(&self, shard: u32, scan: &Scan) -> Result<Box<dyn UserCursor + '_>, StoreError>;
+
+    /// The shard that holds a user's events.
+    fn shard_of(&self, project: &ProjectId<'_>, user: &str) -> u32;
+}
+
+/// What a walk should give.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// Events of this project only.
+    pub project: ProjectId<'static>,
+    /// Events of this user only, if given.
+    pub user: Option<String>,
+    /// Events of this range only.
+    pub range: TimeRange,
+    /// The columns wanted beside the time, in this order.
+    pub fields: Vec<Field>,
+}
+
+/// Walks through the users of a shard, each user once, in an order that is the same for every
+/// walk of the same snapshot.
+pub trait UserCursor {
+    /// The next user that has an event in range.
+    fn next_user(&mut self) -> Result<Option<UserRun<'_>>, StoreError>;
+}
+
+/// One user's events in order of (time, log position), as column slices of equal length.
+///
+/// A column holds codes into a dictionary that belongs to the cursor and only grows: a code means
+/// the same text for as long as the cursor lives.
+pub struct UserRun<'a> {
+    /// Who.
+    pub user: &'a str,
+    /// The times, ascending, in microseconds.
+    pub times: &'a [i64],
+    /// One slice of codes per wanted field.
+    pub columns: Vec<&'a [u32]>,
+    /// One dictionary per wanted field.
+    pub dictionaries: &'a [Dictionary],
+}
+
+/// The code of an absent value.
+pub const ABSENT: u32 = u32::MAX;
+
+/// The texts that the codes of a column stand for.
+#[derive(Debug, Default)]
+pub struct Dictionary {
+    texts: Vec<Box<str>>,
+    codes: hashbrown::HashTable<u32>,
+}
+
+impl Dictionary {
+    /// How many texts there are; codes are below.
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Whether there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// The text of a code; `None` for [`ABSENT`].
+    pub fn text(&self, code: u32) -> Option<&str> {
+        self.texts.get(code as usize).map(AsRef::as_ref)
+    }
+
+    /// The code of a text, which is added if it is new.
+    pub fn code(&mut self, text: &str) -> u32 {
+        let hash = |text: &str| xxhash_rust::xxh3::xxh3_64(text.as_bytes());
+        let texts = &mut self.texts;
+        let entry = self.codes.entry(
+            hash(text),
+            |&code| texts[code as usize].as_ref() == text,
+            |&code| hash(&texts[code as usize]),
+        );
+        match entry {
+            hashbrown::hash_table::Entry::Occupied(found) => *found.get(),
+            hashbrown::hash_table::Entry::Vacant(place) => {
+                let code = texts.len() as u32;
+                place.insert(code);
+                texts.push(text.into());
+                code
+            }
+        }
+    }
+}
+
+/// Why the store could not do something.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Stored bytes are damaged. They are not repaired by dropping them.
+    #[error("{0}")]
+    Damaged(String),
+    /// The device failed.
+    #[error("cannot use the store: {0}")]
+    Io(#[from] std::io::Error),
+    /// An event that the store cannot hold, though the log could. Naming it lets the caller set
+    /// it aside.
+    #[error("cannot store the event at offset {}: {reason}", position.offset)]
+    Unacceptable {
+        /// Which.
+        position: Position,
+        /// Why.
+        reason: String,
+    },
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl Coded for StoreError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            StoreError::Closed => ErrorCode::NotReady,
+            StoreError::Damaged(_) | StoreError::Io(_) | StoreError::Unacceptable { .. } => {
+                ErrorCode::Internal
+            }
+        }
+    }
+}
