@@ -1,1 +1,17 @@
-//! Help for tests, never shipped.
+//! Help for tests, never shipped: a clock and randomness that a test decides, the real binary
+//! as a server that can be killed, a small HTTP client that sends exactly what it is told, and a
+//! ledger that proves what became of every event.
+
+mod ambient;
+mod curl;
+pub mod http;
+mod ledger;
+mod outside;
+mod server;
+
+pub use ambient::{ManualClock, SeededEntropy};
+pub use curl::Curl;
+pub use http::{Connection, Request, Response};
+pub use ledger::{Ledger, Tally};
+pub use outside::{Stopwatch, data_file, pause, setting, wait_until};
+pub use server::{ServerOptions, TestServer};

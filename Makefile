@@ -1,0 +1,37 @@
+# `make` alone prints what there is. Every target works in a fresh clone.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench chaos lint fmt clean deny
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Build the release binary and serve on 127.0.0.1:8080 with ./data (ARGS="…" adds flags)
+	@scripts/require.sh build
+	cargo build --release --locked --package gristmill
+	"$$(scripts/binary.sh release)" serve $(ARGS)
+
+test: ## Check everything: format, lints, documentation, all tests
+	@scripts/test.sh
+
+bench: ## Measure ingestion on this machine and print the numbers
+	@scripts/bench.sh
+
+chaos: ## Kill the server at 200 random moments under load and check that nothing is lost
+	@scripts/require.sh build
+	GRISTMILL_CHAOS_CYCLES=$${GRISTMILL_CHAOS_CYCLES:-200} \
+	  cargo test --locked --package gristmill --test it kill_nine -- --nocapture
+
+lint: ## Format check and lints only
+	@scripts/require.sh build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+fmt: ## Format the code
+	cargo fmt --all
+
+clean: ## Remove what was built; the data directory stays
+	cargo clean
+
+deny: ## Check licences, bans, sources and advisories of the dependencies
+	@scripts/deny.sh

@@ -1,0 +1,84 @@
+//! The one place where tests touch the machine's clock and environment.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How often [`wait_until`] looks.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// Measures time from its start.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts measuring.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test measures the real binary in real time"
+    )]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The time since the start.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// Looks again and again until `look` gives something, and gives that; after `limit` an error
+/// that names `what` was waited for.
+pub fn wait_until<T>(
+    what: &str,
+    limit: Duration,
+    mut look: impl FnMut() -> Option<T>,
+) -> anyhow::Result<T> {
+    let waited = Stopwatch::start();
+    loop {
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        anyhow::ensure!(
+            waited.elapsed() < limit,
+            "waited {limit:?} in vain for {what}"
+        );
+        pause(LOOK_EVERY);
+    }
+}
+
+/// Lets time pass. For choosing a random moment, never for hoping that something has happened.
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// An environment variable that steers a test, if it is set and not empty.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tests' only access to the environment"
+)]
+pub fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// A file of the shared data sets, which lie outside the repository: in `GRISTMILL_DATA_DIR`, or
+/// in `../shared/data` beside the repository. Where it is absent, this says so on standard error
+/// and gives `None`; the test should then return.
+#[expect(
+    clippy::print_stderr,
+    reason = "a test that checks nothing must say so"
+)]
+pub fn data_file(name: &str) -> Option<PathBuf> {
+    let folder = setting("GRISTMILL_DATA_DIR").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
+        PathBuf::from,
+    );
+    let file = folder.join(name);
+    if file.is_file() {
+        return Some(file);
+    }
+    eprintln!(
+        "not checked: {} is absent; GRISTMILL_DATA_DIR names another place",
+        file.display()
+    );
+    None
+}

@@ -1,0 +1,295 @@
+//! The real binary as a server of its own: in a fresh folder, on ports of its own, killed when
+//! dropped. Its output goes to files that a failing test can show.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::{Request, Response, Stopwatch, http, wait_until};
+
+/// How long a server may take until it is ready, and until it is gone after a signal.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How a [`TestServer`] is started.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    binary: PathBuf,
+    listeners: usize,
+    arguments: Vec<String>,
+    environment: BTreeMap<String, String>,
+}
+
+impl ServerOptions {
+    /// One listener and no settings. An integration test gives `env!("CARGO_BIN_EXE_gristmill")`.
+    pub fn new(binary: impl Into<PathBuf>) -> Self {
+        let (arguments, environment) = (Vec::new(), BTreeMap::new());
+        Self {
+            binary: binary.into(),
+            listeners: 1,
+            arguments,
+            environment,
+        }
+    }
+
+    /// How many addresses it listens on.
+    #[must_use]
+    pub fn listeners(mut self, count: usize) -> Self {
+        self.listeners = count;
+        self
+    }
+
+    /// Adds an argument of `serve`.
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Sets an environment variable; apart from these the server sees none.
+    #[must_use]
+    pub fn setting(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Starts the server and waits until it is ready.
+    pub fn start(self) -> anyhow::Result<TestServer> {
+        let folder = tempfile::tempdir()?;
+        let addresses = (0..self.listeners)
+            .map(|_| free_address())
+            .collect::<Result<_, _>>()?;
+        let mut server = TestServer {
+            options: self,
+            folder,
+            addresses,
+            child: None,
+        };
+        server.spawn()?;
+        server.wait_ready()?;
+        Ok(server)
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct TestServer {
+    options: ServerOptions,
+    folder: tempfile::TempDir,
+    addresses: Vec<SocketAddr>,
+    child: Option<Child>,
+}
+
+impl TestServer {
+    /// The first address.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// All addresses, in the order of the listeners.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Sends one request to the first address.
+    pub fn send(&self, request: &Request) -> anyhow::Result<Response> {
+        let context = || format!("{} {}", request.method, request.target);
+        http::send(self.address(), request).with_context(context)
+    }
+
+    /// Gets JSON; any status but 200 is an error that shows the answer.
+    pub fn get_json(&self, target: &str) -> anyhow::Result<serde_json::Value> {
+        self.expect_json(&Request::get(target))
+    }
+
+    /// Posts JSON and gets JSON; any status but 200 is an error that shows the answer.
+    pub fn post_json(
+        &self,
+        target: &str,
+        body: &serde_json::Value,
+    ) -> anyhow::Result<serde_json::Value> {
+        self.expect_json(&Request::post_json(target, body.to_string()))
+    }
+
+    /// Runs another command of the binary in the server's folder and gives its output, whatever
+    /// its exit status.
+    pub fn command(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        let mut command = self.command_line();
+        Ok(command.args(arguments).stdin(Stdio::null()).output()?)
+    }
+
+    /// Kills the process at once, as the kernel would for lack of memory, and waits for its end.
+    pub fn kill9(&mut self) -> anyhow::Result<()> {
+        let mut child = self.child.take().context("the server is not running")?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Asks the process to end in good order and gives its exit status.
+    pub fn terminate(&mut self) -> anyhow::Result<ExitStatus> {
+        let child = self.child.as_ref().context("the server is not running")?;
+        let id = i32::try_from(child.id())?;
+        let id = rustix::process::Pid::from_raw(id).context("no process id")?;
+        rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+        self.wait_exit()
+    }
+
+    /// Waits until the process has ended by itself and gives its exit status.
+    pub fn wait_exit(&mut self) -> anyhow::Result<ExitStatus> {
+        let mut child = self.child.take().context("the server is not running")?;
+        let ended = wait_until("the server's end", PATIENCE, || {
+            child.try_wait().transpose()
+        });
+        if ended.is_err() {
+            child.kill()?;
+            child.wait()?;
+        }
+        ended
+            .with_context(|| self.log_tail())?
+            .context("cannot wait for the server")
+    }
+
+    /// Starts the process in the same folder and on the same ports without waiting.
+    pub fn spawn(&mut self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.child.is_none(), "the server runs already");
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())?;
+        let mut command = self.command_line();
+        command.arg("serve").arg("--data-dir").arg(self.data_dir());
+        for address in &self.addresses {
+            command.arg("--listen").arg(address.to_string());
+        }
+        command.args(&self.options.arguments);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        self.child = Some(command.spawn().context("cannot start the server")?);
+        Ok(())
+    }
+
+    /// Waits until `/ready` answers 200 and gives how long that took.
+    pub fn wait_ready(&mut self) -> anyhow::Result<Duration> {
+        let waited = Stopwatch::start();
+        let address = self.address();
+        let child = self.child.as_mut().context("the server is not running")?;
+        let state = wait_until("the server to be ready", PATIENCE, || {
+            if let Ok(Some(status)) = child.try_wait() {
+                return Some(Err(status));
+            }
+            let answer = http::send(address, &Request::get("/ready")).ok()?;
+            (answer.status == 200).then_some(Ok(()))
+        });
+        match state.with_context(|| self.log_tail())? {
+            Ok(()) => Ok(waited.elapsed()),
+            Err(status) => bail!("the server ended with {status}: {}", self.log_tail()),
+        }
+    }
+
+    /// Starts the process again and gives how long it took until it was ready.
+    pub fn restart(&mut self) -> anyhow::Result<Duration> {
+        self.spawn()?;
+        self.wait_ready()
+    }
+
+    /// Changes a setting for the next start.
+    pub fn change_setting(&mut self, name: &str, value: &str) {
+        self.options
+            .environment
+            .insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Everything the process has printed, over all its lives.
+    pub fn log(&self) -> String {
+        std::fs::read(self.log_path())
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// The peak of the process's resident memory in bytes, as the kernel tells it.
+    pub fn peak_memory(&self) -> anyhow::Result<u64> {
+        let child = self.child.as_ref().context("the server is not running")?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line
+            .and_then(|line| line.split_whitespace().next())
+            .context("no VmHWM")?;
+        Ok(kibibytes.parse::<u64>()? * 1024)
+    }
+
+    fn expect_json(&self, request: &Request) -> anyhow::Result<serde_json::Value> {
+        let response = self.send(request)?;
+        let target = &request.target;
+        anyhow::ensure!(
+            response.status == 200,
+            "{target}: status {}: {}",
+            response.status,
+            response.text()
+        );
+        response.json().with_context(|| target.clone())
+    }
+
+    fn command_line(&self) -> Command {
+        let mut command = Command::new(&self.options.binary);
+        command
+            .current_dir(self.folder.path())
+            .env_clear()
+            .envs(&self.options.environment);
+        command
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("server.log")
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().rev().take(20).collect();
+        let lines: Vec<_> = lines.into_iter().rev().collect();
+        format!("the server's last lines:\n{}", lines.join("\n"))
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // A process that is gone already cannot be killed, which is as good.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A loopback address whose port is free now.
+///
+/// Ports are taken from below the range that the kernel gives to outgoing connections: a client
+/// that keeps trying a killed server's port from that range would sooner or later be given the
+/// same number and connect to itself.
+fn free_address() -> anyhow::Result<SocketAddr> {
+    const FIRST: u16 = 10_000;
+    const COUNT: u16 = 20_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let spread = (std::process::id() % u32::from(COUNT)) as u16;
+    for _ in 0..1_000 {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + spread.wrapping_mul(37).wrapping_add(step) % COUNT;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("found no free port")
+}

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Checks everything, cheapest first. The last line is the sum of all test runs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/require.sh test
+
+if [[ ! -d ${GRISTMILL_DATA_DIR:-../shared/data} ]]; then
+    echo "note: the real data sets are not at ${GRISTMILL_DATA_DIR:-../shared/data}, so the tests" \
+        "that import them say so and check nothing; GRISTMILL_DATA_DIR names another place"
+fi
+
+step() {
+    echo "== $1"
+    shift
+    "$@" </dev/null
+}
+
+step format cargo fmt --all --check
+step lints cargo clippy --workspace --all-targets --locked -- -D warnings
+RUSTDOCFLAGS="-D warnings" step documentation cargo doc --workspace --no-deps --locked
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+step tests cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$log" || status=$?
+
+# cargo prints one result for each test binary; this is their sum.
+awk '/^test result:/ { passed += $4; failed += $6 } END { printf "%d passed, %d failed\n", passed, failed }' "$log"
+exit "$status"
