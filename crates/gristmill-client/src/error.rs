@@ -1,0 +1,92 @@
+//! Why a request did not succeed.
+
+use serde::Deserialize;
+use thiserror::Error;
+
+/// Why a request did not succeed, after all retries.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// The URL cannot be used.
+    #[error("`{url}` is not a server's address: {reason}; write it like http://127.0.0.1:8080")]
+    Url {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The server could not be reached, or the connection broke. Whether the request happened is
+    /// unknown.
+    #[error("cannot reach {url}: {reason}")]
+    Unreachable {
+        /// Where to.
+        url: String,
+        /// What happened.
+        reason: String,
+    },
+    /// There was no answer within `ClientConfig::timeout`. Whether the request happened is
+    /// unknown.
+    #[error("{url} did not answer within {seconds} s")]
+    Timeout {
+        /// Where to.
+        url: String,
+        /// The timeout.
+        seconds: f64,
+    },
+    /// The server answered with an error.
+    #[error("{url} answered {status}: {message}")]
+    Refused {
+        /// Where to.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// The error's stable name, e.g. `too_large`; empty if the answer did not tell.
+        code: String,
+        /// The error's text, or the start of the body.
+        message: String,
+    },
+    /// The server's answer is not what this client understands.
+    #[error("{url} gave an answer that this client does not understand: {reason}")]
+    Answer {
+        /// Where to.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The members of a problem document that are of interest.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    code: String,
+    detail: String,
+    message: String,
+}
+
+impl ClientError {
+    /// The error that an answer of this status and body means.
+    pub(crate) fn refused(url: String, status: u16, body: &[u8]) -> Self {
+        let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
+        let message = [problem.detail, problem.message]
+            .into_iter()
+            .find(|text| !text.is_empty())
+            .unwrap_or_else(|| start_of(body));
+        ClientError::Refused {
+            url,
+            status,
+            code: problem.code,
+            message,
+        }
+    }
+}
+
+/// The first 200 bytes of a body as text, for errors that are not problem documents.
+fn start_of(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body.get(..200).unwrap_or(body));
+    let text = text.trim();
+    if text.is_empty() {
+        "no explanation".to_owned()
+    } else {
+        text.to_owned()
+    }
+}
