@@ -8,9 +8,11 @@ pub mod columnar;
 pub mod conformance;
 mod memory;
 mod port;
+mod property;
 
 pub use memory::MemoryStore;
 pub use port::{
     ABSENT, Commit, Dictionary, Progress, Quarantined, Row, Scan, Snapshot, Store, StoreError,
     StoreStats, UserCursor, UserRun,
 };
+pub use property::property;

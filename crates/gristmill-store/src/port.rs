@@ -156,6 +156,10 @@ pub struct Scan {
 pub trait UserCursor {
     /// The next user that has an event in range.
     fn next_user(&mut self) -> Result<Option<UserRun<'_>>, StoreError>;
+
+    /// The dictionaries of the wanted fields as they are now; after the walk, every code that it
+    /// gave can be looked up here.
+    fn dictionaries(&self) -> &[Dictionary];
 }
 
 /// One user's events in order of (time, log position), as column slices of equal length.

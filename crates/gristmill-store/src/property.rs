@@ -1,0 +1,278 @@
+//! Reads one property out of the JSON text of an event's properties.
+//!
+//! The text is scanned once and values are skipped, not built, because this runs once per event
+//! for every property that has no column of its own. The text was checked when the event came
+//! in; should it be damaged all the same, what cannot be read counts as absent.
+
+use std::borrow::Cow;
+
+/// The value at `path` in the JSON object `properties`: the text of a string, the JSON text of
+/// any other value. `None` if there is no such key or its value is `null`; the empty string is a
+/// value. Of repeated keys the first counts.
+///
+/// `path` is tried as one key first; if the object has no such key and `path` has a dot, what
+/// comes after the first dot is looked for in the object that the part before it names.
+pub fn property<'a>(properties: &'a str, path: &str) -> Option<Cow<'a, str>> {
+    let value = find(properties, path)?;
+    match value.as_bytes().first()? {
+        b'"' => Some(unescape(value.get(1..value.len() - 1)?)),
+        b'n' => None,
+        _ => Some(Cow::Borrowed(value)),
+    }
+}
+
+/// The JSON text of the value at `path`.
+fn find<'a>(object: &'a str, path: &str) -> Option<&'a str> {
+    let parent = path.split_once('.');
+    let mut inner = None;
+    let mut scanner = Scanner {
+        text: object,
+        at: 0,
+    };
+    scanner.expect(b'{')?;
+    while let Some((key, value)) = scanner.member() {
+        if names(key, path) {
+            return Some(value);
+        }
+        if let Some((head, rest)) = parent
+            && inner.is_none()
+            && names(key, head)
+        {
+            inner = Some((value, rest));
+        }
+    }
+    let (value, rest) = inner?;
+    find(value, rest)
+}
+
+/// Whether the text between a key's quotes stands for `name`.
+fn names(key: &str, name: &str) -> bool {
+    key == name || (key.contains('\\') && unescape(key) == name)
+}
+
+/// Walks over JSON text. Every step gives `None` where the text ends or is not JSON.
+struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    fn peek(&mut self) -> Option<u8> {
+        let rest = self.text.as_bytes().get(self.at..)?;
+        self.at += rest.iter().position(|byte| !byte.is_ascii_whitespace())?;
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.at += 1)
+    }
+
+    /// The next member of the object that the scanner stands in: the text between its key's
+    /// quotes and the text of its value.
+    fn member(&mut self) -> Option<(&'a str, &'a str)> {
+        if self.peek()? == b',' {
+            self.at += 1;
+        }
+        self.expect(b'"')?;
+        let start = self.at;
+        self.skip_string()?;
+        let key = self.text.get(start..self.at - 1)?;
+        self.expect(b':')?;
+        let first = self.peek()?;
+        let start = self.at;
+        match first {
+            b'"' => {
+                self.at += 1;
+                self.skip_string()?;
+            }
+            b'{' | b'[' => self.skip_nested()?,
+            _ => self.skip_scalar(),
+        }
+        Some((key, self.text.get(start..self.at)?))
+    }
+
+    /// From behind an opening quote to behind the closing one.
+    fn skip_string(&mut self) -> Option<()> {
+        let bytes = self.text.as_bytes();
+        loop {
+            match bytes.get(self.at)? {
+                b'"' => break,
+                b'\\' => self.at += 2,
+                _ => self.at += 1,
+            }
+        }
+        self.at += 1;
+        Some(())
+    }
+
+    /// From an opening bracket to behind the one that closes it.
+    fn skip_nested(&mut self) -> Option<()> {
+        let mut depth = 0_usize;
+        loop {
+            let byte = *self.text.as_bytes().get(self.at)?;
+            self.at += 1;
+            match byte {
+                b'"' => self.skip_string()?,
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                return Some(());
+            }
+        }
+    }
+
+    /// To the end of a number or a literal.
+    fn skip_scalar(&mut self) {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']') || byte.is_ascii_whitespace();
+        self.at += rest.iter().position(ends).unwrap_or(rest.len());
+    }
+}
+
+/// What the text between a JSON string's quotes stands for. Half of a surrogate pair becomes the
+/// replacement character.
+fn unescape(raw: &str) -> Cow<'_, str> {
+    let Some((plain, mut rest)) = raw.split_once('\\') else {
+        return Cow::Borrowed(raw);
+    };
+    let mut text = String::with_capacity(raw.len());
+    text.push_str(plain);
+    loop {
+        rest = push_escaped(&mut text, rest);
+        let Some((plain, after)) = rest.split_once('\\') else {
+            text.push_str(rest);
+            return Cow::Owned(text);
+        };
+        text.push_str(plain);
+        rest = after;
+    }
+}
+
+/// Adds what the escape behind a backslash stands for and gives what follows it.
+fn push_escaped<'a>(text: &mut String, escape: &'a str) -> &'a str {
+    let mut rest = escape.chars();
+    match rest.next() {
+        Some('u') => return push_code_point(text, rest.as_str()),
+        Some('b') => text.push('\u{8}'),
+        Some('f') => text.push('\u{c}'),
+        Some('n') => text.push('\n'),
+        Some('r') => text.push('\r'),
+        Some('t') => text.push('\t'),
+        Some(other) => text.push(other),
+        None => {}
+    }
+    rest.as_str()
+}
+
+fn push_code_point<'a>(text: &mut String, digits: &'a str) -> &'a str {
+    let Some((first, rest)) = hex(digits) else {
+        text.push(char::REPLACEMENT_CHARACTER);
+        return digits;
+    };
+    if (0xD800..0xDC00).contains(&first)
+        && let Some((second, after)) = rest.strip_prefix("\\u").and_then(hex)
+        && (0xDC00..0xE000).contains(&second)
+    {
+        let code = 0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+        text.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+        return after;
+    }
+    text.push(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER));
+    rest
+}
+
+fn hex(digits: &str) -> Option<(u32, &str)> {
+    let (code, rest) = digits.split_at_checked(4)?;
+    Some((u32::from_str_radix(code, 16).ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn get<'a>(properties: &'a str, path: &str) -> Option<Cow<'a, str>> {
+        property(properties, path)
+    }
+
+    #[test]
+    fn strings_give_their_text_and_other_values_their_json() {
+        let json = r#" { "a" : "x\"\\\n\u00e9\ud83d\ude00" , "b":-1.50e3,"c":[1, {"d":"]"}],
+            "e":true, "f":null, "g":"", "h":{"i":{"j":"deep"}}, "k.l":"one key", "k":{"l":"two"} }"#;
+        assert_eq!(get(json, "a").as_deref(), Some("x\"\\\né😀"));
+        assert_eq!(get(json, "b").as_deref(), Some("-1.50e3"));
+        assert_eq!(get(json, "c").as_deref(), Some(r#"[1, {"d":"]"}]"#));
+        assert_eq!(get(json, "e").as_deref(), Some("true"));
+        assert_eq!(get(json, "f"), None);
+        assert_eq!(get(json, "g").as_deref(), Some(""));
+        assert_eq!(get(json, "h.i.j").as_deref(), Some("deep"));
+        assert_eq!(get(json, "h.i").as_deref(), Some(r#"{"j":"deep"}"#));
+        assert_eq!(get(json, "k.l").as_deref(), Some("one key"));
+        assert_eq!(get(json, "d"), None);
+        assert_eq!(get(json, "a.x"), None);
+        assert_eq!(get("{}", "a"), None);
+    }
+
+    #[test]
+    fn escaped_keys_are_found_and_repeated_ones_give_the_first() {
+        assert_eq!(get(r#"{"\u0061b":1,"ab":2}"#, "ab").as_deref(), Some("1"));
+        assert_eq!(get(r#"{"":3}"#, "").as_deref(), Some("3"));
+        assert_eq!(get(r#"{"a":"\ud800x"}"#, "a").as_deref(), Some("\u{fffd}x"));
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let text = "[a-c.\"\\\\\n\u{e9}\u{1F600}{}\\[\\]:,]{0,4}";
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            text.prop_map(Value::from),
+        ];
+        let value = leaf.prop_recursive(3, 24, 4, move |inner| {
+            let members = proptest::collection::btree_map(text, inner.clone(), 0..4);
+            prop_oneof![
+                proptest::collection::vec(inner, 0..4).prop_map(Value::from),
+                members.prop_map(|members| members.into_iter().collect()),
+            ]
+        });
+        proptest::collection::btree_map(text, value, 0..5)
+            .prop_map(|members| members.into_iter().collect())
+    }
+
+    fn expected(object: &Value, path: &str) -> Option<Value> {
+        object.get(path).cloned().or_else(|| {
+            let (head, rest) = path.split_once('.')?;
+            expected(object.get(head)?, rest)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_parser(
+            object in json(),
+            path in "[a-c]?(\\.[a-c])?|[a-c\"\\\\\u{e9}]{0,2}",
+            pretty: bool,
+        ) {
+            let text = if pretty { format!("{object:#}") } else { object.to_string() };
+            let found = get(&text, &path);
+            match expected(&object, &path) {
+                None | Some(Value::Null) => prop_assert_eq!(found, None),
+                Some(Value::String(text)) => prop_assert_eq!(found.as_deref(), Some(text.as_str())),
+                Some(other) => {
+                    let found: Value = serde_json::from_str(&found.unwrap()).unwrap();
+                    prop_assert_eq!(found, other);
+                }
+            }
+        }
+
+        #[test]
+        fn survives_any_text(text in "[{}\\[\\]\":,\\\\nu0-9a.\u{e9} ]{0,40}", path in "[a.]{0,3}") {
+            let _ = get(&text, &path);
+            let _ = get(&format!("{{\"a\":{text}"), &path);
+        }
+    }
+}
