@@ -4,7 +4,7 @@
 //! [`conformance`].
 
 pub mod columnar;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod memory;
 mod port;

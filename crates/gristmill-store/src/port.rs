@@ -54,10 +54,17 @@ pub trait Store: Send + Sync + 'static {
 
     /// The newest quarantined records, newest first, `limit` at most.
     async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>, StoreError>;
+
+    /// Makes everything committed before the call durable and brings it into the form that is
+    /// quickest to read, and returns when that is done. An adapter whose commits are durable and
+    /// that has only one form does nothing.
+    async fn compact(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// One batch of records, in log order within each partition.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Commit<'a> {
     /// The events.
     pub rows: Vec<Row<'a>>,
