@@ -1,0 +1,347 @@
+//! Real data, imported with the binary's own command, answers every question as ClickHouse did.
+//! The data sets lie outside the repository; where they are absent the tests say so.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use gristmill_testkit::{Request, ServerOptions, TestServer, data_file, http, wait_until};
+use serde_json::{Value, json};
+
+use crate::support::{server, summary};
+
+/// A data set and how its fields are named.
+struct DataSet {
+    file: &'static str,
+    flags: &'static [&'static str],
+}
+
+const GHARCHIVE: DataSet = DataSet {
+    file: "gharchive-2015.ndjson.gz",
+    flags: &[
+        "--id=id",
+        "--time=dt",
+        "--event-type=type",
+        "--user=actor",
+        "--page-url=repo",
+        "--page-url-prefix=https://github.com/",
+    ],
+};
+
+const DESKDROP: DataSet = DataSet {
+    file: "deskdrop-interactions.csv.gz",
+    flags: &[
+        "--time=timestamp",
+        "--event-type=eventType",
+        "--user=personId",
+        "--session=sessionId",
+    ],
+};
+
+const WIKIPEDIA: DataSet = DataSet {
+    file: "wikipedia-edits-2015-09-12.ndjson.gz",
+    flags: &[
+        "--time=time",
+        "--user=user",
+        "--event-type=channel",
+        "--page-url=page",
+    ],
+};
+
+const ACCESS_LOG: DataSet = DataSet {
+    file: "apache-access.log.gz",
+    flags: &[],
+};
+
+#[test]
+fn gharchive_answers_equal_the_expected_ones() -> anyhow::Result<()> {
+    answers_hold(&GHARCHIVE, 127_397, gharchive_answers)
+}
+
+#[test]
+fn deskdrop_answers_equal_the_expected_ones() -> anyhow::Result<()> {
+    answers_hold(&DESKDROP, 72_312, deskdrop_answers)
+}
+
+#[test]
+fn second_import_is_all_duplicates_even_with_a_window_of_a_second() -> anyhow::Result<()> {
+    for set in [&GHARCHIVE, &DESKDROP] {
+        let (Some(file), Some(_)) = (data_file(set.file), data_file("expected.json")) else {
+            return Ok(());
+        };
+        let mut server = small_server()
+            .setting("GRISTMILL__STORE__WINDOW", "1s")
+            .start()?;
+        let first = import(&server, set, &file)?;
+        let before = summary(&server)?;
+        anyhow::ensure!(
+            first["stored"] == before["total_events"],
+            "{first} {before}"
+        );
+        server.terminate()?;
+        server.restart()?;
+        let second = import(&server, set, &file)?;
+        assert_eq!(second["stored"], 0, "{second}");
+        assert_eq!(second["duplicate"], first["stored"], "{second}");
+        assert_eq!(summary(&server)?["total_events"], before["total_events"]);
+    }
+    Ok(())
+}
+
+#[test]
+fn other_files_import_whole() -> anyhow::Result<()> {
+    for (set, events) in [(&WIKIPEDIA, 39_199), (&ACCESS_LOG, 10_000)] {
+        let Some(file) = data_file(set.file) else {
+            return Ok(());
+        };
+        let server = server().start()?;
+        let report = import(&server, set, &file)?;
+        assert_eq!(report["rejected"], 0, "{}: {report}", set.file);
+        assert_eq!(
+            report["stored"]
+                .as_u64()
+                .zip(report["duplicate"].as_u64())
+                .map(|(a, b)| a + b),
+            Some(events),
+            "{report}"
+        );
+    }
+    Ok(())
+}
+
+/// A server that keeps little in memory, so that these small data sets are spread over files.
+fn small_server() -> ServerOptions {
+    server().setting("GRISTMILL__STORE__SEAL_BYTES", "4 MiB")
+}
+
+/// Imports a data set and holds the answers: at once, after a restart, after all merging.
+fn answers_hold(
+    set: &DataSet,
+    events: u64,
+    answers: fn(&TestServer, &Value) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let (Some(file), Some(expected)) = (data_file(set.file), data_file("expected.json")) else {
+        return Ok(());
+    };
+    let expected: Value = serde_json::from_slice(&std::fs::read(expected)?)?;
+    let mut server = small_server().start()?;
+    let report = import(&server, set, &file)?;
+    assert_eq!(report["stored"], events, "{report}");
+    answers(&server, &expected).context("after the import")?;
+
+    server.terminate()?;
+    server.restart()?;
+    answers(&server, &expected).context("after a restart")?;
+
+    wait_for_merging(&server)?;
+    answers(&server, &expected).context("after all merging")?;
+
+    server.kill9()?;
+    server.restart()?;
+    answers(&server, &expected).context("after a kill")?;
+
+    let again = import(&server, set, &file)?;
+    assert_eq!(
+        (&again["stored"], &again["duplicate"]),
+        (&json!(0), &json!(events)),
+        "{again}"
+    );
+    answers(&server, &expected).context("after a second import")
+}
+
+fn gharchive_answers(server: &TestServer, expected: &Value) -> anyhow::Result<()> {
+    let all = &expected["gharchive.total"][0];
+    let total = summary(server)?;
+    assert_eq!(total["total_events"], all[0]);
+    assert_eq!(total["unique_users"], all[1]);
+    assert_same_time(&total["first_event"], &all[2]);
+    assert_same_time(&total["last_event"], &all[3]);
+
+    let types = top(server, "property=event_type&limit=100")?;
+    assert_eq!(types, expected["gharchive.by_type"]);
+    let pages = top(server, "property=page_url&limit=10")?;
+    assert_eq!(pages, expected["gharchive.top_pages"]);
+    let users = top(server, "property=user_id&limit=5")?;
+    let users: Vec<_> = rows(&users)
+        .iter()
+        .map(|row| json!([row[0], row[1]]))
+        .collect();
+    assert_eq!(json!(users), expected["gharchive.top_users"]);
+
+    let hours = series(
+        server,
+        "granularity=hour&event_type=push&start=2015-02-22T00:00:00Z&end=2015-04-24T00:00:00Z",
+    )?;
+    assert_eq!(times_in_utc(&expected["gharchive.per_hour_push"]), hours);
+
+    let expected = &expected["gharchive.funnel_create_push_issue_1h"];
+    funnel(server, &["create", "push", "issue"], "3600s", expected)
+}
+
+fn deskdrop_answers(server: &TestServer, expected: &Value) -> anyhow::Result<()> {
+    let all = &expected["deskdrop.total"][0];
+    let total = summary(server)?;
+    assert_eq!(total["total_events"], all[0]);
+    assert_eq!(total["unique_users"], all[1]);
+    assert_eq!(total["sessions"], all[2]);
+    assert_same_time(&total["first_event"], &all[3]);
+    assert_same_time(&total["last_event"], &all[4]);
+
+    let types = top(server, "property=event_type&limit=100")?;
+    assert_eq!(types, expected["deskdrop.by_type"]);
+    let countries = top(server, "property=userCountry&event_type=VIEW&limit=5")?;
+    assert_eq!(countries, expected["deskdrop.view_by_country_top5"]);
+
+    assert_eq!(
+        times_in_utc(&expected["deskdrop.monthly_active"]),
+        series(server, "granularity=month")?
+    );
+    // The clock of Sao Paulo went from -03:00 to -02:00 at the start of 16 October 2016: that day
+    // begins at 01:00, an hour short.
+    let days = series(
+        server,
+        "granularity=day&tz=America/Sao_Paulo&start=2016-10-15T03:00:00Z&end=2016-10-18T02:00:00Z",
+    )?;
+    let starts = [
+        "2016-10-15T03:00:00Z",
+        "2016-10-16T03:00:00Z",
+        "2016-10-17T02:00:00Z",
+    ];
+    let wanted = rows(&expected["deskdrop.daily_sao_paulo_oct2016_first3"]);
+    let wanted: Vec<_> = starts
+        .iter()
+        .zip(wanted)
+        .map(|(day, row)| json!([day, row[1], row[2]]))
+        .collect();
+    assert_eq!(json!(wanted), days);
+
+    let expected = &expected["deskdrop.funnel_view_like_comment_7d"];
+    funnel(
+        server,
+        &["VIEW", "LIKE", "COMMENT CREATED"],
+        "604800s",
+        expected,
+    )
+}
+
+/// Runs the import and gives its report.
+fn import(server: &TestServer, set: &DataSet, file: &Path) -> anyhow::Result<Value> {
+    let url = format!("--url=http://{}", server.address());
+    let mut arguments = vec!["import", &url, "--json"];
+    arguments.extend(set.flags);
+    arguments.push(file.to_str().context("a path that is not UTF-8")?);
+    let output = server.command(&arguments)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(
+        output.status.success(),
+        "the import of {} failed: {said}",
+        set.file
+    );
+    serde_json::from_slice(&output.stdout).with_context(|| said.into_owned())
+}
+
+/// A top list as rows of value, events, users.
+fn top(server: &TestServer, question: &str) -> anyhow::Result<Value> {
+    let answer = server.get_json(&format!("/v1/analytics/top?{question}"))?;
+    let row = |value: &Value| json!([value["value"], value["count"], value["unique_users"]]);
+    Ok(rows(&answer["values"]).iter().map(row).collect())
+}
+
+/// A series as rows of time, events, users; empty buckets are left out.
+fn series(server: &TestServer, question: &str) -> anyhow::Result<Value> {
+    let ask = |metric: &str| {
+        server.get_json(&format!(
+            "/v1/analytics/timeseries?metric={metric}&{question}"
+        ))
+    };
+    let (counts, users) = (ask("count")?, ask("unique_users")?);
+    let (counts, users) = (rows(&counts["series"]), rows(&users["series"]));
+    anyhow::ensure!(
+        counts.len() == users.len(),
+        "{} and {} buckets",
+        counts.len(),
+        users.len()
+    );
+    let points = counts
+        .iter()
+        .zip(users)
+        .filter(|(count, _)| count["value"] != 0);
+    let row = |(count, users): (&Value, &Value)| {
+        json!([count["timestamp"], count["value"], users["value"]])
+    };
+    Ok(points.map(row).collect())
+}
+
+/// Asks for a funnel and holds it against the number of users that reached each level and no
+/// higher, level 0 being those that did not start.
+fn funnel(
+    server: &TestServer,
+    event_types: &[&str],
+    window: &str,
+    levels: &Value,
+) -> anyhow::Result<()> {
+    let steps: Vec<_> = event_types
+        .iter()
+        .map(|name| json!({"name": name, "event_type": name}))
+        .collect();
+    let question = json!({"steps": steps, "window": window});
+    let answer = server.post_json("/v1/analytics/funnel", &question)?;
+    let users_from = |level: usize| -> u64 {
+        let reached = rows(levels)
+            .iter()
+            .filter(|row| row[0].as_u64() >= Some(level as u64));
+        reached.filter_map(|row| row[1].as_u64()).sum()
+    };
+    for (index, step) in rows(&answer["steps"]).iter().enumerate() {
+        assert_eq!(
+            step["users"],
+            users_from(index + 1),
+            "step {index} of {answer}"
+        );
+    }
+    assert_eq!(rows(&answer["steps"]).len(), event_types.len());
+    let overall = users_from(event_types.len()) as f64 / users_from(1) as f64;
+    let told = answer["overall_conversion_rate"]
+        .as_f64()
+        .context("no overall rate")?;
+    assert!((told - overall).abs() < 1e-9, "{told} is not {overall}");
+    Ok(())
+}
+
+/// Waits until no part waits to be merged.
+fn wait_for_merging(server: &TestServer) -> anyhow::Result<()> {
+    wait_until("all merging to be done", Duration::from_secs(60), || {
+        let metrics = http::send(server.address(), &Request::get("/metrics"));
+        let text = metrics.ok()?.text();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("gristmill_merge_debt_rows "))?;
+        (line.parse::<f64>().ok()? == 0.0).then_some(())
+    })
+}
+
+/// Rows whose first cell is a time as `2015-02-22 21:00:00` or a date, with that time in RFC 3339.
+fn times_in_utc(expected: &Value) -> Value {
+    let row = |row: &Value| {
+        let mut row = row.clone();
+        row[0] = json!(rfc_3339(row[0].as_str().unwrap_or_default()));
+        row
+    };
+    rows(expected).iter().map(row).collect()
+}
+
+fn rfc_3339(text: &str) -> String {
+    let (day, time) = text.split_once(' ').unwrap_or((text, "00:00:00"));
+    format!("{day}T{}Z", time.trim_end_matches(".000"))
+}
+
+fn assert_same_time(told: &Value, expected: &Value) {
+    assert_eq!(
+        told,
+        &json!(rfc_3339(expected.as_str().unwrap_or_default()))
+    );
+}
+
+fn rows(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}

@@ -1,0 +1,49 @@
+//! Sentences that several of these tests speak.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context;
+use gristmill_testkit::{ServerOptions, TestServer, http, wait_until};
+use serde_json::Value;
+
+/// How long an acknowledged event may take until it is counted, on a busy machine.
+const VISIBLE_WITHIN: Duration = Duration::from_secs(30);
+
+/// A server of the binary under test.
+pub(crate) fn server() -> ServerOptions {
+    ServerOptions::new(env!("CARGO_BIN_EXE_gristmill"))
+}
+
+/// Waits until the server counts `total` events, and fails if it ever counts more.
+pub(crate) fn wait_for_total(server: &TestServer, total: u64) -> anyhow::Result<()> {
+    let what = format!("{total} events to be counted");
+    let seen = wait_until(&what, VISIBLE_WITHIN, || {
+        let seen = summary(server).ok()?["total_events"].as_u64()?;
+        (seen >= total).then_some(seen)
+    });
+    let seen = seen.with_context(|| format!("{:?}", summary(server)))?;
+    anyhow::ensure!(seen == total, "{seen} events are counted, not {total}");
+    Ok(())
+}
+
+/// The summary of everything.
+pub(crate) fn summary(server: &TestServer) -> anyhow::Result<Value> {
+    server.get_json("/v1/analytics/summary")
+}
+
+/// How often each event id of one event type is counted.
+pub(crate) fn counts_of_type(
+    server: &TestServer,
+    event_type: &str,
+) -> anyhow::Result<BTreeMap<String, u64>> {
+    let event_type = http::encode(event_type);
+    let target = format!("/v1/analytics/top?property=event_id&limit=10000&event_type={event_type}");
+    let answer = server.get_json(&target)?;
+    let values = answer["values"].as_array().context("no values")?;
+    let counts = values.iter().map(|value| {
+        let id = value["value"].as_str().context("no value")?;
+        Ok((id.to_owned(), value["count"].as_u64().context("no count")?))
+    });
+    counts.collect()
+}
