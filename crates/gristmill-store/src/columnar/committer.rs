@@ -1,0 +1,260 @@
+//! Commits: the one place that decides what is stored and what is a duplicate.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use gristmill_model::{Outcome, Positions};
+
+use super::Shared;
+use super::hot::{Frozen, Hot, runs_of};
+use super::identity::Identity;
+use super::lookup::{Lookup, Wanted, is_old_and_covers};
+use super::manifest::WindowRecord;
+use super::outcomes::Outcomes;
+use super::run::user_hash;
+use super::view::View;
+use super::window::Window;
+use crate::{Commit, Row, StoreError};
+
+/// How many frozen tails may wait for the sealer before commits wait too.
+const FROZEN_TAILS: usize = 1;
+
+/// What only the committer changes.
+#[derive(Debug)]
+pub(super) struct Committer {
+    pub(super) window: Window,
+    pub(super) lookup: Lookup,
+    pub(super) outcomes: Outcomes,
+    /// Runs that have left the window and whose files go with the next seal.
+    pub(super) expired: Vec<WindowRecord>,
+}
+
+/// What was decided about the rows of a commit.
+struct Decisions<'a> {
+    outcomes: Vec<Outcome>,
+    stored: Vec<(&'a Row<'a>, Identity)>,
+}
+
+impl Shared {
+    /// Waits while there is no memory for another commit.
+    pub(super) async fn wait_for_room(&self) -> Result<(), StoreError> {
+        loop {
+            let settled = self.settled.notified();
+            if self.is_closed() {
+                return Err(StoreError::Closed);
+            }
+            let view = self.view();
+            if view.frozen.len() <= FROZEN_TAILS || view.hot.bytes < self.config.seal_bytes {
+                return Ok(());
+            }
+            settled.await;
+        }
+    }
+
+    /// Takes in a batch, in memory.
+    pub(super) fn commit(&self, commit: &Commit<'_>) -> Result<Vec<Outcome>, StoreError> {
+        let mut committer = self.committer();
+        let view = self.view();
+        let decisions = self.decide(&mut committer, &view, commit)?;
+        let hot = match self.tail_with(&view, commit, &decisions.stored) {
+            Ok(hot) => hot,
+            Err(error) => {
+                let undone = decisions.stored.iter().map(|(_, identity)| *identity);
+                undone.for_each(|identity| committer.window.remove(identity));
+                return Err(error);
+            }
+        };
+        self.show(&mut committer, commit, &decisions.outcomes, hot);
+        Ok(decisions.outcomes)
+    }
+
+    fn tail_with(
+        &self,
+        view: &View,
+        commit: &Commit<'_>,
+        stored: &[(&Row<'_>, Identity)],
+    ) -> Result<Hot, StoreError> {
+        let mut hot = view.hot.clone();
+        for (shard, run) in runs_of(stored, self.shards).into_iter().enumerate() {
+            if let Some(run) = run {
+                hot.add(shard, run)?;
+            }
+        }
+        for quarantined in &commit.quarantine {
+            if !view.committed.includes(quarantined.position) {
+                hot.quarantine.push(Arc::new(quarantined.clone()));
+            }
+        }
+        Ok(hot)
+    }
+
+    fn decide<'a>(
+        &self,
+        committer: &mut Committer,
+        view: &View,
+        commit: &'a Commit<'a>,
+    ) -> Result<Decisions<'a>, StoreError> {
+        let mut candidates = Vec::with_capacity(commit.rows.len());
+        let mut outcomes = Vec::with_capacity(commit.rows.len());
+        for row in &commit.rows {
+            let event = &row.event;
+            let identity = self.hasher.identity(
+                event.project.as_str(),
+                event.user.as_str(),
+                event.id.as_str(),
+            );
+            let is_new =
+                !view.committed.includes(row.position) && committer.window.insert(identity);
+            outcomes.push(if is_new {
+                Outcome::Stored
+            } else {
+                Outcome::Duplicate
+            });
+            if is_new {
+                candidates.push((row, identity));
+            }
+        }
+        let old = match self.find_old(committer, view, &candidates) {
+            Ok(old) => old,
+            Err(error) => {
+                for (_, identity) in candidates {
+                    committer.window.remove(identity);
+                }
+                return Err(error);
+            }
+        };
+        if !old.is_empty() {
+            let mut is_old = candidates
+                .iter()
+                .map(|(_, identity)| old.contains(identity));
+            for outcome in outcomes
+                .iter_mut()
+                .filter(|outcome| **outcome == Outcome::Stored)
+            {
+                if is_old.next() == Some(true) {
+                    *outcome = Outcome::Duplicate;
+                }
+            }
+            candidates.retain(|(_, identity)| !old.contains(identity));
+            // What is in a part is in no window run, so nothing would ever remove it again.
+            old.into_iter()
+                .for_each(|identity| committer.window.remove(identity));
+        }
+        Ok(Decisions {
+            outcomes,
+            stored: candidates,
+        })
+    }
+
+    /// Which candidates are in parts that hold more than the window remembers.
+    fn find_old(
+        &self,
+        committer: &mut Committer,
+        view: &View,
+        candidates: &[(&Row<'_>, Identity)],
+    ) -> Result<HashSet<Identity>, StoreError> {
+        let start = committer.window.start();
+        let parts: Vec<_> = (view.parts.iter())
+            .filter(|part| part.record.first_received < start.0)
+            .cloned()
+            .collect();
+        if parts.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let wanted: Vec<_> = candidates
+            .iter()
+            .filter(|(row, _)| {
+                parts
+                    .iter()
+                    .any(|part| is_old_and_covers(part, row.event.time.0, start))
+            })
+            .map(|(row, identity)| Wanted {
+                identity: *identity,
+                project: row.event.project.as_str(),
+                user_hash: user_hash(row.event.user.as_str()),
+                time: row.event.time.0,
+            })
+            .collect();
+        committer
+            .lookup
+            .find(&wanted, &parts, start, &self.hasher, self.shards)
+    }
+
+    /// Makes the decisions visible in one step, and freezes the tail if it is full.
+    fn show(&self, committer: &mut Committer, commit: &Commit<'_>, outcomes: &[Outcome], hot: Hot) {
+        let is_full = hot.bytes >= self.config.seal_bytes;
+        if is_full {
+            self.expire_window(committer);
+        }
+        let mut state = self.state();
+        let mut view = View::clone(&state.view);
+        self.count(committer, &mut view, commit, outcomes);
+        view.hot = hot;
+        view.committed.advance_all(&commit.next);
+        if is_full {
+            state.hot_since = None;
+            self.freeze(&mut view);
+            self.work.notify_all();
+        } else if state.hot_since.is_none() && !view.hot.is_empty() {
+            state.hot_since = Some(self.clock.now());
+        }
+        self.publish(&mut state, view);
+    }
+
+    fn count(
+        &self,
+        committer: &mut Committer,
+        view: &mut View,
+        commit: &Commit<'_>,
+        outcomes: &[Outcome],
+    ) {
+        let committed: Positions = view.committed.clone();
+        let rows = commit
+            .rows
+            .iter()
+            .zip(outcomes)
+            .map(|(row, outcome)| (row.position, *outcome));
+        let quarantined = commit
+            .quarantine
+            .iter()
+            .map(|q| (q.position, Outcome::Quarantined));
+        let mut all: Vec<_> = rows
+            .chain(quarantined)
+            .filter(|(position, _)| !committed.includes(*position))
+            .collect();
+        if !commit.quarantine.is_empty() {
+            all.sort_by_key(|(position, _)| *position);
+        }
+        for (position, outcome) in all {
+            committer.outcomes.set(position, outcome);
+            let totals = &mut view.totals;
+            match outcome {
+                Outcome::Stored => totals.stored += 1,
+                Outcome::Duplicate => totals.duplicate += 1,
+                Outcome::Quarantined => totals.quarantined += 1,
+                Outcome::Expired => totals.expired += 1,
+            }
+        }
+    }
+
+    /// Turns the hot tail into a frozen one.
+    pub(super) fn freeze(&self, view: &mut View) {
+        let hot = std::mem::replace(&mut view.hot, Hot::empty(self.shards));
+        let (positions, totals) = (view.committed.clone(), view.totals);
+        view.frozen.push(Arc::new(Frozen {
+            hot,
+            positions,
+            totals,
+        }));
+    }
+
+    /// Lets runs leave the window. That happens when a tail is frozen and not when its seal is
+    /// done, so that what is forgotten depends on the log's order and not on the disk's speed.
+    pub(super) fn expire_window(&self, committer: &mut Committer) {
+        let expired =
+            committer
+                .window
+                .expire(&self.directory, &self.window_limits(), self.clock.now());
+        committer.expired.extend(expired);
+    }
+}

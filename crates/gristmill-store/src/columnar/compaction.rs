@@ -1,0 +1,260 @@
+//! Merging: parts of a shard become fewer and larger, and are split by slice of event time.
+//!
+//! Parts are merged with parts of the same slice and size tier, so a row is rewritten once per
+//! tier. A part whose rows lie in several slices is *mixed*; merging mixed parts gives every
+//! slice with enough rows a part of its own and leaves the rest mixed, so that events with
+//! scattered times do not make a file each.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Shared;
+use super::manifest::{PartRecord, Record};
+use super::merge_rows::{Source, merge};
+use super::part::{Part, Texts, unreadable};
+use super::part_reader::{PartRuns, micros};
+use super::part_writer::PartWriter;
+use super::schema::{Effort, ROW_GROUP_ROWS, column};
+use super::view::View;
+use crate::StoreError;
+
+/// How many parts of a tier make a merge worth while.
+const FAN_IN: usize = 8;
+/// How many parts are merged at a time at most.
+const FAN_IN_MAX: usize = 16;
+/// The largest part of the lowest tier; each tier is `FAN_IN` times as large as the one before.
+const TIER_ROWS: u64 = 128 * 1024;
+/// Parts of this size and more are left as they are.
+const FULL_ROWS: u64 = 64 << 20;
+/// A slice gets a part of its own from this many rows on, or from this share of all rows.
+const SLICE_ROWS: u64 = 1024;
+const SLICE_SHARE: u64 = 64;
+/// The merger's nice value: ingestion and queries go first.
+const NICE: i32 = 10;
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// The loop that merges.
+pub struct Merger {
+    shared: Arc<Shared>,
+}
+
+impl Merger {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Merges until the store is closed. An error means that the store cannot go on; a full disk
+    /// is waited for.
+    pub fn run(self) -> Result<(), StoreError> {
+        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+            tracing::debug!(%error, "the merger runs at normal priority");
+        }
+        while let Some(inputs) = self.shared.next_merge() {
+            match self.shared.merge_parts(&inputs) {
+                Ok(()) => {}
+                Err(StoreError::Io(error)) if error.kind() == std::io::ErrorKind::StorageFull => {
+                    tracing::warn!(%error, "cannot merge: free space in the data directory");
+                    let state = self.shared.state();
+                    drop(self.shared.work.wait_timeout(state, PAUSE));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many parts the shard with the most parts has.
+pub(super) fn parts_of_fullest_shard(view: &View) -> usize {
+    let mut counts = BTreeMap::new();
+    for part in view.parts.iter() {
+        *counts.entry(part.record.shard).or_insert(0) += 1;
+    }
+    counts.into_values().max().unwrap_or(0)
+}
+
+/// The rows of all parts that wait to be merged.
+pub(super) fn debt_rows(view: &View, slice: i64) -> u64 {
+    let groups = groups(view, slice);
+    let due = groups.values().filter(|parts| parts.len() >= FAN_IN);
+    due.flatten().map(|part| part.record.rows).sum()
+}
+
+/// What parts are grouped by: shard, slice (`None` if mixed) and tier.
+type Group = (u32, Option<i64>, u32);
+
+fn groups(view: &View, slice: i64) -> BTreeMap<Group, Vec<Arc<Part>>> {
+    let mut groups: BTreeMap<Group, Vec<Arc<Part>>> = BTreeMap::new();
+    for part in view
+        .parts
+        .iter()
+        .filter(|part| part.record.rows < FULL_ROWS)
+    {
+        let record = &part.record;
+        let tier = (record.rows.max(1).div_ceil(TIER_ROWS)).ilog(FAN_IN as u64);
+        groups
+            .entry((record.shard, slice_of(record, slice), tier))
+            .or_default()
+            .push(Arc::clone(part));
+    }
+    groups
+}
+
+/// The slice of event time that a part lies in; `None` if in several.
+fn slice_of(record: &PartRecord, slice: i64) -> Option<i64> {
+    let first = record.first_time.div_euclid(slice);
+    (first == record.last_time.div_euclid(slice)).then_some(first)
+}
+
+impl Shared {
+    /// Waits for `compactions_done` to reach a number.
+    pub(super) async fn wait_for_compaction(&self, wanted: u64) -> Result<(), StoreError> {
+        loop {
+            let settled = self.settled.notified();
+            if self.state().compactions_done >= wanted {
+                return Ok(());
+            }
+            if self.is_closed() {
+                return Err(StoreError::Closed);
+            }
+            settled.await;
+        }
+    }
+
+    /// Waits for parts that are worth merging; `None` when the store is closed.
+    fn next_merge(&self) -> Option<Vec<Arc<Part>>> {
+        let mut state = self.state();
+        loop {
+            if self.is_closed() {
+                return None;
+            }
+            let due = groups(&state.view, self.slice);
+            let smallest = due.into_iter().filter(|(_, parts)| parts.len() >= FAN_IN);
+            if let Some((_, mut parts)) =
+                smallest.min_by_key(|((shard, _, tier), _)| (*tier, *shard))
+            {
+                parts.truncate(FAN_IN_MAX);
+                return Some(parts);
+            }
+            let sealed = state.view.hot.is_empty() && state.view.frozen.is_empty();
+            if state.compactions_wanted > state.compactions_done && sealed {
+                if let Some(parts) = self.next_compaction(&state.view) {
+                    return Some(parts);
+                }
+                state.compactions_done = state.compactions_wanted;
+                self.settled.notify_waiters();
+            }
+            state = match self.work.wait_timeout(state, PAUSE) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+
+    /// Parts that full compaction still has to merge.
+    fn next_compaction(&self, view: &View) -> Option<Vec<Arc<Part>>> {
+        let mut slices: BTreeMap<(u32, Option<i64>), Vec<Arc<Part>>> = BTreeMap::new();
+        for part in view.parts.iter() {
+            let key = (part.record.shard, slice_of(&part.record, self.slice));
+            slices.entry(key).or_default().push(Arc::clone(part));
+        }
+        let unfinished = slices.into_iter().find(|((_, slice), parts)| {
+            parts.len() > 1 || (slice.is_none() && !parts[0].record.is_rest)
+        });
+        let (_, mut parts) = unfinished?;
+        parts.sort_by_key(|part| part.record.rows);
+        parts.truncate(FAN_IN_MAX);
+        Some(parts)
+    }
+
+    fn merge_parts(&self, inputs: &[Arc<Part>]) -> Result<(), StoreError> {
+        let slices: BTreeSet<_> = inputs
+            .iter()
+            .map(|part| slice_of(&part.record, self.slice))
+            .collect();
+        let own_parts = match slices.first() {
+            Some(Some(slice)) if slices.len() == 1 => BTreeSet::from([*slice]),
+            _ => self.slices_worth_a_part(inputs)?,
+        };
+        let outputs = self.write_merged(inputs, &own_parts)?;
+        self.directory.sync()?;
+        self.manifest().append(Record {
+            add_parts: outputs.clone(),
+            remove_parts: inputs.iter().map(|part| part.record.file).collect(),
+            next_file: self.new_file(),
+            ..Record::default()
+        })?;
+        let mut state = self.state();
+        let mut view = View::clone(&state.view);
+        let kept = view
+            .parts
+            .iter()
+            .filter(|part| !inputs.iter().any(|i| Arc::ptr_eq(i, part)));
+        let fresh = outputs
+            .into_iter()
+            .map(|record| Part::new(&self.directory, record));
+        view.parts = Arc::new(kept.cloned().chain(fresh).collect());
+        inputs.iter().for_each(|part| part.retire());
+        self.publish(&mut state, view);
+        self.work.notify_all();
+        Ok(())
+    }
+
+    fn write_merged(
+        &self,
+        inputs: &[Arc<Part>],
+        own_parts: &BTreeSet<i64>,
+    ) -> Result<Vec<PartRecord>, StoreError> {
+        let shard = inputs[0].record.shard;
+        let group_rows = (ROW_GROUP_ROWS / (own_parts.len() + 1)).max(ROW_GROUP_ROWS / 16);
+        let mut sources: Vec<Source> = Vec::new();
+        for part in inputs {
+            let runs = PartRuns::of(&*part.open()?, self.hasher)?;
+            sources.push(Box::new(runs.map(|run| run.map(Arc::new))));
+        }
+        let mut writers: BTreeMap<Option<i64>, PartWriter> = BTreeMap::new();
+        merge(sources, |user, rows, row| {
+            let slice = rows.times[row].div_euclid(self.slice);
+            let target = own_parts.contains(&slice).then_some(slice);
+            let writer = match writers.get_mut(&target) {
+                Some(writer) => writer,
+                None => writers.entry(target).or_insert(PartWriter::create(
+                    &self.directory,
+                    self.new_file(),
+                    shard,
+                    Effort::Merge,
+                    group_rows,
+                )?),
+            };
+            writer.push(user, rows, row)
+        })?;
+        let finish = |(slice, writer): (Option<i64>, PartWriter)| {
+            writer.finish().map(|record| PartRecord {
+                is_rest: slice.is_none(),
+                ..record
+            })
+        };
+        writers.into_iter().map(finish).collect()
+    }
+
+    /// The slices that have enough rows in the inputs.
+    fn slices_worth_a_part(&self, inputs: &[Arc<Part>]) -> Result<BTreeSet<i64>, StoreError> {
+        let mut rows_of: BTreeMap<i64, u64> = BTreeMap::new();
+        for part in inputs {
+            let open = part.open()?;
+            let groups = (0..open.groups.len()).collect();
+            for batch in open.read(Texts::Plain, [column::TIME], groups)? {
+                for time in micros(&batch.map_err(unreadable)?, 0).values() {
+                    *rows_of.entry(time.div_euclid(self.slice)).or_default() += 1;
+                }
+            }
+        }
+        let enough = (rows_of.values().sum::<u64>() / SLICE_SHARE).max(SLICE_ROWS);
+        Ok(rows_of
+            .into_iter()
+            .filter(|(_, rows)| *rows >= enough)
+            .map(|(slice, _)| slice)
+            .collect())
+    }
+}

@@ -1,0 +1,227 @@
+//! The columnar store: an LSM tree of user-clustered runs and parts.
+//!
+//! ```text
+//!   commit ──▶ hot tail ──freeze──▶ frozen tail ──seal──▶ parts ──merge──▶ fewer, larger parts
+//!              (memory)             (memory)              (Parquet)
+//! ```
+//!
+//! A [`View`] names everything that is visible; it is replaced whole, so a snapshot that holds
+//! one sees each event exactly once, whatever is sealed or merged meanwhile. Commits are in
+//! memory; what they hold becomes durable when it is sealed, and until then the log is the truth.
+
+mod check;
+mod committer;
+mod compaction;
+mod files;
+mod filter;
+mod hot;
+mod identity;
+mod lookup;
+mod manifest;
+mod merge_rows;
+mod open;
+mod outcomes;
+mod part;
+mod part_reader;
+mod part_writer;
+mod run;
+mod scan;
+mod schema;
+mod seal;
+mod source;
+mod texts;
+mod uuid_text;
+mod view;
+mod window;
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use gristmill_model::{Clock, Micros, Outcome, Partition, Timestamp};
+use tokio::sync::{Notify, watch};
+
+pub use check::{CheckReport, check};
+pub use compaction::Merger;
+pub use seal::Sealer;
+
+use crate::{Commit, Progress, Quarantined, Snapshot, Store, StoreError, StoreStats};
+use committer::Committer;
+use files::Directory;
+use identity::IdentityHasher;
+use manifest::Manifest;
+use view::{State, View};
+use window::WindowLimits;
+
+/// What an operator may set.
+#[derive(Clone, Debug)]
+pub struct ColumnarConfig {
+    /// The directory, which is created if it is not there.
+    pub dir: PathBuf,
+    /// How many shards a new store has; an existing store keeps its number.
+    pub shards: u32,
+    /// The length of a slice of event time in a new store; an existing store keeps its own.
+    pub slice: Micros,
+    /// The hot tail is sealed when it takes this much memory, in bytes.
+    pub seal_bytes: usize,
+    /// The hot tail is sealed when its oldest commit is this old.
+    pub seal_age: Micros,
+    /// How long identities are remembered after their acceptance, memory permitting.
+    pub window: Micros,
+    /// The memory of the identity window, in bytes.
+    pub window_bytes: usize,
+}
+
+/// The columnar store.
+pub struct ColumnarStore {
+    shared: Arc<Shared>,
+}
+
+/// What the store, its sealer and its merger share.
+struct Shared {
+    config: ColumnarConfig,
+    directory: Directory,
+    clock: Arc<dyn Clock>,
+    hasher: IdentityHasher,
+    shards: u32,
+    slice: Micros,
+    next_file: AtomicU64,
+    closed: AtomicBool,
+    committer: Mutex<Committer>,
+    manifest: Mutex<Manifest>,
+    state: Mutex<State>,
+    /// Wakes the sealer and the merger.
+    work: Condvar,
+    /// Wakes a commit that waits for the sealer, and whoever waits for compaction.
+    settled: Notify,
+    progress: watch::Sender<Progress>,
+    /// Held for as long as the store is open.
+    _lock: std::fs::File,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn manifest(&self) -> MutexGuard<'_, Manifest> {
+        self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn committer(&self) -> MutexGuard<'_, Committer> {
+        self.committer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.state().view)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    fn new_file(&self) -> u64 {
+        self.next_file
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn window_limits(&self) -> WindowLimits {
+        WindowLimits {
+            length: self.config.window,
+            bytes: self.config.window_bytes,
+        }
+    }
+
+    /// Puts a new view in place and tells everybody.
+    fn publish(&self, state: &mut State, view: View) {
+        let progress = Progress {
+            committed: view.committed.clone(),
+            durable: view.durable.clone(),
+        };
+        state.view = Arc::new(view);
+        self.progress.send_replace(progress);
+        self.settled.notify_waiters();
+    }
+}
+
+impl ColumnarStore {
+    /// Ends the loops of the sealer and the merger after what they are doing, and refuses further
+    /// commits. What is not sealed is committed again from the log after the next start.
+    pub fn close(&self) {
+        self.shared
+            .closed
+            .store(true, std::sync::atomic::Ordering::Release);
+        let _state = self.shared.state();
+        self.shared.work.notify_all();
+        self.shared.settled.notify_waiters();
+    }
+}
+
+#[async_trait]
+impl Store for ColumnarStore {
+    async fn commit(&self, commit: Commit<'_>) -> Result<Vec<Outcome>, StoreError> {
+        self.shared.wait_for_room().await?;
+        self.shared.commit(&commit)
+    }
+
+    fn progress(&self) -> Progress {
+        self.shared.progress.borrow().clone()
+    }
+
+    fn watch(&self) -> watch::Receiver<Progress> {
+        self.shared.progress.subscribe()
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        Ok(Box::new(scan::ColumnarSnapshot::new(
+            self.shared.view(),
+            self.shared.shards,
+        )))
+    }
+
+    fn outcomes(&self, partition: Partition, offsets: Range<u64>) -> Vec<Option<Outcome>> {
+        self.shared.committer().outcomes.get(partition, offsets)
+    }
+
+    fn stats(&self) -> StoreStats {
+        let view = self.shared.view();
+        let committer = self.shared.committer();
+        let start = committer.window.start();
+        StoreStats {
+            window_identities: committer.window.len(),
+            window_start: (start > Timestamp::MIN).then_some(start),
+            merge_debt_rows: compaction::debt_rows(&view, self.shared.slice),
+            ..view.stats()
+        }
+    }
+
+    async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>, StoreError> {
+        let view = self.shared.view();
+        let mut newest: Vec<_> = view.unsealed_quarantine().map(|q| (**q).clone()).collect();
+        newest.truncate(limit);
+        for &file in view.quarantines.iter().rev() {
+            if newest.len() >= limit {
+                break;
+            }
+            let mut older = seal::read_quarantine(&self.shared.directory, file)?;
+            older.reverse();
+            newest.extend(older);
+        }
+        newest.truncate(limit);
+        Ok(newest)
+    }
+
+    async fn compact(&self) -> Result<(), StoreError> {
+        let wanted = {
+            let mut state = self.shared.state();
+            state.compactions_wanted += 1;
+            self.shared.work.notify_all();
+            state.compactions_wanted
+        };
+        self.shared.wait_for_compaction(wanted).await
+    }
+}

@@ -1,0 +1,154 @@
+//! Opening a store: lock, manifest, window; whatever the manifest does not name is removed.
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Condvar, Mutex};
+
+use gristmill_model::{Clock, Entropy, Positions, Timestamp};
+use tokio::sync::{Notify, watch};
+
+use super::committer::Committer;
+use super::files::{Directory, Kind};
+use super::hot::Hot;
+use super::identity::IdentityHasher;
+use super::lookup::Lookup;
+use super::manifest::{Contents, Created, FORMAT, Manifest};
+use super::outcomes::Outcomes;
+use super::part::Part;
+use super::view::{State, View};
+use super::window::Window;
+use super::{ColumnarConfig, ColumnarStore, Merger, Sealer, Shared};
+use crate::{Progress, StoreError};
+
+impl ColumnarStore {
+    /// Opens a store or creates it, and gives its two loops, each to be run on a thread of its
+    /// own: without the sealer nothing becomes durable and commits stop when memory is used up,
+    /// without the merger reading becomes slower and slower.
+    pub fn open(
+        config: ColumnarConfig,
+        clock: Arc<dyn Clock>,
+        entropy: &dyn Entropy,
+    ) -> Result<(Arc<Self>, Sealer, Merger), StoreError> {
+        let directory = Directory::create(&config.dir)?;
+        let lock = lock(directory.path())?;
+        let manifest = Manifest::open(&directory, created(&config, entropy))?;
+        let contents = manifest.contents();
+        let created = contents
+            .created
+            .clone()
+            .unwrap_or_else(|| created(&config, entropy));
+        remove_garbage(&directory, contents)?;
+        let view = view_of(&directory, contents, created.shards)?;
+        let window_start = contents.window_start.map_or(Timestamp::MIN, Timestamp);
+        let window = Window::load(&directory, contents.windows.values().cloned(), window_start)?;
+        let progress = Progress {
+            committed: view.committed.clone(),
+            durable: view.durable.clone(),
+        };
+        let shared = Arc::new(Shared {
+            hasher: IdentityHasher::new(identity_key(&created)?),
+            shards: created.shards,
+            slice: created.slice_micros,
+            next_file: AtomicU64::new(contents.next_file),
+            closed: AtomicBool::new(false),
+            committer: Mutex::new(Committer {
+                window,
+                lookup: Lookup::default(),
+                outcomes: Outcomes::default(),
+                expired: Vec::new(),
+            }),
+            manifest: Mutex::new(manifest),
+            state: Mutex::new(State {
+                view: Arc::new(view),
+                hot_since: None,
+                compactions_wanted: 0,
+                compactions_done: 0,
+            }),
+            work: Condvar::new(),
+            settled: Notify::new(),
+            progress: watch::Sender::new(progress),
+            directory,
+            clock,
+            config,
+            _lock: lock,
+        });
+        let store = Arc::new(Self {
+            shared: Arc::clone(&shared),
+        });
+        Ok((store, Sealer::new(Arc::clone(&shared)), Merger::new(shared)))
+    }
+}
+
+pub(super) fn lock(directory: &Path) -> Result<File, StoreError> {
+    let path = directory.join("lock");
+    let file = File::create(&path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Io(std::io::Error::other(format!(
+            "{} is in use by another process",
+            directory.display()
+        )))),
+    }
+}
+
+pub(super) fn identity_key(created: &Created) -> Result<u128, StoreError> {
+    u128::from_str_radix(&created.identity_key, 16)
+        .map_err(|_| StoreError::Damaged("the manifest's identity key is not a number".into()))
+}
+
+fn created(config: &ColumnarConfig, entropy: &dyn Entropy) -> Created {
+    Created {
+        format: FORMAT,
+        shards: config.shards.max(1),
+        slice_micros: config.slice.max(1),
+        identity_key: format!("{:032x}", entropy.next_u128()),
+    }
+}
+
+fn view_of(directory: &Directory, contents: &Contents, shards: u32) -> Result<View, StoreError> {
+    let durable: Positions = contents.durable.parse().map_err(|_| {
+        StoreError::Damaged("the manifest's position is not a position token".into())
+    })?;
+    let parts = contents
+        .parts
+        .values()
+        .map(|record| Part::new(directory, record.clone()));
+    let parts: Vec<_> = parts.collect();
+    for part in &parts {
+        let path = directory.file(part.record.file, Kind::Part);
+        let length = std::fs::metadata(&path).map(|metadata| metadata.len()).ok();
+        if length != Some(part.record.bytes) {
+            return Err(StoreError::Damaged(format!(
+                "{} should have {} bytes and has {}: restore it from a backup",
+                path.display(),
+                part.record.bytes,
+                length.map_or("none".to_owned(), |length| length.to_string())
+            )));
+        }
+    }
+    Ok(View {
+        committed: durable.clone(),
+        durable,
+        parts: Arc::new(parts),
+        frozen: Vec::new(),
+        hot: Hot::empty(shards),
+        quarantines: Arc::new(contents.quarantines.clone()),
+        totals: contents.totals,
+    })
+}
+
+fn remove_garbage(directory: &Directory, contents: &Contents) -> Result<(), StoreError> {
+    for (number, kind) in directory.list()? {
+        let named = match kind {
+            Kind::Part | Kind::Filter => contents.parts.contains_key(&number),
+            Kind::Window => contents.windows.contains_key(&number),
+            Kind::Quarantine => contents.quarantines.contains(&number),
+        };
+        if !named {
+            directory.remove(number, kind);
+        }
+    }
+    Ok(())
+}

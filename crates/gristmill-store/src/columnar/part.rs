@@ -1,0 +1,237 @@
+//! A part: an immutable Parquet file of one shard, sorted like a run, with a filter over its
+//! identities beside it.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder,
+};
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, Length};
+use serde::{Deserialize, Serialize};
+
+use super::files::{Directory, Kind, damaged};
+use super::filter::Filter;
+use super::manifest::PartRecord;
+use super::schema::{BATCH_ROWS, CODED, INDEX_KEY, PLAIN};
+use crate::StoreError;
+
+/// A part that the store holds. Its files are removed when it is obsolete and nobody reads it.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) record: PartRecord,
+    directory: Directory,
+    opened: Mutex<Option<Arc<OpenPart>>>,
+    obsolete: AtomicBool,
+}
+
+/// A part whose file has been opened and verified.
+#[derive(Debug)]
+pub(super) struct OpenPart {
+    file: PartFile,
+    plain: ArrowReaderMetadata,
+    coded: ArrowReaderMetadata,
+    pub(super) groups: Vec<RowGroup>,
+    pub(super) filter: Filter,
+}
+
+/// What the users of a row group range over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct RowGroup {
+    pub(super) first: UserKey,
+    pub(super) last: UserKey,
+}
+
+/// A place in the order of users.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct UserKey {
+    pub(super) project: String,
+    pub(super) hash: u64,
+}
+
+/// How texts are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Texts {
+    /// As they are.
+    Plain,
+    /// Repeated ones as codes into a dictionary.
+    Coded,
+}
+
+impl Part {
+    pub(super) fn new(directory: &Directory, record: PartRecord) -> Arc<Self> {
+        Arc::new(Self {
+            record,
+            directory: directory.clone(),
+            opened: Mutex::new(None),
+            obsolete: AtomicBool::new(false),
+        })
+    }
+
+    /// The open part. The first call reads all of the file to verify it.
+    pub(super) fn open(&self) -> Result<Arc<OpenPart>, StoreError> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = &*opened {
+            return Ok(Arc::clone(open));
+        }
+        let open = Arc::new(OpenPart::open(&self.directory, &self.record)?);
+        *opened = Some(Arc::clone(&open));
+        Ok(open)
+    }
+
+    /// Lets the files go with the last reader.
+    pub(super) fn retire(&self) {
+        self.obsolete.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if self.obsolete.load(Ordering::Acquire) {
+            self.directory.remove(self.record.file, Kind::Part);
+            self.directory.remove(self.record.file, Kind::Filter);
+        }
+    }
+}
+
+impl OpenPart {
+    fn open(directory: &Directory, record: &PartRecord) -> Result<Self, StoreError> {
+        let path = directory.file(record.file, Kind::Part);
+        let file = File::open(&path).map_err(|error| {
+            StoreError::Damaged(format!("cannot open {}: {error}", path.display()))
+        })?;
+        let file = PartFile {
+            length: file.metadata()?.len(),
+            file: Arc::new(file),
+        };
+        if file.length != record.bytes || file.crc()? != record.crc {
+            return Err(damaged(&path));
+        }
+        let load = |schema: &arrow_schema::SchemaRef| {
+            let options = ArrowReaderOptions::new().with_schema(Arc::clone(schema));
+            ArrowReaderMetadata::load(&file, options)
+                .map_err(|error| StoreError::Damaged(format!("{}: {error}", path.display())))
+        };
+        let plain = load(&PLAIN)?;
+        let coded = load(&CODED)?;
+        let groups = row_groups(&plain).ok_or_else(|| damaged(&path))?;
+        let filter = Filter::open(&directory.file(record.file, Kind::Filter))?;
+        Ok(Self {
+            file,
+            plain,
+            coded,
+            groups,
+            filter,
+        })
+    }
+
+    /// Reads columns of row groups, a few thousand rows at a time.
+    pub(super) fn read(
+        &self,
+        texts: Texts,
+        columns: impl IntoIterator<Item = usize>,
+        groups: Vec<usize>,
+    ) -> Result<ParquetRecordBatchReader, StoreError> {
+        let metadata = match texts {
+            Texts::Plain => &self.plain,
+            Texts::Coded => &self.coded,
+        };
+        let mask = ProjectionMask::leaves(metadata.parquet_schema(), columns);
+        ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), metadata.clone())
+            .with_projection(mask)
+            .with_row_groups(groups)
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .map_err(unreadable)
+    }
+
+    /// The row groups that may hold users from `first` to `last`, both included.
+    pub(super) fn groups_between(&self, first: &UserKey, last: &UserKey) -> Vec<usize> {
+        let overlaps = |group: &RowGroup| group.first <= *last && *first <= group.last;
+        (0..self.groups.len())
+            .filter(|&index| overlaps(&self.groups[index]))
+            .collect()
+    }
+}
+
+pub(super) fn unreadable(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Damaged(format!("cannot read a part: {error}"))
+}
+
+fn row_groups(metadata: &ArrowReaderMetadata) -> Option<Vec<RowGroup>> {
+    let file = metadata.metadata().file_metadata();
+    let entry = file
+        .key_value_metadata()?
+        .iter()
+        .find(|entry| entry.key == INDEX_KEY)?;
+    let groups: Vec<RowGroup> = serde_json::from_str(entry.value.as_ref()?).ok()?;
+    (groups.len() == metadata.metadata().num_row_groups()).then_some(groups)
+}
+
+/// The file of a part, read by position so that readers do not move each other.
+#[derive(Clone, Debug)]
+struct PartFile {
+    file: Arc<File>,
+    length: u64,
+}
+
+impl PartFile {
+    fn crc(&self) -> io::Result<u32> {
+        let mut hasher = crc32fast::Hasher::new();
+        let mut reader = PartReader {
+            file: Arc::clone(&self.file),
+            position: 0,
+        };
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match io::Read::read(&mut reader, &mut buffer)? {
+                0 => return Ok(hasher.finalize()),
+                count => hasher.update(&buffer[..count]),
+            }
+        }
+    }
+}
+
+impl Length for PartFile {
+    fn len(&self) -> u64 {
+        self.length
+    }
+}
+
+impl ChunkReader for PartFile {
+    type T = io::BufReader<PartReader>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        Ok(io::BufReader::new(PartReader {
+            file: Arc::clone(&self.file),
+            position: start,
+        }))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, start)?;
+        Ok(bytes.into())
+    }
+}
+
+/// Reads a part's file from a place on.
+struct PartReader {
+    file: Arc<File>,
+    position: u64,
+}
+
+impl io::Read for PartReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}

@@ -1,0 +1,213 @@
+//! Writes a part: rows in order, one row group after the other.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use arrow_array::builder::FixedSizeBinaryBuilder;
+use arrow_array::{
+    ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt8Array, UInt32Array,
+    UInt64Array,
+};
+use parquet::arrow::ArrowWriter;
+
+use super::files::{Directory, Kind};
+use super::filter;
+use super::identity::Identity;
+use super::manifest::PartRecord;
+use super::part::{RowGroup, UserKey};
+use super::run::{Rows, Run, RunBuilder, RunUser};
+use super::schema::{Effort, PLAIN, index_entry, writer_properties};
+use super::texts::Texts;
+use super::uuid_text;
+use crate::StoreError;
+
+/// A part that is being written. Nothing refers to its files until the manifest names them.
+pub(super) struct PartWriter {
+    directory: Directory,
+    writer: ArrowWriter<CrcFile>,
+    group_rows: usize,
+    pending: RunBuilder,
+    groups: Vec<RowGroup>,
+    identities: Vec<Identity>,
+    record: PartRecord,
+}
+
+impl PartWriter {
+    pub(super) fn create(
+        directory: &Directory,
+        file: u64,
+        shard: u32,
+        effort: Effort,
+        group_rows: usize,
+    ) -> Result<Self, StoreError> {
+        let target = CrcFile {
+            file: File::create(directory.file(file, Kind::Part))?,
+            crc: crc32fast::Hasher::new(),
+        };
+        let writer =
+            ArrowWriter::try_new(target, Arc::clone(&PLAIN), Some(writer_properties(effort)))
+                .map_err(failed)?;
+        let record = PartRecord {
+            file,
+            shard,
+            rows: 0,
+            bytes: 0,
+            crc: 0,
+            first_time: i64::MAX,
+            last_time: i64::MIN,
+            first_received: i64::MAX,
+            last_received: i64::MIN,
+            is_rest: false,
+        };
+        Ok(Self {
+            directory: directory.clone(),
+            writer,
+            group_rows,
+            pending: RunBuilder::with_capacity(0),
+            groups: Vec::new(),
+            identities: Vec::new(),
+            record,
+        })
+    }
+
+    /// Adds a row behind all others.
+    pub(super) fn push(
+        &mut self,
+        user: &RunUser<'_>,
+        rows: &Rows,
+        row: usize,
+    ) -> Result<(), StoreError> {
+        self.pending.push_row(user, rows, row);
+        if self.pending.row_count() >= self.group_rows || !self.pending.has_room() {
+            self.write_row_group()?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is left, the filter, and makes both durable but for their names.
+    pub(super) fn finish(mut self) -> Result<PartRecord, StoreError> {
+        self.write_row_group()?;
+        let index = serde_json::to_string(&self.groups).map_err(io::Error::other)?;
+        self.writer.append_key_value_metadata(index_entry(index));
+        let target = self.writer.into_inner().map_err(failed)?;
+        target.file.sync_all()?;
+        let number = self.record.file;
+        self.directory
+            .write(number, Kind::Filter, &filter::build(&self.identities))?;
+        self.record.bytes = target.file.metadata()?.len();
+        self.record.crc = target.crc.finalize();
+        Ok(self.record)
+    }
+
+    fn write_row_group(&mut self) -> Result<(), StoreError> {
+        let run = std::mem::replace(&mut self.pending, RunBuilder::with_capacity(0)).finish();
+        let Some(last_user) = run.user_count().checked_sub(1) else {
+            return Ok(());
+        };
+        let key = |user: RunUser<'_>| UserKey {
+            project: user.project.to_owned(),
+            hash: user.hash,
+        };
+        self.groups.push(RowGroup {
+            first: key(run.user(0)),
+            last: key(run.user(last_user)),
+        });
+        self.identities.extend_from_slice(&run.rows.identities);
+        self.note_ranges(&run.rows);
+        self.writer.write(&batch_of(run)?).map_err(failed)?;
+        self.writer.flush().map_err(failed)
+    }
+
+    fn note_ranges(&mut self, rows: &Rows) {
+        let record = &mut self.record;
+        record.rows += rows.times.len() as u64;
+        for &time in &rows.times {
+            record.first_time = record.first_time.min(time);
+            record.last_time = record.last_time.max(time);
+        }
+        for &received in &rows.received {
+            record.first_received = record.first_received.min(received);
+            record.last_received = record.last_received.max(received);
+        }
+    }
+}
+
+fn batch_of(run: Run) -> Result<RecordBatch, StoreError> {
+    let row_count = run.row_count();
+    let mut projects = Texts::with_capacity(row_count, row_count * 8);
+    let mut users = Texts::with_capacity(row_count, row_count * 16);
+    for index in 0..run.user_count() {
+        let user = run.user(index);
+        for _ in user.first_row..user.end_row {
+            projects.push(user.project);
+            users.push(user.user);
+        }
+    }
+    let rows = run.rows;
+    let (uuids, ids) = split_event_ids(&rows.event_ids)?;
+    let time = |times: Vec<i64>| {
+        Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")) as ArrayRef
+    };
+    let partitions = rows.positions.iter().map(|position| position.partition.0);
+    let offsets = rows.positions.iter().map(|position| position.offset);
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(projects.into_arrow()?),
+        Arc::new(users.into_arrow()?),
+        time(rows.times),
+        Arc::new(UInt32Array::from_iter_values(partitions)),
+        Arc::new(UInt64Array::from_iter_values(offsets)),
+        time(rows.received),
+        uuids,
+        Arc::new(ids),
+        Arc::new(rows.sessions.into_arrow()?),
+        Arc::new(rows.event_types.into_arrow()?),
+        Arc::new(rows.sources.into_arrow()?),
+        Arc::new(rows.page_urls.into_arrow()?),
+        Arc::new(UInt8Array::from(rows.origins)),
+        Arc::new(rows.properties.into_arrow()?),
+    ];
+    RecordBatch::try_new(Arc::clone(&PLAIN), columns).map_err(failed)
+}
+
+/// Ids that are UUIDs in their canonical text take 16 bytes in a column of their own.
+fn split_event_ids(texts: &Texts) -> Result<(ArrayRef, StringArray), StoreError> {
+    let mut uuids = FixedSizeBinaryBuilder::with_capacity(texts.len(), 16);
+    let mut others = Texts::with_capacity(texts.len(), 0);
+    for row in 0..texts.len() {
+        let text = texts.text(row);
+        match uuid_text::parse(text) {
+            Some(uuid) => {
+                uuids.append_value(uuid).map_err(failed)?;
+                others.push_option(None);
+            }
+            None => {
+                uuids.append_null();
+                others.push(text);
+            }
+        }
+    }
+    Ok((Arc::new(uuids.finish()), others.into_arrow()?))
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Io(io::Error::other(error))
+}
+
+/// A file that knows the checksum of what was written to it.
+struct CrcFile {
+    file: File,
+    crc: crc32fast::Hasher,
+}
+
+impl Write for CrcFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.crc.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

@@ -1,0 +1,242 @@
+//! A run: events of one shard in memory, sorted by (project, user hash, user, time, position).
+//!
+//! Commits leave runs in the hot tail; seals and merges read and write parts as streams of runs.
+
+use gristmill_model::{Event, Position};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::identity::Identity;
+use super::texts::Texts;
+
+/// Hashes a user id. Users are ordered by it, and it decides the shard; it is part of the format
+/// of parts.
+pub(super) fn user_hash(user: &str) -> u64 {
+    xxh3_64(user.as_bytes())
+}
+
+/// The shard that a user's events belong to: the hashes are cut into equal ranges.
+pub(super) fn shard_of(hash: u64, shards: u32) -> u32 {
+    (((hash >> 32) * u64::from(shards)) >> 32) as u32
+}
+
+/// Sorted, immutable rows.
+#[derive(Debug)]
+pub(super) struct Run {
+    users: Vec<UserSpan>,
+    projects: Texts,
+    user_ids: Texts,
+    pub(super) rows: Rows,
+}
+
+/// Where a user's rows begin; they end where the next user's begin.
+#[derive(Clone, Copy, Debug)]
+struct UserSpan {
+    hash: u64,
+    first_row: u32,
+}
+
+/// The columns that each row has a value in.
+#[derive(Debug)]
+pub(super) struct Rows {
+    pub(super) times: Vec<i64>,
+    pub(super) received: Vec<i64>,
+    pub(super) positions: Vec<Position>,
+    pub(super) identities: Vec<Identity>,
+    pub(super) origins: Vec<u8>,
+    pub(super) event_ids: Texts,
+    pub(super) sessions: Texts,
+    pub(super) event_types: Texts,
+    pub(super) sources: Texts,
+    pub(super) page_urls: Texts,
+    pub(super) properties: Texts,
+}
+
+/// One user of a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RunUser<'a> {
+    pub(super) project: &'a str,
+    pub(super) hash: u64,
+    pub(super) user: &'a str,
+    pub(super) first_row: usize,
+    pub(super) end_row: usize,
+}
+
+impl Run {
+    pub(super) fn user_count(&self) -> usize {
+        self.users.len()
+    }
+
+    pub(super) fn row_count(&self) -> usize {
+        self.rows.times.len()
+    }
+
+    pub(super) fn user(&self, index: usize) -> RunUser<'_> {
+        let span = self.users[index];
+        let end = self
+            .users
+            .get(index + 1)
+            .map_or(self.row_count(), |next| next.first_row as usize);
+        RunUser {
+            project: self.projects.text(index),
+            hash: span.hash,
+            user: self.user_ids.text(index),
+            first_row: span.first_row as usize,
+            end_row: end,
+        }
+    }
+
+    /// The memory it takes, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        let rows = &self.rows;
+        let texts = [
+            &self.projects,
+            &self.user_ids,
+            &rows.event_ids,
+            &rows.sessions,
+            &rows.event_types,
+            &rows.sources,
+            &rows.page_urls,
+            &rows.properties,
+        ];
+        let fixed = size_of::<Position>() + size_of::<Identity>() + 8 + 8 + 1;
+        texts.iter().map(|texts| texts.memory()).sum::<usize>()
+            + rows.times.capacity() * fixed
+            + self.users.capacity() * size_of::<UserSpan>()
+    }
+
+    /// The index of the first user whose (project, hash) is not below the given.
+    pub(super) fn first_user_from(&self, project: &str, hash: u64) -> usize {
+        let (mut low, mut high) = (0, self.users.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if (self.projects.text(middle), self.users[middle].hash) < (project, hash) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+}
+
+/// Builds a run from rows that come in order.
+pub(super) struct RunBuilder {
+    run: Run,
+}
+
+impl RunBuilder {
+    pub(super) fn with_capacity(rows: usize) -> Self {
+        let texts = |bytes: usize| Texts::with_capacity(rows, rows * bytes);
+        let rows = Rows {
+            times: Vec::with_capacity(rows),
+            received: Vec::with_capacity(rows),
+            positions: Vec::with_capacity(rows),
+            identities: Vec::with_capacity(rows),
+            origins: Vec::with_capacity(rows),
+            event_ids: texts(36),
+            sessions: texts(16),
+            event_types: texts(12),
+            sources: texts(4),
+            page_urls: texts(32),
+            properties: texts(128),
+        };
+        let users = Texts::with_capacity(0, 0);
+        Self {
+            run: Run {
+                users: Vec::new(),
+                projects: users.clone(),
+                user_ids: users,
+                rows,
+            },
+        }
+    }
+
+    pub(super) fn row_count(&self) -> usize {
+        self.run.row_count()
+    }
+
+    /// Whether another row may be added without a text column outgrowing Arrow's offsets.
+    pub(super) fn has_room(&self) -> bool {
+        self.run.rows.properties.text_bytes() < 1 << 28
+    }
+
+    /// Adds a row behind all others.
+    pub(super) fn push_event(
+        &mut self,
+        hash: u64,
+        position: Position,
+        identity: Identity,
+        event: &Event<'_>,
+    ) {
+        self.start_user(event.project.as_str(), hash, event.user.as_str());
+        let rows = &mut self.run.rows;
+        rows.times.push(event.time.0);
+        rows.received.push(event.received.0);
+        rows.positions.push(position);
+        rows.identities.push(identity);
+        rows.origins.push(event.origin.number());
+        rows.event_ids.push(event.id.as_str());
+        rows.sessions
+            .push_option(event.session.as_ref().map(|session| session.as_str()));
+        rows.event_types.push(&event.event_type);
+        rows.sources.push(&event.source);
+        rows.page_urls.push(&event.page_url);
+        rows.properties.push(&event.properties);
+    }
+
+    /// Adds a row of another run behind all others.
+    pub(super) fn push_row(&mut self, user: &RunUser<'_>, from: &Rows, row: usize) {
+        self.start_user(user.project, user.hash, user.user);
+        let rows = &mut self.run.rows;
+        rows.times.push(from.times[row]);
+        rows.received.push(from.received[row]);
+        rows.positions.push(from.positions[row]);
+        rows.identities.push(from.identities[row]);
+        rows.origins.push(from.origins[row]);
+        rows.event_ids.push(from.event_ids.text(row));
+        rows.sessions.push_option(from.sessions.option(row));
+        rows.event_types.push(from.event_types.text(row));
+        rows.sources.push(from.sources.text(row));
+        rows.page_urls.push(from.page_urls.text(row));
+        rows.properties.push(from.properties.text(row));
+    }
+
+    /// Opens a user's span unless the last one is this user's.
+    pub(super) fn start_user(&mut self, project: &str, hash: u64, user: &str) {
+        let run = &mut self.run;
+        if let Some(last) = run.users.len().checked_sub(1) {
+            let same = run.users[last].hash == hash
+                && run.user_ids.text(last) == user
+                && run.projects.text(last) == project;
+            if same {
+                return;
+            }
+        }
+        run.users.push(UserSpan {
+            hash,
+            first_row: run.rows.times.len() as u32,
+        });
+        run.projects.push(project);
+        run.user_ids.push(user);
+    }
+
+    pub(super) fn rows_mut(&mut self) -> &mut Rows {
+        &mut self.run.rows
+    }
+
+    /// The run, trimmed to its size.
+    pub(super) fn finish(mut self) -> Run {
+        let rows = &mut self.run.rows;
+        for texts in [
+            &mut rows.event_ids,
+            &mut rows.sessions,
+            &mut rows.event_types,
+            &mut rows.sources,
+            &mut rows.page_urls,
+            &mut rows.properties,
+        ] {
+            texts.shrink();
+        }
+        self.run
+    }
+}

@@ -1,0 +1,101 @@
+//! The columns of a part, as Arrow and Parquet see them.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+
+/// Rows of one row group.
+pub(super) const ROW_GROUP_ROWS: usize = 64 * 1024;
+/// Rows that are decoded at a time.
+pub(super) const BATCH_ROWS: usize = 8 * 1024;
+/// The key of the row group index in the file's metadata.
+pub(super) const INDEX_KEY: &str = "gristmill.row_groups";
+
+/// The columns by name; the numbers are their places in the file.
+pub(super) mod column {
+    pub(in super::super) const PROJECT: usize = 0;
+    pub(in super::super) const USER_ID: usize = 1;
+    pub(in super::super) const TIME: usize = 2;
+    pub(in super::super) const PARTITION: usize = 3;
+    pub(in super::super) const OFFSET: usize = 4;
+    pub(in super::super) const RECEIVED: usize = 5;
+    pub(in super::super) const EVENT_UUID: usize = 6;
+    pub(in super::super) const EVENT_ID: usize = 7;
+    pub(in super::super) const SESSION_ID: usize = 8;
+    pub(in super::super) const EVENT_TYPE: usize = 9;
+    pub(in super::super) const SOURCE: usize = 10;
+    pub(in super::super) const PAGE_URL: usize = 11;
+    pub(in super::super) const ORIGIN: usize = 12;
+    pub(in super::super) const PROPERTIES: usize = 13;
+}
+
+/// How hard a part is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// Quickly: the part will be merged soon.
+    Seal,
+    /// Well: the part will stay.
+    Merge,
+}
+
+/// The columns with texts as they are.
+pub(super) static PLAIN: LazyLock<SchemaRef> = LazyLock::new(|| schema(&DataType::Utf8));
+
+/// The columns with repeated texts as codes into a dictionary.
+pub(super) static CODED: LazyLock<SchemaRef> = LazyLock::new(|| {
+    schema(&DataType::Dictionary(
+        Box::new(DataType::Int32),
+        Box::new(DataType::Utf8),
+    ))
+});
+
+fn schema(repeated: &DataType) -> SchemaRef {
+    let time = || DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let required = |name: &str, kind: DataType| Field::new(name, kind, false);
+    let optional = |name: &str, kind: DataType| Field::new(name, kind, true);
+    Arc::new(Schema::new(vec![
+        required("project", repeated.clone()),
+        required("user_id", repeated.clone()),
+        required("time", time()),
+        required("partition", DataType::UInt32),
+        required("offset", DataType::UInt64),
+        required("received", time()),
+        optional("event_uuid", DataType::FixedSizeBinary(16)),
+        optional("event_id", DataType::Utf8),
+        optional("session_id", repeated.clone()),
+        required("event_type", repeated.clone()),
+        required("source", repeated.clone()),
+        required("page_url", repeated.clone()),
+        required("origin", DataType::UInt8),
+        required("properties", DataType::Utf8),
+    ]))
+}
+
+pub(super) fn writer_properties(effort: Effort) -> WriterProperties {
+    let compression = match effort {
+        Effort::Seal => Compression::LZ4_RAW,
+        Effort::Merge => Compression::ZSTD(ZstdLevel::default()),
+    };
+    let mut builder = WriterProperties::builder()
+        .set_compression(compression)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_offset_index_disabled(true)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_data_page_row_count_limit(BATCH_ROWS)
+        .set_write_batch_size(BATCH_ROWS)
+        .set_dictionary_page_size_limit(4 << 20);
+    for name in ["time", "offset", "event_uuid", "event_id", "properties"] {
+        builder = builder.set_column_dictionary_enabled(ColumnPath::from(name), false);
+    }
+    builder
+        .set_column_compression(ColumnPath::from("event_uuid"), Compression::UNCOMPRESSED)
+        .build()
+}
+
+pub(super) fn index_entry(json: String) -> KeyValue {
+    KeyValue::new(INDEX_KEY.to_owned(), json)
+}

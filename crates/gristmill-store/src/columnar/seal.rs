@@ -1,0 +1,239 @@
+//! Sealing: frozen tails become parts, in order, and with them `durable` moves on.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gristmill_model::{Partition, Position};
+use serde::{Deserialize, Serialize};
+
+use super::Shared;
+use super::compaction::parts_of_fullest_shard;
+use super::files::{Directory, Kind, append_crc};
+use super::hot::Frozen;
+use super::manifest::{PartRecord, Record, WindowRecord};
+use super::merge_rows::{merge, single};
+use super::part::Part;
+use super::part_writer::PartWriter;
+use super::schema::{Effort, ROW_GROUP_ROWS};
+use super::view::View;
+use super::window;
+use crate::{Quarantined, StoreError};
+
+/// How often the sealer looks at the age of the hot tail, and tries again on a full disk.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Parts of one shard at which sealing waits for the merger. Reading gets slower with each part.
+const PARTS_OF_A_SHARD: usize = 256;
+
+/// The loop that seals.
+pub struct Sealer {
+    shared: Arc<Shared>,
+}
+
+impl Sealer {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Seals until the store is closed. An error means that the store cannot go on; a full disk
+    /// is waited for.
+    pub fn run(self) -> Result<(), StoreError> {
+        while let Some(frozen) = self.shared.next_frozen() {
+            match self.shared.seal(&frozen) {
+                Ok(()) => {}
+                Err(StoreError::Io(error)) if error.kind() == io::ErrorKind::StorageFull => {
+                    tracing::warn!(%error, "cannot seal: free space in the data directory");
+                    let state = self.shared.state();
+                    drop(self.shared.work.wait_timeout(state, PAUSE));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Waits for the oldest frozen tail; `None` when the store is closed.
+    fn next_frozen(&self) -> Option<Arc<Frozen>> {
+        loop {
+            self.freeze_if_due();
+            let state = self.state();
+            if self.is_closed() {
+                return None;
+            }
+            if let Some(frozen) = state.view.frozen.first()
+                && parts_of_fullest_shard(&state.view) < PARTS_OF_A_SHARD
+            {
+                return Some(Arc::clone(frozen));
+            }
+            drop(self.work.wait_timeout(state, PAUSE));
+        }
+    }
+
+    /// Freezes the hot tail if it is old, or if compaction is wanted.
+    fn freeze_if_due(&self) {
+        let mut committer = self.committer();
+        let state = self.state();
+        let now = self.clock.now();
+        let is_old = state
+            .hot_since
+            .is_some_and(|since| now.since(since) >= self.config.seal_age);
+        let wanted = state.compactions_wanted > state.compactions_done;
+        if !(is_old || wanted) || state.view.hot.is_empty() || !state.view.frozen.is_empty() {
+            return;
+        }
+        drop(state);
+        self.expire_window(&mut committer);
+        let mut state = self.state();
+        state.hot_since = None;
+        let mut view = View::clone(&state.view);
+        self.freeze(&mut view);
+        self.publish(&mut state, view);
+    }
+
+    fn seal(&self, frozen: &Arc<Frozen>) -> Result<(), StoreError> {
+        let parts = self.write_parts(frozen)?;
+        let window_run = WindowRecord {
+            file: self.new_file(),
+            identities: frozen.hot.rows as u64,
+            last_received: frozen.hot.last_received,
+        };
+        let has_rows = frozen.hot.rows > 0;
+        if has_rows {
+            window::write_run(&self.directory, window_run.file, frozen.hot.identities())?;
+        }
+        let quarantine = self.write_quarantine(frozen)?;
+        self.directory.sync()?;
+        let (expired, window_start) = {
+            let mut committer = self.committer();
+            (
+                std::mem::take(&mut committer.expired),
+                committer.window.start(),
+            )
+        };
+        let windows: Vec<_> = has_rows.then(|| window_run.clone()).into_iter().collect();
+        let record = Record {
+            add_parts: parts.clone(),
+            add_windows: windows,
+            remove_windows: expired.iter().map(|run| run.file).collect(),
+            add_quarantines: quarantine.into_iter().collect(),
+            window_start: Some(window_start.0),
+            durable: Some(frozen.positions.to_string()),
+            totals: Some(frozen.totals),
+            next_file: self.new_file(),
+            ..Record::default()
+        };
+        if let Err(error) = self.manifest().append(record) {
+            self.committer().expired.splice(0..0, expired);
+            return Err(error);
+        }
+        expired
+            .iter()
+            .for_each(|run| self.directory.remove(run.file, Kind::Window));
+        self.show_sealed(frozen, parts, quarantine);
+        // Only now may the run leave the window: a commit that no longer finds an identity there
+        // must find it in the parts.
+        if has_rows {
+            self.committer().window.sealed(window_run);
+        }
+        Ok(())
+    }
+
+    fn write_parts(&self, frozen: &Frozen) -> Result<Vec<PartRecord>, StoreError> {
+        let mut written = Vec::new();
+        for (shard, runs) in frozen.hot.shards.iter().enumerate() {
+            if runs.is_empty() {
+                continue;
+            }
+            let file = self.new_file();
+            let mut writer = PartWriter::create(
+                &self.directory,
+                file,
+                shard as u32,
+                Effort::Seal,
+                ROW_GROUP_ROWS,
+            )?;
+            let sources = runs.iter().map(|run| single(Arc::clone(run))).collect();
+            merge(sources, |user, rows, row| writer.push(user, rows, row))?;
+            written.push(writer.finish()?);
+        }
+        Ok(written)
+    }
+
+    fn write_quarantine(&self, frozen: &Frozen) -> Result<Option<u64>, StoreError> {
+        if frozen.hot.quarantine.is_empty() {
+            return Ok(None);
+        }
+        let file = self.new_file();
+        let lines: Vec<_> = frozen
+            .hot
+            .quarantine
+            .iter()
+            .map(|q| QuarantineLine::of(q))
+            .collect();
+        let mut bytes = serde_json::to_vec(&lines).map_err(io::Error::other)?;
+        append_crc(&mut bytes);
+        self.directory.write(file, Kind::Quarantine, &bytes)?;
+        Ok(Some(file))
+    }
+
+    fn show_sealed(&self, frozen: &Arc<Frozen>, parts: Vec<PartRecord>, quarantine: Option<u64>) {
+        let mut state = self.state();
+        let mut view = View::clone(&state.view);
+        view.frozen.retain(|waiting| !Arc::ptr_eq(waiting, frozen));
+        let parts = parts
+            .into_iter()
+            .map(|record| Part::new(&self.directory, record));
+        view.parts = Arc::new(view.parts.iter().cloned().chain(parts).collect());
+        let quarantines = view.quarantines.iter().copied().chain(quarantine);
+        view.quarantines = Arc::new(quarantines.collect());
+        view.durable = frozen.positions.clone();
+        self.publish(&mut state, view);
+        self.work.notify_all();
+    }
+}
+
+/// The quarantined records of a seal, oldest first.
+pub(super) fn read_quarantine(
+    directory: &Directory,
+    file: u64,
+) -> Result<Vec<Quarantined>, StoreError> {
+    let bytes = directory.read_checked(file, Kind::Quarantine)?;
+    let lines: Vec<QuarantineLine> = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
+    Ok(lines
+        .into_iter()
+        .map(QuarantineLine::into_quarantined)
+        .collect())
+}
+
+#[derive(Serialize, Deserialize)]
+struct QuarantineLine {
+    partition: u32,
+    offset: u64,
+    reason: String,
+    bytes: Vec<u8>,
+}
+
+impl QuarantineLine {
+    fn of(record: &Quarantined) -> Self {
+        Self {
+            partition: record.position.partition.0,
+            offset: record.position.offset,
+            reason: record.reason.clone(),
+            bytes: record.bytes.clone(),
+        }
+    }
+
+    fn into_quarantined(self) -> Quarantined {
+        let position = Position {
+            partition: Partition(self.partition),
+            offset: self.offset,
+        };
+        Quarantined {
+            position,
+            reason: self.reason,
+            bytes: self.bytes,
+        }
+    }
+}
