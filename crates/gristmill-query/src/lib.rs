@@ -1,5 +1,21 @@
 //! Answer: folds over a snapshot of the store.
+//!
+//! Every analysis is one file: its fold, its result, its tests. They share the driver
+//! ([`fold`]), the conditions on events ([`select`]) and the counting per slot ([`tally`]).
 
+mod calendar;
+mod fold;
+mod funnel;
+mod grid;
+mod page_count;
+mod select;
+mod series;
 mod service;
+mod summary;
+mod tally;
+#[cfg(test)]
+mod testing;
+mod top;
+mod user;
 
 pub use service::{Query, QueryConfig, QueryError};

@@ -1,0 +1,72 @@
+//! Places for the cells (group, bucket) of a series in one array.
+//!
+//! Most groups fill few buckets, so a group gets its cells in pages of adjoining buckets when it
+//! first needs them.
+
+use std::ops::Range;
+
+const PAGE: usize = 32;
+const NONE: u32 = u32::MAX;
+
+/// Where the cells of each group lie.
+pub(crate) struct Grid {
+    pages_per_row: usize,
+    /// The row of each group's slot.
+    row_of: Vec<u32>,
+    /// The slot of each row.
+    rows: Vec<usize>,
+    /// The page for each row's buckets.
+    page_of: Vec<u32>,
+    pages: usize,
+}
+
+impl Grid {
+    /// An empty grid of so many buckets.
+    pub(crate) fn new(buckets: usize) -> Self {
+        Self {
+            pages_per_row: buckets.div_ceil(PAGE),
+            row_of: Vec::new(),
+            rows: Vec::new(),
+            page_of: Vec::new(),
+            pages: 0,
+        }
+    }
+
+    /// The cell of a bucket in the group of a slot.
+    pub(crate) fn cell(&mut self, slot: usize, bucket: usize) -> usize {
+        if self.row_of.len() <= slot {
+            self.row_of.resize(slot + 1, NONE);
+        }
+        if self.row_of[slot] == NONE {
+            self.row_of[slot] = self.rows.len() as u32;
+            self.rows.push(slot);
+            self.page_of.resize(self.rows.len() * self.pages_per_row, NONE);
+        }
+        let row = self.row_of[slot] as usize;
+        let page = &mut self.page_of[row * self.pages_per_row + bucket / PAGE];
+        if *page == NONE {
+            *page = self.pages as u32;
+            self.pages += 1;
+        }
+        *page as usize * PAGE + bucket % PAGE
+    }
+
+    /// How many cells there are.
+    pub(crate) fn cells(&self) -> usize {
+        self.pages * PAGE
+    }
+
+    /// How many groups there are.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// All pages: the slot of the group, the first bucket, and the cells from that bucket on.
+    pub(crate) fn pages(&self) -> impl Iterator<Item = (usize, usize, Range<usize>)> + '_ {
+        self.page_of.iter().enumerate().filter(|(_, page)| **page != NONE).map(|(index, page)| {
+            let slot = self.rows[index / self.pages_per_row];
+            let first_cell = *page as usize * PAGE;
+            (slot, index % self.pages_per_row * PAGE, first_cell..first_cell + PAGE)
+        })
+    }
+}

@@ -1,0 +1,74 @@
+//! Counts of events and of distinct users per slot, in an array.
+//!
+//! Users come one after another, so a slot has met the current user exactly if it was the last
+//! one it met: distinct users are counted without a set.
+
+use std::ops::Range;
+
+/// Counts per slot.
+#[derive(Default)]
+pub(crate) struct Tally {
+    cells: Vec<Cell>,
+    user: u32,
+    used: usize,
+}
+
+/// What one slot counted.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Cell {
+    /// Events.
+    pub(crate) count: u64,
+    /// Distinct users who made them.
+    pub(crate) users: u32,
+    latest_user: u32,
+}
+
+impl Tally {
+    /// The slot of a dictionary code; slot 0 is that of the absent value.
+    pub(crate) fn slot(code: u32) -> usize {
+        code.wrapping_add(1) as usize
+    }
+
+    /// The code that a slot is of.
+    pub(crate) fn code(slot: usize) -> u32 {
+        (slot as u32).wrapping_sub(1)
+    }
+
+    /// Begins the next user.
+    pub(crate) fn next_user(&mut self) {
+        self.user += 1;
+    }
+
+    /// Makes room for slots below `slots`.
+    pub(crate) fn grow(&mut self, slots: usize) {
+        if self.cells.len() < slots {
+            self.cells.resize(slots, Cell::default());
+        }
+    }
+
+    /// Counts an event of the current user. There must be room for the slot.
+    pub(crate) fn add(&mut self, slot: usize) {
+        let cell = &mut self.cells[slot];
+        cell.count += 1;
+        if cell.latest_user != self.user {
+            self.used += usize::from(cell.latest_user == 0);
+            cell.latest_user = self.user;
+            cell.users += 1;
+        }
+    }
+
+    /// How many slots have counted anything.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// What the slots of a range have counted. There must be room for them.
+    pub(crate) fn range(&self, slots: Range<usize>) -> &[Cell] {
+        &self.cells[slots]
+    }
+
+    /// The slots that have counted anything, in order.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = (usize, Cell)> + '_ {
+        self.cells.iter().copied().enumerate().filter(|(_, cell)| cell.count > 0)
+    }
+}

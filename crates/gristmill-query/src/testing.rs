@@ -1,0 +1,197 @@
+//! Small random worlds in which ties, repeated events and absent values are common, and what a
+//! question over them should find, said as directly as possible.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gristmill_model::{
+    Event, EventId, Field, Filter, Origin, Partition, Position, Positions, ProjectId, Selection,
+    SessionId, TimeRange, Timestamp, UserId,
+};
+use gristmill_store::{Commit, MemoryStore, Row, Store, property};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use crate::{Query, QueryConfig};
+
+pub(crate) const USERS: &[&str] = &["", "a", "b", "c", "d", "e", "f"];
+pub(crate) const TYPES: &[&str] = &["a", "b", "c"];
+pub(crate) const PAGES: &[&str] = &["", "/x", "/y"];
+const SESSIONS: &[Option<&str>] = &[None, Some("s"), Some("t")];
+const PROPERTIES: &[&str] = &[
+    "{}",
+    r#"{"plan":"free"}"#,
+    r#"{"plan":"pro","n":1}"#,
+    r#"{"plan":""}"#,
+    r#"{"plan":null,"o":{"k":"v"}}"#,
+];
+/// In tests a moment is a multiple of this, so that ties are common.
+const TICK: i64 = 1_500_000;
+
+/// What was offered to the store, in order, without repeats.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    offered: Vec<Event<'static>>,
+}
+
+impl World {
+    /// A world of these events.
+    pub(crate) fn of(offered: Vec<Event<'static>>) -> Self {
+        Self { offered }
+    }
+
+    /// The selected events in log order, by going through all of them.
+    pub(crate) fn selected(&self, selection: &Selection) -> Vec<&Event<'static>> {
+        let mut known = HashSet::new();
+        let first = self.offered.iter().filter(|event| {
+            known.insert((event.project.as_str(), event.user.as_str(), event.id.as_str()))
+        });
+        let types = &selection.event_types;
+        first
+            .filter(|event| event.project == selection.project)
+            .filter(|event| selection.range.contains(event.time))
+            .filter(|event| types.is_empty() || types.iter().any(|t| *t == event.event_type))
+            .filter(|event| {
+                let holds = |f: &Filter| text(event, &f.field).as_ref() == Some(&f.equals);
+                selection.filters.iter().all(holds)
+            })
+            .collect()
+    }
+
+    /// Asks a service over a store of three shards that took the events in several commits.
+    pub(crate) fn ask<T>(&self, question: impl AsyncFn(Query) -> T) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.unwrap().block_on(async {
+            let store = MemoryStore::new(3);
+            let mut next = 0;
+            for events in self.offered.chunks(40) {
+                store.commit(batch(next, events)).await.unwrap();
+                next += events.len() as u64;
+            }
+            let config = QueryConfig { threads: 2, deadline: Duration::from_secs(60) };
+            question(Query::new(config, Arc::new(store))).await
+        })
+    }
+}
+
+/// A commit of these events as the next records of one partition.
+pub(crate) fn batch(first: u64, events: &[Event<'static>]) -> Commit<'static> {
+    let partition = Partition(0);
+    let row = |(offset, event): (u64, &Event<'static>)| Row {
+        position: Position { partition, offset },
+        event: event.clone(),
+    };
+    let next: Positions = [(partition, first + events.len() as u64)].into_iter().collect();
+    Commit { rows: (first..).zip(events).map(row).collect(), quarantine: Vec::new(), next }
+}
+
+/// A plain event.
+pub(crate) fn event(user: &'static str, id: String, time: i64) -> Event<'static> {
+    Event {
+        project: ProjectId::new("default"),
+        id: EventId::new(id),
+        user: UserId::new(user),
+        session: None,
+        event_type: "a".into(),
+        time: Timestamp(time),
+        received: Timestamp(0),
+        source: "".into(),
+        page_url: "".into(),
+        origin: Origin::Native,
+        properties: Event::NO_PROPERTIES.into(),
+    }
+}
+
+/// What an event has in a field.
+pub(crate) fn text(event: &Event<'_>, field: &Field) -> Option<String> {
+    let text = match field {
+        Field::EventType => event.event_type.to_string(),
+        Field::UserId => event.user.to_string(),
+        Field::SessionId => event.session.as_ref()?.to_string(),
+        Field::Source => event.source.to_string(),
+        Field::PageUrl => event.page_url.to_string(),
+        Field::Origin => event.origin.as_str().to_owned(),
+        Field::EventId => event.id.to_string(),
+        Field::Properties => event.properties.to_string(),
+        Field::Property(path) => property(&event.properties, path)?.into_owned(),
+    };
+    Some(text)
+}
+
+/// Everything of the default project.
+pub(crate) fn all() -> Selection {
+    Selection {
+        project: ProjectId::new("default"),
+        range: TimeRange::ALL,
+        event_types: Vec::new(),
+        filters: Vec::new(),
+    }
+}
+
+/// Up to 150 events.
+pub(crate) fn worlds() -> impl Strategy<Value = World> {
+    proptest::collection::vec(random_event(), 0..150).prop_map(World::of)
+}
+
+fn random_event() -> impl Strategy<Value = Event<'static>> {
+    let who = (select(USERS), 0..60_u32, select(SESSIONS), 0..20_u8);
+    // The ticks are about the hour in which Sao Paulo's clock skips midnight.
+    let what = (select(TYPES), -40..40_i64, select(PAGES), select(PROPERTIES));
+    (who, what).prop_map(|((user, id, session, project), (event_type, tick, page, properties))| {
+        Event {
+            project: ProjectId::new(if project == 0 { "other" } else { "default" }),
+            session: session.map(SessionId::new),
+            event_type: event_type.into(),
+            page_url: page.into(),
+            origin: Origin::ALL[usize::from(project % 5)],
+            properties: properties.into(),
+            ..event(user, id.to_string(), moment(tick))
+        }
+    })
+}
+
+fn moment(tick: i64) -> i64 {
+    1_476_586_800 * Timestamp::SECOND + tick * TICK
+}
+
+/// A field that worlds have values in.
+pub(crate) fn field() -> impl Strategy<Value = Field> {
+    const NAMES: &[&str] =
+        &["event_type", "user_id", "session_id", "page_url", "origin", "plan", "o.k", "id"];
+    select(NAMES).prop_map(Field::from_name)
+}
+
+/// A filter that often keeps something.
+pub(crate) fn filter() -> impl Strategy<Value = Filter> {
+    const PAIRS: &[(&str, &str)] = &[
+        ("user_id", "a"),
+        ("session_id", "s"),
+        ("page_url", ""),
+        ("page_url", "/x"),
+        ("plan", "free"),
+        ("plan", ""),
+        ("n", "1"),
+        ("o.k", "v"),
+        ("event_type", "b"),
+        ("source", "none"),
+    ];
+    select(PAIRS)
+        .prop_map(|(name, text)| Filter { field: Field::from_name(name), equals: text.to_owned() })
+}
+
+/// A selection that often keeps something.
+pub(crate) fn selection() -> impl Strategy<Value = Selection> {
+    let end = || proptest::option::of((-41..41_i64).prop_map(|tick| Timestamp(moment(tick))));
+    let types = proptest::sample::subsequence(TYPES, 0..=2);
+    let filters = prop_oneof![
+        3 => Just(Vec::new()),
+        2 => proptest::collection::vec(filter(), 1..3),
+    ];
+    (end(), end(), types, filters).prop_map(|(start, end, types, filters)| Selection {
+        range: TimeRange { start, end },
+        event_types: types.into_iter().map(str::to_owned).collect(),
+        filters,
+        ..all()
+    })
+}

@@ -1,0 +1,162 @@
+//! The most frequent values of a field, with exact unique users. Events without the field are
+//! left out.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use gristmill_model::{Field, TopAnswer, TopQuery, TopValue, limits};
+use gristmill_store::{Dictionary, UserRun};
+
+use crate::QueryError;
+use crate::fold::{UserFold, View};
+use crate::select::{Matcher, Plan};
+use crate::tally::Tally;
+
+/// The most distinct values that are counted; each needs about a hundred bytes and its text.
+const DISTINCT_VALUES: usize = 2_000_000;
+
+pub(crate) async fn answer(view: &View, query: &TopQuery) -> Result<TopAnswer, QueryError> {
+    let (limit, most) = (query.limit, limits::TOP_VALUES);
+    if !(1..=most).contains(&limit) {
+        return Err(QueryError::Invalid(format!("`limit` must be from 1 to {most}")));
+    }
+    let mut plan = Plan::new(&query.selection)?;
+    let column = plan.column(&query.field);
+    let field = query.field.clone();
+    let start = || TopFold {
+        matcher: plan.matcher.clone(),
+        field: field.clone(),
+        column,
+        values: Tally::default(),
+    };
+    let counts = view.fold(&plan, start).await?;
+    if counts.len() > DISTINCT_VALUES {
+        return Err(too_many_values(&field));
+    }
+    view.compute(move || ranked(counts, limit)).await
+}
+
+fn too_many_values(field: &Field) -> QueryError {
+    QueryError::Invalid(format!(
+        "`{}` has more than {DISTINCT_VALUES} values: ask for a shorter range or add a filter",
+        field.name(),
+    ))
+}
+
+/// Events and distinct users of every value.
+type Counts = HashMap<String, (u64, u64)>;
+
+fn ranked(counts: Counts, limit: usize) -> TopAnswer {
+    let mut values: Vec<TopValue> = counts
+        .into_iter()
+        .map(|(value, (count, unique_users))| TopValue { value, count, unique_users })
+        .collect();
+    let order = |a: &TopValue, b: &TopValue| {
+        (Reverse(a.count), &a.value).cmp(&(Reverse(b.count), &b.value))
+    };
+    if values.len() > limit {
+        values.select_nth_unstable_by(limit, order);
+        values.truncate(limit);
+    }
+    values.sort_unstable_by(order);
+    TopAnswer { values }
+}
+
+struct TopFold {
+    matcher: Matcher,
+    field: Field,
+    column: usize,
+    values: Tally,
+}
+
+impl UserFold for TopFold {
+    type Partial = Counts;
+
+    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
+        let Self { values, column, .. } = self;
+        values.next_user();
+        values.grow(run.dictionaries[*column].len() + 1);
+        let codes = run.columns[*column];
+        self.matcher.for_each(run, |row| values.add(Tally::slot(codes[row])));
+        if self.values.used() > DISTINCT_VALUES {
+            return Err(too_many_values(&self.field));
+        }
+        Ok(())
+    }
+
+    fn finish(self, dictionaries: &[Dictionary]) -> Counts {
+        let value = |(slot, cell): (usize, crate::tally::Cell)| {
+            let text = dictionaries[self.column].text(Tally::code(slot))?;
+            Some((text.to_owned(), (cell.count, u64::from(cell.users))))
+        };
+        self.values.cells().filter_map(value).collect()
+    }
+
+    fn merge(into: &mut Counts, mut other: Counts) {
+        if into.len() < other.len() {
+            std::mem::swap(into, &mut other);
+        }
+        for (value, (count, users)) in other {
+            let known = into.entry(value).or_default();
+            known.0 += count;
+            known.1 += users;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{World, field, selection, text, worlds};
+
+    fn expected(world: &World, query: &TopQuery) -> Vec<TopValue> {
+        let mut values: BTreeMap<String, (u64, BTreeSet<&str>)> = BTreeMap::new();
+        for event in world.selected(&query.selection) {
+            if let Some(value) = text(event, &query.field) {
+                let entry = values.entry(value).or_default();
+                entry.0 += 1;
+                entry.1.insert(event.user.as_str());
+            }
+        }
+        let mut values: Vec<TopValue> = values
+            .into_iter()
+            .map(|(value, (count, users))| TopValue {
+                value,
+                count,
+                unique_users: users.len() as u64,
+            })
+            .collect();
+        // The map gave them by value, and the sort is stable.
+        values.sort_by_key(|value| Reverse(value.count));
+        values.truncate(query.limit);
+        values
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_counting(
+            world in worlds(),
+            selection in selection(),
+            field in field(),
+            limit in 1_usize..6,
+        ) {
+            let query = TopQuery { selection, field, limit };
+            let answer = world.ask(async |service| service.top(query.clone()).await);
+            prop_assert_eq!(answer.unwrap().values, expected(&world, &query));
+        }
+    }
+
+    #[test]
+    fn a_limit_out_of_bounds_is_refused() {
+        for limit in [0, limits::TOP_VALUES + 1] {
+            let selection = crate::testing::all();
+            let query = TopQuery { selection, field: Field::PageUrl, limit };
+            let error = World::default().ask(async |service| service.top(query.clone()).await);
+            assert_eq!(error.unwrap_err().to_string(), "`limit` must be from 1 to 10000");
+        }
+    }
+}
