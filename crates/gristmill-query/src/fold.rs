@@ -163,3 +163,155 @@ fn outcome<T>(ended: Result<Result<T, QueryError>, JoinError>) -> Result<T, Quer
         Err(_) => Err(StoreError::Closed.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::mpsc;
+
+    use gristmill_model::{Positions, ProjectId};
+    use gristmill_store::{Scan, UserCursor};
+
+    use super::*;
+    use crate::testing::all;
+
+    /// A snapshot whose shards all have the same number of users with one event each.
+    struct Crowd {
+        committed: Positions,
+        shards: u32,
+        users: usize,
+        /// Two walks must be under way at once, or none comes far.
+        pair: Barrier,
+        walks: AtomicUsize,
+        most_walks: AtomicUsize,
+        begun: Semaphore,
+        ended: mpsc::SyncSender<()>,
+    }
+
+    struct CrowdCursor<'a> {
+        crowd: &'a Crowd,
+        left: usize,
+    }
+
+    impl Snapshot for Crowd {
+        fn committed(&self) -> &Positions {
+            &self.committed
+        }
+
+        fn shards(&self) -> u32 {
+            self.shards
+        }
+
+        fn scan(&self, _: u32, _: &Scan) -> Result<Box<dyn UserCursor + '_>, StoreError> {
+            let walks = self.walks.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most_walks.fetch_max(walks, Ordering::SeqCst);
+            self.pair.wait();
+            self.begun.add_permits(1);
+            Ok(Box::new(CrowdCursor { crowd: self, left: self.users }))
+        }
+
+        fn shard_of(&self, _: &ProjectId<'_>, _: &str) -> u32 {
+            0
+        }
+    }
+
+    impl UserCursor for CrowdCursor<'_> {
+        fn next_user(&mut self) -> Result<Option<UserRun<'_>>, StoreError> {
+            if self.left == 0 {
+                return Ok(None);
+            }
+            self.left -= 1;
+            let run = UserRun { user: "u", times: &[0], columns: Vec::new(), dictionaries: &[] };
+            Ok(Some(run))
+        }
+
+        fn dictionaries(&self) -> &[Dictionary] {
+            &[]
+        }
+    }
+
+    impl Drop for CrowdCursor<'_> {
+        fn drop(&mut self) {
+            self.crowd.walks.fetch_sub(1, Ordering::SeqCst);
+            let _ = self.crowd.ended.try_send(());
+        }
+    }
+
+    fn view(shards: u32, users: usize) -> (View, Arc<Crowd>, mpsc::Receiver<()>) {
+        let (ended, endings) = mpsc::sync_channel(100);
+        let crowd = Arc::new(Crowd {
+            committed: Positions::start(),
+            shards,
+            users,
+            pair: Barrier::new(2),
+            walks: AtomicUsize::new(0),
+            most_walks: AtomicUsize::new(0),
+            begun: Semaphore::new(0),
+            ended,
+        });
+        let snapshot: Arc<dyn Snapshot> = Arc::clone(&crowd) as _;
+        (View { snapshot, threads: Arc::new(Semaphore::new(2)) }, crowd, endings)
+    }
+
+    /// Counts users, and refuses to count more than some.
+    struct Count {
+        users: usize,
+        most: usize,
+    }
+
+    impl UserFold for Count {
+        type Partial = usize;
+
+        fn user(&mut self, _: &UserRun<'_>) -> Result<(), QueryError> {
+            self.users += 1;
+            (self.users <= self.most).then_some(()).ok_or(QueryError::Invalid("many".to_owned()))
+        }
+
+        fn finish(self, _: &[Dictionary]) -> usize {
+            self.users
+        }
+
+        fn merge(into: &mut usize, other: usize) {
+            *into += other;
+        }
+    }
+
+    #[tokio::test]
+    async fn shards_are_walked_in_parallel_on_the_threads_there_are() {
+        let (view, crowd, endings) = view(8, 1_000);
+        let plan = Plan::new(&all()).unwrap();
+        let count = view.fold(&plan, || Count { users: 0, most: 1_000 }).await.unwrap();
+        assert_eq!(count, 8_000);
+        assert_eq!(crowd.most_walks.load(Ordering::SeqCst), 2);
+        assert_eq!(endings.try_iter().count(), 8);
+        assert_eq!(view.threads.available_permits(), 2);
+    }
+
+    #[tokio::test]
+    async fn walks_end_when_nobody_waits() {
+        let (view, crowd, endings) = view(2, usize::MAX);
+        let plan = Plan::new(&all()).unwrap();
+        tokio::select! {
+            _ = view.fold(&plan, || Count { users: 0, most: usize::MAX }) => {
+                panic!("the walks have no end of their own");
+            }
+            begun = crowd.begun.acquire_many(2) => drop(begun.unwrap()),
+        }
+        endings.recv().unwrap();
+        endings.recv().unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_error_in_one_walk_ends_the_others() {
+        let (view, _crowd, endings) = view(2, usize::MAX);
+        let plan = Plan::new(&all()).unwrap();
+        let most = AtomicUsize::new(10);
+        // The first walk gives up after ten users, the second never.
+        let start = || Count { users: 0, most: most.swap(usize::MAX, Ordering::SeqCst) };
+        let error = view.fold(&plan, start).await.unwrap_err();
+        assert_eq!(error.to_string(), "many");
+        endings.recv().unwrap();
+        endings.recv().unwrap();
+    }
+}

@@ -16,7 +16,7 @@ use crate::fold::View;
 use crate::{funnel, page_count, series, summary, top, user};
 
 /// What an operator may set.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct QueryConfig {
     /// How many threads answer queries together.
     pub threads: usize,
@@ -109,5 +109,53 @@ impl Query {
         answer: impl Future<Output = Result<T, QueryError>>,
     ) -> Result<T, QueryError> {
         timeout(self.deadline, answer).await.unwrap_or(Err(QueryError::Deadline))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gristmill_model::Partition;
+    use gristmill_store::MemoryStore;
+
+    use super::*;
+    use crate::testing::{all, batch, event};
+
+    fn service(store: &Arc<MemoryStore>, deadline: Duration) -> Query {
+        let store: Arc<dyn Store> = Arc::clone(store) as _;
+        Query::new(QueryConfig { threads: 0, deadline }, store)
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_when_the_positions_are_covered() {
+        let store = Arc::new(MemoryStore::new(1));
+        let query = service(&store, Duration::from_secs(60));
+        let token: Positions = [(Partition(0), 2)].into_iter().collect();
+        query.wait_for(&Positions::start()).await.unwrap();
+        let commits = async {
+            for id in 0..2 {
+                store.commit(batch(id, &[event("a", id.to_string(), 1)])).await.unwrap();
+            }
+        };
+        // The wait is polled first, so it begins before the commits.
+        let (waited, ()) = tokio::join!(query.wait_for(&token), commits);
+        waited.unwrap();
+        let answer = query.summary(SummaryQuery { selection: all() }).await.unwrap();
+        assert_eq!(answer.total_events, 2);
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_at_the_deadline() {
+        let query = service(&Arc::new(MemoryStore::new(1)), Duration::from_millis(10));
+        let token: Positions = [(Partition(0), 1)].into_iter().collect();
+        let error = query.wait_for(&token).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::DeadlineExceeded);
+    }
+
+    #[test]
+    fn answers_can_be_awaited_on_any_thread() {
+        fn sendable<T: Send>(_: T) {}
+        let query = service(&Arc::new(MemoryStore::new(1)), Duration::ZERO);
+        sendable(query.summary(SummaryQuery { selection: all() }));
+        sendable(query.wait_for(&Positions::start()));
     }
 }
