@@ -66,20 +66,13 @@ impl Store for MemoryStore {
         let mut shared = self.state();
         // Snapshots hold the old state; it is copied only if there is one.
         let state = Arc::make_mut(&mut shared);
-        let outcomes = commit
-            .rows
-            .into_iter()
-            .map(|row| state.take_row(row))
-            .collect();
+        let outcomes = commit.rows.into_iter().map(|row| state.take_row(row)).collect();
         for record in commit.quarantine {
             state.set_aside(record);
         }
         state.committed.advance_all(&commit.next);
         let committed = state.committed.clone();
-        self.progress.send_replace(Progress {
-            durable: committed.clone(),
-            committed,
-        });
+        self.progress.send_replace(Progress { durable: committed.clone(), committed });
         Ok(outcomes)
     }
 
@@ -97,9 +90,7 @@ impl Store for MemoryStore {
 
     fn outcomes(&self, partition: Partition, offsets: Range<u64>) -> Vec<Option<Outcome>> {
         let state = self.state();
-        offsets
-            .map(|offset| state.outcomes.get(&Position { partition, offset }).copied())
-            .collect()
+        offsets.map(|offset| state.outcomes.get(&Position { partition, offset }).copied()).collect()
     }
 
     fn stats(&self) -> StoreStats {
@@ -107,46 +98,25 @@ impl Store for MemoryStore {
     }
 
     async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>, StoreError> {
-        Ok(self
-            .state()
-            .quarantine
-            .iter()
-            .rev()
-            .take(limit)
-            .cloned()
-            .collect())
+        Ok(self.state().quarantine.iter().rev().take(limit).cloned().collect())
     }
 }
 
 impl State {
     fn take_row(&mut self, row: Row<'_>) -> Outcome {
         if self.committed.includes(row.position) {
-            return self
-                .outcomes
-                .get(&row.position)
-                .copied()
-                .unwrap_or(Outcome::Duplicate);
+            return self.outcomes.get(&row.position).copied().unwrap_or(Outcome::Duplicate);
         }
         let event = &row.event;
-        let identity = [
-            event.project.as_str(),
-            event.user.as_str(),
-            event.id.as_str(),
-        ];
+        let identity = [event.project.as_str(), event.user.as_str(), event.id.as_str()];
         let outcome = if self.identities.insert(identity.map(str::to_owned)) {
             let received = event.received;
-            let oldest = self
-                .stats
-                .window_start
-                .map_or(received, |oldest| oldest.min(received));
+            let oldest = self.stats.window_start.map_or(received, |oldest| oldest.min(received));
             self.stats.window_start = Some(oldest);
             self.stats.window_identities += 1;
             self.stats.stored += 1;
             let event = row.event.into_owned();
-            self.rows.push(Arc::new(Row {
-                position: row.position,
-                event,
-            }));
+            self.rows.push(Arc::new(Row { position: row.position, event }));
             Outcome::Stored
         } else {
             self.stats.duplicate += 1;
@@ -180,18 +150,10 @@ impl Snapshot for MemorySnapshot {
     fn scan(&self, shard: u32, scan: &Scan) -> Result<Box<dyn UserCursor + '_>, StoreError> {
         let mut users: BTreeMap<&str, Vec<&Row<'static>>> = BTreeMap::new();
         for row in &self.0.rows {
-            let Event {
-                project,
-                user,
-                time,
-                ..
-            } = &row.event;
+            let Event { project, user, time, .. } = &row.event;
             if *project == scan.project
                 && scan.range.contains(*time)
-                && scan
-                    .user
-                    .as_ref()
-                    .is_none_or(|wanted| wanted == user.as_str())
+                && scan.user.as_ref().is_none_or(|wanted| wanted == user.as_str())
                 && self.shard_of(project, user.as_str()) == shard
             {
                 users.entry(user.as_str()).or_default().push(row);
@@ -229,11 +191,7 @@ impl UserCursor for MemoryCursor<'_> {
         let Some((user, rows)) = self.users.next() else {
             return Ok(None);
         };
-        self.times = rows
-            .iter()
-            .map(|row| row.event.time)
-            .map(|Timestamp(time)| time)
-            .collect();
+        self.times = rows.iter().map(|row| row.event.time).map(|Timestamp(time)| time).collect();
         self.columns.clear();
         for (field, dictionary) in self.fields.iter().zip(&mut self.dictionaries) {
             let code = |row: &&Row<'_>| {

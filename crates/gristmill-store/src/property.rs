@@ -25,10 +25,7 @@ pub fn property<'a>(properties: &'a str, path: &str) -> Option<Cow<'a, str>> {
 fn find<'a>(object: &'a str, path: &str) -> Option<&'a str> {
     let parent = path.split_once('.');
     let mut inner = None;
-    let mut scanner = Scanner {
-        text: object,
-        at: 0,
-    };
+    let mut scanner = Scanner { text: object, at: 0 };
     scanner.expect(b'{')?;
     while let Some((key, value)) = scanner.member() {
         if names(key, path) {
@@ -47,7 +44,7 @@ fn find<'a>(object: &'a str, path: &str) -> Option<&'a str> {
 
 /// Whether the text between a key's quotes stands for `name`.
 fn names(key: &str, name: &str) -> bool {
-    key == name || (key.contains('\\') && unescape(key) == name)
+    if key.contains('\\') { unescape(key) == name } else { key == name }
 }
 
 /// Walks over JSON text. Every step gives `None` where the text ends or is not JSON.

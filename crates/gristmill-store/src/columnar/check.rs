@@ -40,10 +40,7 @@ pub fn check(dir: &Path) -> Result<CheckReport, StoreError> {
         return Err(StoreError::Damaged("the manifest is empty".into()));
     };
     let hasher = IdentityHasher::new(identity_key(created)?);
-    let mut report = CheckReport {
-        durable: contents.durable.clone(),
-        ..CheckReport::default()
-    };
+    let mut report = CheckReport { durable: contents.durable.clone(), ..CheckReport::default() };
     for record in contents.parts.values() {
         let part = Part::new(&directory, record.clone());
         let rows = check_part(&part, &hasher, created.shards)?;
@@ -75,12 +72,7 @@ fn check_part(part: &Part, hasher: &IdentityHasher, shards: u32) -> Result<u64, 
     let mut last: Option<(String, u64, String, i64)> = None;
     merge(vec![Box::new(runs)], |user, columns, row| {
         rows += 1;
-        let key = (
-            user.project.to_owned(),
-            user.hash,
-            user.user.to_owned(),
-            columns.times[row],
-        );
+        let key = (user.project.to_owned(), user.hash, user.user.to_owned(), columns.times[row]);
         if last.as_ref().is_some_and(|last| *last > key) {
             return Err(wrong("is not sorted"));
         }

@@ -19,6 +19,10 @@ use crate::{Commit, Row, StoreError};
 /// How many frozen tails may wait for the sealer before commits wait too.
 const FROZEN_TAILS: usize = 1;
 
+/// The tail is sealed after this many records even if it stays small, as it does when all of them
+/// are duplicates: the log keeps them until then.
+const SEAL_RECORDS: u64 = 4 << 20;
+
 /// What only the committer changes.
 #[derive(Debug)]
 pub(super) struct Committer {
@@ -105,11 +109,7 @@ impl Shared {
             );
             let is_new =
                 !view.committed.includes(row.position) && committer.window.insert(identity);
-            outcomes.push(if is_new {
-                Outcome::Stored
-            } else {
-                Outcome::Duplicate
-            });
+            outcomes.push(if is_new { Outcome::Stored } else { Outcome::Duplicate });
             if is_new {
                 candidates.push((row, identity));
             }
@@ -124,26 +124,17 @@ impl Shared {
             }
         };
         if !old.is_empty() {
-            let mut is_old = candidates
-                .iter()
-                .map(|(_, identity)| old.contains(identity));
-            for outcome in outcomes
-                .iter_mut()
-                .filter(|outcome| **outcome == Outcome::Stored)
-            {
+            let mut is_old = candidates.iter().map(|(_, identity)| old.contains(identity));
+            for outcome in outcomes.iter_mut().filter(|outcome| **outcome == Outcome::Stored) {
                 if is_old.next() == Some(true) {
                     *outcome = Outcome::Duplicate;
                 }
             }
             candidates.retain(|(_, identity)| !old.contains(identity));
             // What is in a part is in no window run, so nothing would ever remove it again.
-            old.into_iter()
-                .for_each(|identity| committer.window.remove(identity));
+            old.into_iter().for_each(|identity| committer.window.remove(identity));
         }
-        Ok(Decisions {
-            outcomes,
-            stored: candidates,
-        })
+        Ok(Decisions { outcomes, stored: candidates })
     }
 
     /// Which candidates are in parts that hold more than the window remembers.
@@ -164,9 +155,7 @@ impl Shared {
         let wanted: Vec<_> = candidates
             .iter()
             .filter(|(row, _)| {
-                parts
-                    .iter()
-                    .any(|part| is_old_and_covers(part, row.event.time.0, start))
+                parts.iter().any(|part| is_old_and_covers(part, row.event.time.0, start))
             })
             .map(|(row, identity)| Wanted {
                 identity: *identity,
@@ -175,14 +164,15 @@ impl Shared {
                 time: row.event.time.0,
             })
             .collect();
-        committer
-            .lookup
-            .find(&wanted, &parts, start, &self.hasher, self.shards)
+        committer.lookup.find(&wanted, &parts, start, &self.hasher, self.shards)
     }
 
     /// Makes the decisions visible in one step, and freezes the tail if it is full.
     fn show(&self, committer: &mut Committer, commit: &Commit<'_>, outcomes: &[Outcome], hot: Hot) {
-        let is_full = hot.bytes >= self.config.seal_bytes;
+        let is_full = {
+            let unsealed = self.view().unfrozen_records() + commit.rows.len() as u64;
+            hot.bytes >= self.config.seal_bytes || unsealed >= SEAL_RECORDS
+        };
         if is_full {
             self.expire_window(committer);
         }
@@ -195,7 +185,7 @@ impl Shared {
             state.hot_since = None;
             self.freeze(&mut view);
             self.work.notify_all();
-        } else if state.hot_since.is_none() && !view.hot.is_empty() {
+        } else if state.hot_since.is_none() {
             state.hot_since = Some(self.clock.now());
         }
         self.publish(&mut state, view);
@@ -209,15 +199,8 @@ impl Shared {
         outcomes: &[Outcome],
     ) {
         let committed: Positions = view.committed.clone();
-        let rows = commit
-            .rows
-            .iter()
-            .zip(outcomes)
-            .map(|(row, outcome)| (row.position, *outcome));
-        let quarantined = commit
-            .quarantine
-            .iter()
-            .map(|q| (q.position, Outcome::Quarantined));
+        let rows = commit.rows.iter().zip(outcomes).map(|(row, outcome)| (row.position, *outcome));
+        let quarantined = commit.quarantine.iter().map(|q| (q.position, Outcome::Quarantined));
         let mut all: Vec<_> = rows
             .chain(quarantined)
             .filter(|(position, _)| !committed.includes(*position))
@@ -241,20 +224,14 @@ impl Shared {
     pub(super) fn freeze(&self, view: &mut View) {
         let hot = std::mem::replace(&mut view.hot, Hot::empty(self.shards));
         let (positions, totals) = (view.committed.clone(), view.totals);
-        view.frozen.push(Arc::new(Frozen {
-            hot,
-            positions,
-            totals,
-        }));
+        view.frozen.push(Arc::new(Frozen { hot, positions, totals }));
     }
 
     /// Lets runs leave the window. That happens when a tail is frozen and not when its seal is
     /// done, so that what is forgotten depends on the log's order and not on the disk's speed.
     pub(super) fn expire_window(&self, committer: &mut Committer) {
         let expired =
-            committer
-                .window
-                .expire(&self.directory, &self.window_limits(), self.clock.now());
+            committer.window.expire(&self.directory, &self.window_limits(), self.clock.now());
         committer.expired.extend(expired);
     }
 }

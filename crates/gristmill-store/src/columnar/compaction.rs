@@ -86,11 +86,7 @@ type Group = (u32, Option<i64>, u32);
 
 fn groups(view: &View, slice: i64) -> BTreeMap<Group, Vec<Arc<Part>>> {
     let mut groups: BTreeMap<Group, Vec<Arc<Part>>> = BTreeMap::new();
-    for part in view
-        .parts
-        .iter()
-        .filter(|part| part.record.rows < FULL_ROWS)
-    {
+    for part in view.parts.iter().filter(|part| part.record.rows < FULL_ROWS) {
         let record = &part.record;
         let tier = (record.rows.max(1).div_ceil(TIER_ROWS)).ilog(FAN_IN as u64);
         groups
@@ -137,8 +133,8 @@ impl Shared {
                 parts.truncate(FAN_IN_MAX);
                 return Some(parts);
             }
-            let sealed = state.view.hot.is_empty() && state.view.frozen.is_empty();
-            if state.compactions_wanted > state.compactions_done && sealed {
+            let is_wanted = state.compactions_wanted > state.compactions_done;
+            if is_wanted && !state.compaction_needs_seal() {
                 if let Some(parts) = self.next_compaction(&state.view) {
                     return Some(parts);
                 }
@@ -169,10 +165,8 @@ impl Shared {
     }
 
     fn merge_parts(&self, inputs: &[Arc<Part>]) -> Result<(), StoreError> {
-        let slices: BTreeSet<_> = inputs
-            .iter()
-            .map(|part| slice_of(&part.record, self.slice))
-            .collect();
+        let slices: BTreeSet<_> =
+            inputs.iter().map(|part| slice_of(&part.record, self.slice)).collect();
         let own_parts = match slices.first() {
             Some(Some(slice)) if slices.len() == 1 => BTreeSet::from([*slice]),
             _ => self.slices_worth_a_part(inputs)?,
@@ -187,13 +181,8 @@ impl Shared {
         })?;
         let mut state = self.state();
         let mut view = View::clone(&state.view);
-        let kept = view
-            .parts
-            .iter()
-            .filter(|part| !inputs.iter().any(|i| Arc::ptr_eq(i, part)));
-        let fresh = outputs
-            .into_iter()
-            .map(|record| Part::new(&self.directory, record));
+        let kept = view.parts.iter().filter(|part| !inputs.iter().any(|i| Arc::ptr_eq(i, part)));
+        let fresh = outputs.into_iter().map(|record| Part::new(&self.directory, record));
         view.parts = Arc::new(kept.cloned().chain(fresh).collect());
         inputs.iter().for_each(|part| part.retire());
         self.publish(&mut state, view);
@@ -230,10 +219,7 @@ impl Shared {
             writer.push(user, rows, row)
         })?;
         let finish = |(slice, writer): (Option<i64>, PartWriter)| {
-            writer.finish().map(|record| PartRecord {
-                is_rest: slice.is_none(),
-                ..record
-            })
+            writer.finish().map(|record| PartRecord { is_rest: slice.is_none(), ..record })
         };
         writers.into_iter().map(finish).collect()
     }

@@ -41,16 +41,12 @@ impl Kind {
 impl Directory {
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         fs::create_dir_all(path)?;
-        Ok(Self {
-            path: path.to_owned(),
-        })
+        Ok(Self { path: path.to_owned() })
     }
 
     /// A directory that is only read.
     pub(super) fn existing(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-        }
+        Self { path: path.to_owned() }
     }
 
     pub(super) fn file(&self, number: u64, kind: Kind) -> PathBuf {
@@ -81,11 +77,9 @@ impl Directory {
     pub(super) fn read_checked(&self, number: u64, kind: Kind) -> Result<Vec<u8>, StoreError> {
         let path = self.file(number, kind);
         let mut bytes = Vec::new();
-        File::open(&path)
-            .and_then(|mut file| file.read_to_end(&mut bytes))
-            .map_err(|error| {
-                StoreError::Damaged(format!("cannot read {}: {error}", path.display()))
-            })?;
+        File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(|error| {
+            StoreError::Damaged(format!("cannot read {}: {error}", path.display()))
+        })?;
         if !strip_crc(&mut bytes) {
             return Err(damaged(&path));
         }
@@ -110,9 +104,7 @@ impl Directory {
             else {
                 continue;
             };
-            let kind = Kind::ALL
-                .into_iter()
-                .find(|kind| kind.extension() == extension);
+            let kind = Kind::ALL.into_iter().find(|kind| kind.extension() == extension);
             if let (Ok(number), Some(kind)) = (stem.parse(), kind) {
                 found.push((number, kind));
             }

@@ -27,15 +27,11 @@ const SALTS: [u32; 8] = [
 
 /// Builds the bytes of a filter file: the blocks, then their CRC.
 pub(super) fn build(identities: &[Identity]) -> Vec<u8> {
-    let blocks = (identities.len() * BITS_PER_IDENTITY)
-        .div_ceil(BLOCK_BYTES * 8)
-        .max(1);
+    let blocks = (identities.len() * BITS_PER_IDENTITY).div_ceil(BLOCK_BYTES * 8).max(1);
     let mut bytes = vec![0; blocks * BLOCK_BYTES];
     for &identity in identities {
         let start = block_of(identity, blocks) * BLOCK_BYTES;
-        for (word, bit) in bytes[start..start + BLOCK_BYTES]
-            .chunks_exact_mut(4)
-            .zip(mask(identity))
+        for (word, bit) in bytes[start..start + BLOCK_BYTES].chunks_exact_mut(4).zip(mask(identity))
         {
             for (byte, bits) in word.iter_mut().zip(bit.to_le_bytes()) {
                 *byte |= bits;
@@ -64,10 +60,7 @@ impl Filter {
         if !intact || body.is_empty() || body.len() % BLOCK_BYTES != 0 {
             return Err(damaged(path));
         }
-        Ok(Self {
-            file: File::open(path)?,
-            blocks: body.len() / BLOCK_BYTES,
-        })
+        Ok(Self { file: File::open(path)?, blocks: body.len() / BLOCK_BYTES })
     }
 
     /// Whether the identity may be in the part; `false` is certain.
@@ -109,13 +102,9 @@ mod tests {
         let held: Vec<_> = (0..50_000).map(spread).collect();
         std::fs::write(&path, build(&held)).unwrap();
         let filter = Filter::open(&path).unwrap();
-        assert!(
-            held.iter()
-                .all(|&identity| filter.may_contain(identity).unwrap())
-        );
-        let strangers = (50_000..150_000)
-            .filter(|&number| filter.may_contain(spread(number)).unwrap())
-            .count();
+        assert!(held.iter().all(|&identity| filter.may_contain(identity).unwrap()));
+        let strangers =
+            (50_000..150_000).filter(|&number| filter.may_contain(spread(number)).unwrap()).count();
         assert!(strangers < 100, "{strangers} of 100,000 strangers passed");
     }
 

@@ -45,20 +45,11 @@ impl Hot {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.rows == 0 && self.quarantine.is_empty()
-    }
-
     /// Adds a shard's run and merges small neighbours.
     pub(super) fn add(&mut self, shard: usize, run: Run) -> Result<(), StoreError> {
         self.rows += run.row_count();
         self.bytes += run.memory();
-        self.last_received = run
-            .rows
-            .received
-            .iter()
-            .copied()
-            .fold(self.last_received, i64::max);
+        self.last_received = run.rows.received.iter().copied().fold(self.last_received, i64::max);
         let runs = &mut self.shards[shard];
         runs.push(Arc::new(run));
         while let [.., older, newer] = runs.as_slice() {
@@ -77,22 +68,16 @@ impl Hot {
 
     /// All identities, in no order.
     pub(super) fn identities(&self) -> impl Iterator<Item = Identity> + '_ {
-        self.shards
-            .iter()
-            .flatten()
-            .flat_map(|run| run.rows.identities.iter().copied())
+        self.shards.iter().flatten().flat_map(|run| run.rows.identities.iter().copied())
     }
 }
 
 fn merged(older: &Arc<Run>, newer: &Arc<Run>) -> Result<Run, StoreError> {
     let mut builder = RunBuilder::with_capacity(0);
-    merge(
-        vec![single(Arc::clone(older)), single(Arc::clone(newer))],
-        |user, rows, row| {
-            builder.push_row(user, rows, row);
-            Ok(())
-        },
-    )?;
+    merge(vec![single(Arc::clone(older)), single(Arc::clone(newer))], |user, rows, row| {
+        builder.push_row(user, rows, row);
+        Ok(())
+    })?;
     Ok(builder.finish())
 }
 
@@ -103,21 +88,14 @@ pub(super) fn runs_of(rows: &[(&Row<'_>, Identity)], shards: u32) -> Vec<Option<
         let hash = user_hash(row.event.user.as_str());
         by_shard[shard_of(hash, shards) as usize].push((hash, row.event.time.0, index));
     }
-    by_shard
-        .into_iter()
-        .map(|shard| (!shard.is_empty()).then(|| run_of(rows, shard)))
-        .collect()
+    by_shard.into_iter().map(|shard| (!shard.is_empty()).then(|| run_of(rows, shard))).collect()
 }
 
 fn run_of(rows: &[(&Row<'_>, Identity)], mut order: Vec<(u64, i64, usize)>) -> Run {
     let of = |index: usize| rows[index].0;
     order.sort_unstable_by(|a, b| {
         let (first, second) = (of(a.2), of(b.2));
-        let projects = first
-            .event
-            .project
-            .as_str()
-            .cmp(second.event.project.as_str());
+        let projects = first.event.project.as_str().cmp(second.event.project.as_str());
         projects
             .then(a.0.cmp(&b.0))
             .then_with(|| first.event.user.as_str().cmp(second.event.user.as_str()))

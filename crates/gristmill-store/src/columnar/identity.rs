@@ -17,9 +17,7 @@ pub(super) struct IdentityHasher {
 
 impl IdentityHasher {
     pub(super) fn new(key: u128) -> Self {
-        Self {
-            keyed: SipHasher13::new_with_key(&key.to_le_bytes()),
-        }
+        Self { keyed: SipHasher13::new_with_key(&key.to_le_bytes()) }
     }
 
     /// The lengths are hashed too, so that moving a byte from one text to the next changes the
@@ -41,21 +39,9 @@ mod tests {
     #[test]
     fn fields_do_not_run_into_each_other() {
         let hasher = IdentityHasher::new(7);
-        assert_eq!(
-            hasher.identity("p", "u", "e"),
-            hasher.identity("p", "u", "e")
-        );
-        assert_ne!(
-            hasher.identity("p", "ue", ""),
-            hasher.identity("p", "u", "e")
-        );
-        assert_ne!(
-            hasher.identity("pu", "", "e"),
-            hasher.identity("p", "u", "e")
-        );
-        assert_ne!(
-            IdentityHasher::new(8).identity("p", "u", "e"),
-            hasher.identity("p", "u", "e")
-        );
+        assert_eq!(hasher.identity("p", "u", "e"), hasher.identity("p", "u", "e"));
+        assert_ne!(hasher.identity("p", "ue", ""), hasher.identity("p", "u", "e"));
+        assert_ne!(hasher.identity("pu", "", "e"), hasher.identity("p", "u", "e"));
+        assert_ne!(IdentityHasher::new(8).identity("p", "u", "e"), hasher.identity("p", "u", "e"));
     }
 }

@@ -85,15 +85,9 @@ impl Lookup {
         event: &Wanted<'_>,
         hasher: &IdentityHasher,
     ) -> Result<bool, StoreError> {
-        let key = UserKey {
-            project: event.project.to_owned(),
-            hash: event.user_hash,
-        };
+        let key = UserKey { project: event.project.to_owned(), hash: event.user_hash };
         for group in part.groups_between(&key, &key) {
-            if self
-                .group(file, part, group, hasher)?
-                .contains(&event.identity)
-            {
+            if self.group(file, part, group, hasher)?.contains(&event.identity) {
                 return Ok(true);
             }
         }
@@ -110,24 +104,17 @@ impl Lookup {
         self.clock += 1;
         let key = (file, group);
         if !self.groups.contains_key(&key) {
-            let identities: HashSet<_> = part_reader::identities(part, group, hasher)?
-                .into_iter()
-                .collect();
+            let identities: HashSet<_> =
+                part_reader::identities(part, group, hasher)?.into_iter().collect();
             self.make_room(identities.len());
             self.identities += identities.len();
-            self.groups.insert(
-                key,
-                CachedGroup {
-                    identities,
-                    used: 0,
-                },
-            );
+            self.groups.insert(key, CachedGroup { identities, used: 0 });
         }
         let used = self.clock;
-        let cached = self.groups.entry(key).or_insert_with(|| CachedGroup {
-            identities: HashSet::new(),
-            used,
-        });
+        let cached = self
+            .groups
+            .entry(key)
+            .or_insert_with(|| CachedGroup { identities: HashSet::new(), used });
         cached.used = used;
         Ok(&cached.identities)
     }

@@ -108,21 +108,17 @@ pub(super) struct Contents {
 impl Contents {
     fn apply(&mut self, record: Record) {
         self.created = record.created.or_else(|| self.created.take());
-        self.parts
-            .extend(record.add_parts.into_iter().map(|part| (part.file, part)));
+        self.parts.extend(record.add_parts.into_iter().map(|part| (part.file, part)));
         for file in record.remove_parts {
             self.parts.remove(&file);
         }
-        self.windows
-            .extend(record.add_windows.into_iter().map(|run| (run.file, run)));
+        self.windows.extend(record.add_windows.into_iter().map(|run| (run.file, run)));
         for file in record.remove_windows {
             self.windows.remove(&file);
         }
         self.quarantines.extend(record.add_quarantines);
         self.window_start = record.window_start.or(self.window_start);
-        self.durable = record
-            .durable
-            .unwrap_or_else(|| std::mem::take(&mut self.durable));
+        self.durable = record.durable.unwrap_or_else(|| std::mem::take(&mut self.durable));
         self.totals = record.totals.unwrap_or(self.totals);
         self.next_file = self.next_file.max(record.next_file);
     }
@@ -168,22 +164,12 @@ impl Manifest {
             }
         }
         if contents.created.is_none() {
-            contents.apply(Record {
-                created: Some(created),
-                next_file: 1,
-                ..Record::default()
-            });
+            contents.apply(Record { created: Some(created), next_file: 1, ..Record::default() });
             replace(directory, &contents)?;
         }
         let file = OpenOptions::new().append(true).open(&path)?;
         let bytes = file.metadata()?.len();
-        Ok(Self {
-            directory: directory.clone(),
-            file,
-            bytes,
-            rewritten_bytes: 0,
-            contents,
-        })
+        Ok(Self { directory: directory.clone(), file, bytes, rewritten_bytes: 0, contents })
     }
 
     pub(super) fn contents(&self) -> &Contents {
@@ -207,9 +193,7 @@ impl Manifest {
         if self.bytes > REWRITE_BYTES && self.bytes > 4 * self.rewritten_bytes {
             self.rewritten_bytes = replace(&self.directory, &self.contents)?;
             self.bytes = self.rewritten_bytes;
-            self.file = OpenOptions::new()
-                .append(true)
-                .open(self.directory.manifest())?;
+            self.file = OpenOptions::new().append(true).open(self.directory.manifest())?;
         }
         Ok(())
     }
@@ -227,7 +211,7 @@ pub(super) fn read(path: &Path) -> Result<(Contents, u64), StoreError> {
         let is_last = start + line.len() == bytes.len();
         match record_of(line) {
             Some(record) => contents.apply(record),
-            None if is_last && !line.ends_with(b"\n") => break,
+            None if is_last && was_cut_short(line) => break,
             None => {
                 return Err(StoreError::Damaged(format!(
                     "{} is damaged in line {}: restore the data directory from a backup",
@@ -248,6 +232,12 @@ pub(super) fn read(path: &Path) -> Result<(Contents, u64), StoreError> {
     }
 }
 
+/// Whether a line that is no record lacks its end, and not just its line feed to damage.
+fn was_cut_short(line: &[u8]) -> bool {
+    let Some((last, rest)) = line.split_last() else { return true };
+    *last != b'\n' && record_of(&[rest, b"\n"].concat()).is_none()
+}
+
 fn line_of(record: &Record) -> Result<Vec<u8>, StoreError> {
     let json = serde_json::to_vec(record).map_err(io::Error::other)?;
     let mut line = format!("{:08x} ", crc32fast::hash(&json)).into_bytes();
@@ -260,11 +250,7 @@ fn record_of(line: &[u8]) -> Option<Record> {
     let (crc, json) = line.strip_suffix(b"\n")?.split_at_checked(9)?;
     let crc = std::str::from_utf8(crc).ok()?.strip_suffix(' ')?;
     let intact = u32::from_str_radix(crc, 16).ok()? == crc32fast::hash(json);
-    if intact {
-        serde_json::from_slice(json).ok()
-    } else {
-        None
-    }
+    if intact { serde_json::from_slice(json).ok() } else { None }
 }
 
 /// Puts a manifest of one record in place of the old one and gives its size.
@@ -285,19 +271,11 @@ mod tests {
     use super::*;
 
     fn created() -> Created {
-        Created {
-            format: FORMAT,
-            shards: 4,
-            slice_micros: 1,
-            identity_key: "7".into(),
-        }
+        Created { format: FORMAT, shards: 4, slice_micros: 1, identity_key: "7".into() }
     }
 
     fn with_durable(token: &str) -> Record {
-        Record {
-            durable: Some(token.into()),
-            ..Record::default()
-        }
+        Record { durable: Some(token.into()), ..Record::default() }
     }
 
     #[test]
@@ -308,11 +286,7 @@ mod tests {
         manifest.append(with_durable("p0-1")).unwrap();
         manifest.append(with_durable("p0-2")).unwrap();
         let whole = fs::read(directory.manifest()).unwrap();
-        let last = whole[..whole.len() - 1]
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .unwrap()
-            + 1;
+        let last = whole[..whole.len() - 1].iter().rposition(|&byte| byte == b'\n').unwrap() + 1;
         for end in last..whole.len() {
             fs::write(directory.manifest(), &whole[..end]).unwrap();
             let manifest = Manifest::open(&directory, created()).unwrap();
@@ -328,7 +302,7 @@ mod tests {
         let mut manifest = Manifest::open(&directory, created()).unwrap();
         manifest.append(with_durable("p0-1")).unwrap();
         let whole = fs::read(directory.manifest()).unwrap();
-        for bit in 0..(whole.len() - 1) * 8 {
+        for bit in 0..whole.len() * 8 {
             let mut bytes = whole.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
             fs::write(directory.manifest(), bytes).unwrap();

@@ -51,14 +51,7 @@ impl Cursor {
         let Some(run) = next_run(&mut rest)? else {
             return Ok(None);
         };
-        let mut cursor = Self {
-            rest,
-            run,
-            user: 0,
-            user_end: 0,
-            hash: 0,
-            row: 0,
-        };
+        let mut cursor = Self { rest, run, user: 0, user_end: 0, hash: 0, row: 0 };
         cursor.enter_user(0);
         Ok(Some(cursor))
     }

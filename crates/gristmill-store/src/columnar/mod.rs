@@ -29,6 +29,8 @@ mod scan;
 mod schema;
 mod seal;
 mod source;
+#[cfg(test)]
+mod tests;
 mod texts;
 mod uuid_text;
 mod view;
@@ -111,9 +113,7 @@ impl Shared {
     }
 
     fn committer(&self) -> MutexGuard<'_, Committer> {
-        self.committer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.committer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn view(&self) -> Arc<View> {
@@ -125,23 +125,17 @@ impl Shared {
     }
 
     fn new_file(&self) -> u64 {
-        self.next_file
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+        self.next_file.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
     }
 
     fn window_limits(&self) -> WindowLimits {
-        WindowLimits {
-            length: self.config.window,
-            bytes: self.config.window_bytes,
-        }
+        WindowLimits { length: self.config.window, bytes: self.config.window_bytes }
     }
 
     /// Puts a new view in place and tells everybody.
     fn publish(&self, state: &mut State, view: View) {
-        let progress = Progress {
-            committed: view.committed.clone(),
-            durable: view.durable.clone(),
-        };
+        let progress =
+            Progress { committed: view.committed.clone(), durable: view.durable.clone() };
         state.view = Arc::new(view);
         self.progress.send_replace(progress);
         self.settled.notify_waiters();
@@ -152,9 +146,7 @@ impl ColumnarStore {
     /// Ends the loops of the sealer and the merger after what they are doing, and refuses further
     /// commits. What is not sealed is committed again from the log after the next start.
     pub fn close(&self) {
-        self.shared
-            .closed
-            .store(true, std::sync::atomic::Ordering::Release);
+        self.shared.closed.store(true, std::sync::atomic::Ordering::Release);
         let _state = self.shared.state();
         self.shared.work.notify_all();
         self.shared.settled.notify_waiters();
@@ -177,10 +169,7 @@ impl Store for ColumnarStore {
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        Ok(Box::new(scan::ColumnarSnapshot::new(
-            self.shared.view(),
-            self.shared.shards,
-        )))
+        Ok(Box::new(scan::ColumnarSnapshot::new(self.shared.view(), self.shared.shards)))
     }
 
     fn outcomes(&self, partition: Partition, offsets: Range<u64>) -> Vec<Option<Outcome>> {
@@ -219,6 +208,7 @@ impl Store for ColumnarStore {
         let wanted = {
             let mut state = self.shared.state();
             state.compactions_wanted += 1;
+            state.compaction_target = state.view.committed.clone();
             self.shared.work.notify_all();
             state.compactions_wanted
         };

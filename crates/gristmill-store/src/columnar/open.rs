@@ -17,7 +17,7 @@ use super::manifest::{Contents, Created, FORMAT, Manifest};
 use super::outcomes::Outcomes;
 use super::part::Part;
 use super::view::{State, View};
-use super::window::Window;
+use super::window::{Window, WindowLimits};
 use super::{ColumnarConfig, ColumnarStore, Merger, Sealer, Shared};
 use crate::{Progress, StoreError};
 
@@ -34,18 +34,16 @@ impl ColumnarStore {
         let lock = lock(directory.path())?;
         let manifest = Manifest::open(&directory, created(&config, entropy))?;
         let contents = manifest.contents();
-        let created = contents
-            .created
-            .clone()
-            .unwrap_or_else(|| created(&config, entropy));
+        let created = contents.created.clone().unwrap_or_else(|| created(&config, entropy));
         remove_garbage(&directory, contents)?;
         let view = view_of(&directory, contents, created.shards)?;
         let window_start = contents.window_start.map_or(Timestamp::MIN, Timestamp);
-        let window = Window::load(&directory, contents.windows.values().cloned(), window_start)?;
-        let progress = Progress {
-            committed: view.committed.clone(),
-            durable: view.durable.clone(),
-        };
+        let mut window =
+            Window::load(&directory, contents.windows.values().cloned(), window_start)?;
+        let limits = WindowLimits { length: config.window, bytes: config.window_bytes };
+        let expired = window.expire(&directory, &limits, clock.now());
+        let progress =
+            Progress { committed: view.committed.clone(), durable: view.durable.clone() };
         let shared = Arc::new(Shared {
             hasher: IdentityHasher::new(identity_key(&created)?),
             shards: created.shards,
@@ -56,7 +54,7 @@ impl ColumnarStore {
                 window,
                 lookup: Lookup::default(),
                 outcomes: Outcomes::default(),
-                expired: Vec::new(),
+                expired,
             }),
             manifest: Mutex::new(manifest),
             state: Mutex::new(State {
@@ -64,6 +62,7 @@ impl ColumnarStore {
                 hot_since: None,
                 compactions_wanted: 0,
                 compactions_done: 0,
+                compaction_target: Positions::start(),
             }),
             work: Condvar::new(),
             settled: Notify::new(),
@@ -73,9 +72,7 @@ impl ColumnarStore {
             config,
             _lock: lock,
         });
-        let store = Arc::new(Self {
-            shared: Arc::clone(&shared),
-        });
+        let store = Arc::new(Self { shared: Arc::clone(&shared) });
         Ok((store, Sealer::new(Arc::clone(&shared)), Merger::new(shared)))
     }
 }
@@ -111,10 +108,7 @@ fn view_of(directory: &Directory, contents: &Contents, shards: u32) -> Result<Vi
     let durable: Positions = contents.durable.parse().map_err(|_| {
         StoreError::Damaged("the manifest's position is not a position token".into())
     })?;
-    let parts = contents
-        .parts
-        .values()
-        .map(|record| Part::new(directory, record.clone()));
+    let parts = contents.parts.values().map(|record| Part::new(directory, record.clone()));
     let parts: Vec<_> = parts.collect();
     for part in &parts {
         let path = directory.file(part.record.file, Kind::Part);

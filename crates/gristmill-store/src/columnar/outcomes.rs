@@ -37,9 +37,7 @@ impl Outcomes {
 
     pub(super) fn get(&self, partition: Partition, offsets: Range<u64>) -> Vec<Option<Outcome>> {
         let recent = self.partitions.get(&partition);
-        offsets
-            .map(|offset| recent.and_then(|recent| recent.get(offset)))
-            .collect()
+        offsets.map(|offset| recent.and_then(|recent| recent.get(offset))).collect()
     }
 }
 
@@ -54,10 +52,7 @@ impl Recent {
 
     fn get(&self, offset: u64) -> Option<Outcome> {
         let index = offset.checked_sub(self.first_offset)?;
-        self.outcomes
-            .get(usize::try_from(index).ok()?)
-            .copied()
-            .flatten()
+        self.outcomes.get(usize::try_from(index).ok()?).copied().flatten()
     }
 }
 
@@ -73,25 +68,13 @@ mod tests {
             outcomes.set(Position { partition, offset }, Outcome::Stored);
         }
         let stored = Some(Outcome::Stored);
-        assert_eq!(
-            outcomes.get(partition, 4..10),
-            [None, stored, stored, None, stored, None]
-        );
+        assert_eq!(outcomes.get(partition, 4..10), [None, stored, stored, None, stored, None]);
         let last = 8 + REMEMBERED as u64;
         for offset in 9..=last {
             outcomes.set(Position { partition, offset }, Outcome::Duplicate);
         }
-        assert_eq!(
-            outcomes.get(partition, 8..10),
-            [None, Some(Outcome::Duplicate)]
-        );
-        outcomes.set(
-            Position {
-                partition,
-                offset: 10 * last,
-            },
-            Outcome::Stored,
-        );
+        assert_eq!(outcomes.get(partition, 8..10), [None, Some(Outcome::Duplicate)]);
+        outcomes.set(Position { partition, offset: 10 * last }, Outcome::Stored);
         assert_eq!(outcomes.get(partition, last..last + 1), [None]);
     }
 }

@@ -107,10 +107,7 @@ impl OpenPart {
         let file = File::open(&path).map_err(|error| {
             StoreError::Damaged(format!("cannot open {}: {error}", path.display()))
         })?;
-        let file = PartFile {
-            length: file.metadata()?.len(),
-            file: Arc::new(file),
-        };
+        let file = PartFile { length: file.metadata()?.len(), file: Arc::new(file) };
         if file.length != record.bytes || file.crc()? != record.crc {
             return Err(damaged(&path));
         }
@@ -123,13 +120,7 @@ impl OpenPart {
         let coded = load(&CODED)?;
         let groups = row_groups(&plain).ok_or_else(|| damaged(&path))?;
         let filter = Filter::open(&directory.file(record.file, Kind::Filter))?;
-        Ok(Self {
-            file,
-            plain,
-            coded,
-            groups,
-            filter,
-        })
+        Ok(Self { file, plain, coded, groups, filter })
     }
 
     /// Reads columns of row groups, a few thousand rows at a time.
@@ -155,9 +146,7 @@ impl OpenPart {
     /// The row groups that may hold users from `first` to `last`, both included.
     pub(super) fn groups_between(&self, first: &UserKey, last: &UserKey) -> Vec<usize> {
         let overlaps = |group: &RowGroup| group.first <= *last && *first <= group.last;
-        (0..self.groups.len())
-            .filter(|&index| overlaps(&self.groups[index]))
-            .collect()
+        (0..self.groups.len()).filter(|&index| overlaps(&self.groups[index])).collect()
     }
 }
 
@@ -167,10 +156,7 @@ pub(super) fn unreadable(error: impl std::fmt::Display) -> StoreError {
 
 fn row_groups(metadata: &ArrowReaderMetadata) -> Option<Vec<RowGroup>> {
     let file = metadata.metadata().file_metadata();
-    let entry = file
-        .key_value_metadata()?
-        .iter()
-        .find(|entry| entry.key == INDEX_KEY)?;
+    let entry = file.key_value_metadata()?.iter().find(|entry| entry.key == INDEX_KEY)?;
     let groups: Vec<RowGroup> = serde_json::from_str(entry.value.as_ref()?).ok()?;
     (groups.len() == metadata.metadata().num_row_groups()).then_some(groups)
 }
@@ -185,10 +171,7 @@ struct PartFile {
 impl PartFile {
     fn crc(&self) -> io::Result<u32> {
         let mut hasher = crc32fast::Hasher::new();
-        let mut reader = PartReader {
-            file: Arc::clone(&self.file),
-            position: 0,
-        };
+        let mut reader = PartReader { file: Arc::clone(&self.file), position: 0 };
         let mut buffer = vec![0; 256 << 10];
         loop {
             match io::Read::read(&mut reader, &mut buffer)? {
@@ -209,10 +192,7 @@ impl ChunkReader for PartFile {
     type T = io::BufReader<PartReader>;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        Ok(io::BufReader::new(PartReader {
-            file: Arc::clone(&self.file),
-            position: start,
-        }))
+        Ok(io::BufReader::new(PartReader { file: Arc::clone(&self.file), position: start }))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {

@@ -33,11 +33,7 @@ impl Iterator for PartRuns {
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.reader.next()?;
-        Some(
-            batch
-                .map_err(unreadable)
-                .and_then(|batch| run_of(&batch, &self.hasher)),
-        )
+        Some(batch.map_err(unreadable).and_then(|batch| run_of(&batch, &self.hasher)))
     }
 }
 
@@ -47,12 +43,7 @@ pub(super) fn identities(
     group: usize,
     hasher: &IdentityHasher,
 ) -> Result<Vec<Identity>, StoreError> {
-    let columns = [
-        column::PROJECT,
-        column::USER_ID,
-        column::EVENT_UUID,
-        column::EVENT_ID,
-    ];
+    let columns = [column::PROJECT, column::USER_ID, column::EVENT_UUID, column::EVENT_ID];
     let mut found = Vec::new();
     for batch in part.read(Wanted::Plain, columns, vec![group])? {
         let batch = batch.map_err(unreadable)?;
@@ -71,10 +62,7 @@ fn run_of(batch: &RecordBatch, hasher: &IdentityHasher) -> Result<Run, StoreErro
     let users = strings(batch, column::USER_ID)?;
     let partitions = batch.column(column::PARTITION).as_primitive::<UInt32Type>();
     let offsets = batch.column(column::OFFSET).as_primitive::<UInt64Type>();
-    let event_ids = event_ids(
-        uuids(batch, column::EVENT_UUID)?,
-        strings(batch, column::EVENT_ID)?,
-    );
+    let event_ids = event_ids(uuids(batch, column::EVENT_UUID)?, strings(batch, column::EVENT_ID)?);
     let mut builder = RunBuilder::with_capacity(0);
     for row in 0..batch.num_rows() {
         let (project, user) = (projects.value(row), users.value(row));
@@ -84,26 +72,17 @@ fn run_of(batch: &RecordBatch, hasher: &IdentityHasher) -> Result<Run, StoreErro
             builder.start_user(project, user_hash(user), user);
         }
         let rows = builder.rows_mut();
-        rows.identities
-            .push(hasher.identity(project, user, event_ids.text(row)));
+        rows.identities.push(hasher.identity(project, user, event_ids.text(row)));
         let partition = Partition(partitions.value(row));
-        rows.positions.push(Position {
-            partition,
-            offset: offsets.value(row),
-        });
+        rows.positions.push(Position { partition, offset: offsets.value(row) });
         // A user's span begins at the number of times so far, so times grow with the rows.
         rows.times.push(micros(batch, column::TIME).value(row));
     }
     let text = |index: usize| strings(batch, index).map(Texts::from_arrow);
     let rows = builder.rows_mut();
-    rows.received
-        .extend_from_slice(micros(batch, column::RECEIVED).values());
-    rows.origins.extend_from_slice(
-        batch
-            .column(column::ORIGIN)
-            .as_primitive::<UInt8Type>()
-            .values(),
-    );
+    rows.received.extend_from_slice(micros(batch, column::RECEIVED).values());
+    rows.origins
+        .extend_from_slice(batch.column(column::ORIGIN).as_primitive::<UInt8Type>().values());
     rows.event_ids = event_ids;
     rows.sessions = text(column::SESSION_ID)?;
     rows.event_types = text(column::EVENT_TYPE)?;
@@ -134,26 +113,18 @@ pub(super) fn micros(
     batch: &RecordBatch,
     index: usize,
 ) -> &arrow_array::PrimitiveArray<TimestampMicrosecondType> {
-    batch
-        .column(index)
-        .as_primitive::<TimestampMicrosecondType>()
+    batch.column(index).as_primitive::<TimestampMicrosecondType>()
 }
 
 pub(super) fn strings(batch: &RecordBatch, index: usize) -> Result<&StringArray, StoreError> {
-    batch
-        .column(index)
-        .as_string_opt::<i32>()
-        .ok_or_else(|| unexpected(index))
+    batch.column(index).as_string_opt::<i32>().ok_or_else(|| unexpected(index))
 }
 
 pub(super) fn uuids(
     batch: &RecordBatch,
     index: usize,
 ) -> Result<&FixedSizeBinaryArray, StoreError> {
-    batch
-        .column(index)
-        .as_fixed_size_binary_opt()
-        .ok_or_else(|| unexpected(index))
+    batch.column(index).as_fixed_size_binary_opt().ok_or_else(|| unexpected(index))
 }
 
 fn unexpected(index: usize) -> StoreError {

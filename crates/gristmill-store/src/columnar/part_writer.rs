@@ -93,8 +93,7 @@ impl PartWriter {
         let target = self.writer.into_inner().map_err(failed)?;
         target.file.sync_all()?;
         let number = self.record.file;
-        self.directory
-            .write(number, Kind::Filter, &filter::build(&self.identities))?;
+        self.directory.write(number, Kind::Filter, &filter::build(&self.identities))?;
         self.record.bytes = target.file.metadata()?.len();
         self.record.crc = target.crc.finalize();
         Ok(self.record)
@@ -105,14 +104,8 @@ impl PartWriter {
         let Some(last_user) = run.user_count().checked_sub(1) else {
             return Ok(());
         };
-        let key = |user: RunUser<'_>| UserKey {
-            project: user.project.to_owned(),
-            hash: user.hash,
-        };
-        self.groups.push(RowGroup {
-            first: key(run.user(0)),
-            last: key(run.user(last_user)),
-        });
+        let key = |user: RunUser<'_>| UserKey { project: user.project.to_owned(), hash: user.hash };
+        self.groups.push(RowGroup { first: key(run.user(0)), last: key(run.user(last_user)) });
         self.identities.extend_from_slice(&run.rows.identities);
         self.note_ranges(&run.rows);
         self.writer.write(&batch_of(run)?).map_err(failed)?;

@@ -72,10 +72,8 @@ impl Run {
 
     pub(super) fn user(&self, index: usize) -> RunUser<'_> {
         let span = self.users[index];
-        let end = self
-            .users
-            .get(index + 1)
-            .map_or(self.row_count(), |next| next.first_row as usize);
+        let end =
+            self.users.get(index + 1).map_or(self.row_count(), |next| next.first_row as usize);
         RunUser {
             project: self.projects.text(index),
             hash: span.hash,
@@ -141,14 +139,7 @@ impl RunBuilder {
             properties: texts(128),
         };
         let users = Texts::with_capacity(0, 0);
-        Self {
-            run: Run {
-                users: Vec::new(),
-                projects: users.clone(),
-                user_ids: users,
-                rows,
-            },
-        }
+        Self { run: Run { users: Vec::new(), projects: users.clone(), user_ids: users, rows } }
     }
 
     pub(super) fn row_count(&self) -> usize {
@@ -176,8 +167,7 @@ impl RunBuilder {
         rows.identities.push(identity);
         rows.origins.push(event.origin.number());
         rows.event_ids.push(event.id.as_str());
-        rows.sessions
-            .push_option(event.session.as_ref().map(|session| session.as_str()));
+        rows.sessions.push_option(event.session.as_ref().map(|session| session.as_str()));
         rows.event_types.push(&event.event_type);
         rows.sources.push(&event.source);
         rows.page_urls.push(&event.page_url);
@@ -212,10 +202,7 @@ impl RunBuilder {
                 return;
             }
         }
-        run.users.push(UserSpan {
-            hash,
-            first_row: run.rows.times.len() as u32,
-        });
+        run.users.push(UserSpan { hash, first_row: run.rows.times.len() as u32 });
         run.projects.push(project);
         run.user_ids.push(user);
     }

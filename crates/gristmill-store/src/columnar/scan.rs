@@ -34,17 +34,12 @@ impl Snapshot for ColumnarSnapshot {
 
     fn scan(&self, shard: u32, scan: &Scan) -> Result<Box<dyn UserCursor + '_>, StoreError> {
         let mut sources: Vec<Box<dyn UserSource>> = Vec::new();
-        for part in self
-            .view
-            .parts
-            .iter()
-            .filter(|part| part.record.shard == shard)
-        {
+        for part in self.view.parts.iter().filter(|part| part.record.shard == shard) {
             let (first, last) = (part.record.first_time, part.record.last_time);
-            if scan.range.overlaps(
-                gristmill_model::Timestamp(first),
-                gristmill_model::Timestamp(last),
-            ) {
+            if scan
+                .range
+                .overlaps(gristmill_model::Timestamp(first), gristmill_model::Timestamp(last))
+            {
                 sources.push(Box::new(PartUsers::open(&*part.open()?, scan)?));
             }
         }
@@ -112,10 +107,7 @@ impl MergedUsers {
             heap,
             sources,
             dictionaries: scan.fields.iter().map(|_| Dictionary::default()).collect(),
-            gathered: Gathered {
-                columns,
-                ..Gathered::default()
-            },
+            gathered: Gathered { columns, ..Gathered::default() },
             user: String::new(),
             ties: Vec::new(),
         }
@@ -134,10 +126,7 @@ impl MergedUsers {
             self.heap.pop();
         }
         // Different users may share a hash; their order is that of their names.
-        let names = self
-            .ties
-            .iter()
-            .filter_map(|&index| self.sources[index].head());
+        let names = self.ties.iter().filter_map(|&index| self.sources[index].head());
         let Some((_, least)) = names.min_by_key(|(_, user)| *user) else {
             return Ok(false);
         };

@@ -47,10 +47,7 @@ pub(super) static PLAIN: LazyLock<SchemaRef> = LazyLock::new(|| schema(&DataType
 
 /// The columns with repeated texts as codes into a dictionary.
 pub(super) static CODED: LazyLock<SchemaRef> = LazyLock::new(|| {
-    schema(&DataType::Dictionary(
-        Box::new(DataType::Int32),
-        Box::new(DataType::Utf8),
-    ))
+    schema(&DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)))
 });
 
 fn schema(repeated: &DataType) -> SchemaRef {

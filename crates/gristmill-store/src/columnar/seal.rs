@@ -76,11 +76,10 @@ impl Shared {
         let mut committer = self.committer();
         let state = self.state();
         let now = self.clock.now();
-        let is_old = state
-            .hot_since
-            .is_some_and(|since| now.since(since) >= self.config.seal_age);
-        let wanted = state.compactions_wanted > state.compactions_done;
-        if !(is_old || wanted) || state.view.hot.is_empty() || !state.view.frozen.is_empty() {
+        let is_old = state.hot_since.is_some_and(|since| now.since(since) >= self.config.seal_age);
+        let wanted = state.compaction_needs_seal();
+        let has_news = state.view.unfrozen_records() > 0;
+        if !(is_old || wanted) || !has_news || !state.view.frozen.is_empty() {
             return;
         }
         drop(state);
@@ -107,10 +106,7 @@ impl Shared {
         self.directory.sync()?;
         let (expired, window_start) = {
             let mut committer = self.committer();
-            (
-                std::mem::take(&mut committer.expired),
-                committer.window.start(),
-            )
+            (std::mem::take(&mut committer.expired), committer.window.start())
         };
         let windows: Vec<_> = has_rows.then(|| window_run.clone()).into_iter().collect();
         let record = Record {
@@ -128,9 +124,7 @@ impl Shared {
             self.committer().expired.splice(0..0, expired);
             return Err(error);
         }
-        expired
-            .iter()
-            .for_each(|run| self.directory.remove(run.file, Kind::Window));
+        expired.iter().for_each(|run| self.directory.remove(run.file, Kind::Window));
         self.show_sealed(frozen, parts, quarantine);
         // Only now may the run leave the window: a commit that no longer finds an identity there
         // must find it in the parts.
@@ -166,12 +160,7 @@ impl Shared {
             return Ok(None);
         }
         let file = self.new_file();
-        let lines: Vec<_> = frozen
-            .hot
-            .quarantine
-            .iter()
-            .map(|q| QuarantineLine::of(q))
-            .collect();
+        let lines: Vec<_> = frozen.hot.quarantine.iter().map(|q| QuarantineLine::of(q)).collect();
         let mut bytes = serde_json::to_vec(&lines).map_err(io::Error::other)?;
         append_crc(&mut bytes);
         self.directory.write(file, Kind::Quarantine, &bytes)?;
@@ -182,9 +171,7 @@ impl Shared {
         let mut state = self.state();
         let mut view = View::clone(&state.view);
         view.frozen.retain(|waiting| !Arc::ptr_eq(waiting, frozen));
-        let parts = parts
-            .into_iter()
-            .map(|record| Part::new(&self.directory, record));
+        let parts = parts.into_iter().map(|record| Part::new(&self.directory, record));
         view.parts = Arc::new(view.parts.iter().cloned().chain(parts).collect());
         let quarantines = view.quarantines.iter().copied().chain(quarantine);
         view.quarantines = Arc::new(quarantines.collect());
@@ -201,10 +188,7 @@ pub(super) fn read_quarantine(
 ) -> Result<Vec<Quarantined>, StoreError> {
     let bytes = directory.read_checked(file, Kind::Quarantine)?;
     let lines: Vec<QuarantineLine> = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
-    Ok(lines
-        .into_iter()
-        .map(QuarantineLine::into_quarantined)
-        .collect())
+    Ok(lines.into_iter().map(QuarantineLine::into_quarantined).collect())
 }
 
 #[derive(Serialize, Deserialize)]
@@ -226,14 +210,7 @@ impl QuarantineLine {
     }
 
     fn into_quarantined(self) -> Quarantined {
-        let position = Position {
-            partition: Partition(self.partition),
-            offset: self.offset,
-        };
-        Quarantined {
-            position,
-            reason: self.reason,
-            bytes: self.bytes,
-        }
+        let position = Position { partition: Partition(self.partition), offset: self.offset };
+        Quarantined { position, reason: self.reason, bytes: self.bytes }
     }
 }

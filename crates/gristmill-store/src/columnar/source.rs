@@ -56,13 +56,7 @@ impl RunUsers {
             let exact = (next..end).find(|&index| run.user(index).user == wanted);
             (next, end) = exact.map_or((end, end), |index| (index, index + 1));
         }
-        Self {
-            run,
-            next,
-            end,
-            range: scan.range,
-            fields: scan.fields.clone(),
-        }
+        Self { run, next, end, range: scan.range, fields: scan.fields.clone() }
     }
 }
 
@@ -151,18 +145,10 @@ impl PartUsers {
     pub(super) fn open(part: &OpenPart, scan: &Scan) -> Result<Self, StoreError> {
         let project = scan.project.as_str().to_owned();
         let hash = scan.user.as_deref().map(user_hash);
-        let key = |hash| UserKey {
-            project: project.clone(),
-            hash,
-        };
+        let key = |hash| UserKey { project: project.clone(), hash };
         let groups = part.groups_between(&key(hash.unwrap_or(0)), &key(hash.unwrap_or(u64::MAX)));
-        let mut columns = vec![
-            column::PROJECT,
-            column::USER_ID,
-            column::TIME,
-            column::PARTITION,
-            column::OFFSET,
-        ];
+        let mut columns =
+            vec![column::PROJECT, column::USER_ID, column::TIME, column::PARTITION, column::OFFSET];
         columns.extend(scan.fields.iter().flat_map(columns_of));
         columns.sort_unstable();
         columns.dedup();
@@ -194,31 +180,19 @@ impl PartUsers {
 
     fn batch_of(&self, rows: RecordBatch) -> Result<Batch, StoreError> {
         let coded = |column: usize| {
-            rows.column(self.place(column))
-                .as_dictionary_opt::<Int32Type>()
-                .cloned()
-                .ok_or_else(|| {
-                    unreadable(format_args!("column {column} is not of the expected type"))
-                })
+            rows.column(self.place(column)).as_dictionary_opt::<Int32Type>().cloned().ok_or_else(
+                || unreadable(format_args!("column {column} is not of the expected type")),
+            )
         };
         let event_ids = if self.fields.contains(&Field::EventId) {
             let uuids = uuids(&rows, self.place(column::EVENT_UUID))?;
-            Some(event_ids(
-                uuids,
-                strings(&rows, self.place(column::EVENT_ID))?,
-            ))
+            Some(event_ids(uuids, strings(&rows, self.place(column::EVENT_ID))?))
         } else {
             None
         };
         let (projects, users) = (coded(column::PROJECT)?, coded(column::USER_ID)?);
         let hash = text_at(&users, 0).map_or(0, user_hash);
-        Ok(Batch {
-            projects,
-            users,
-            event_ids,
-            hash,
-            rows,
-        })
+        Ok(Batch { projects, users, event_ids, hash, rows })
     }
 
     fn place(&self, column: usize) -> usize {
@@ -279,40 +253,22 @@ impl PartUsers {
             return Ok(());
         };
         let times = micros(&batch.rows, self.place(column::TIME)).values();
-        let partitions = batch
-            .rows
-            .column(self.place(column::PARTITION))
-            .as_primitive::<UInt32Type>();
-        let offsets = batch
-            .rows
-            .column(self.place(column::OFFSET))
-            .as_primitive::<UInt64Type>();
-        let in_range: Vec<usize> = (self.row..end)
-            .filter(|&row| self.range.contains(Timestamp(times[row])))
-            .collect();
+        let partitions =
+            batch.rows.column(self.place(column::PARTITION)).as_primitive::<UInt32Type>();
+        let offsets = batch.rows.column(self.place(column::OFFSET)).as_primitive::<UInt64Type>();
+        let in_range: Vec<usize> =
+            (self.row..end).filter(|&row| self.range.contains(Timestamp(times[row]))).collect();
         for &row in &in_range {
             let partition = Partition(partitions.value(row));
             gathered.times.push(times[row]);
-            gathered.positions.push(Position {
-                partition,
-                offset: offsets.value(row),
-            });
+            gathered.positions.push(Position { partition, offset: offsets.value(row) });
         }
-        let columns: Vec<usize> = self
-            .fields
-            .iter()
-            .map(|field| self.place(main_column(field)))
-            .collect();
+        let columns: Vec<usize> =
+            self.fields.iter().map(|field| self.place(main_column(field))).collect();
         for (index, field) in self.fields.iter().enumerate() {
             let source = batch.rows.column(columns[index]);
             append_codes(
-                FieldRows {
-                    field,
-                    batch,
-                    source,
-                    rows: &in_range,
-                    user_row: self.row,
-                },
+                FieldRows { field, batch, source, rows: &in_range, user_row: self.row },
                 &mut self.remaps[index],
                 &mut dictionaries[index],
                 &mut gathered.columns[index],
@@ -375,18 +331,12 @@ fn append_codes(
             codes.extend(rows.map(|_| code));
         }
         Field::EventType | Field::SessionId | Field::Source | Field::PageUrl => {
-            let array = from
-                .source
-                .as_dictionary_opt::<Int32Type>()
-                .ok_or_else(unexpected)?;
+            let array = from.source.as_dictionary_opt::<Int32Type>().ok_or_else(unexpected)?;
             remap.follow(array.values());
             codes.extend(rows.map(|row| remap.code(array, row, dictionary)));
         }
         Field::Origin => {
-            let numbers = from
-                .source
-                .as_primitive_opt::<UInt8Type>()
-                .ok_or_else(unexpected)?;
+            let numbers = from.source.as_primitive_opt::<UInt8Type>().ok_or_else(unexpected)?;
             codes.extend(rows.map(|row| origin(dictionary, numbers.value(row))));
         }
         Field::EventId => {
@@ -410,11 +360,7 @@ fn append_codes(
 impl Remap {
     /// Starts anew when the file's dictionary changes, which it does with each row group.
     fn follow(&mut self, values: &ArrayRef) {
-        if !self
-            .values
-            .as_ref()
-            .is_some_and(|known| Arc::ptr_eq(known, values))
-        {
+        if !self.values.as_ref().is_some_and(|known| Arc::ptr_eq(known, values)) {
             self.values = Some(Arc::clone(values));
             self.codes.clear();
             self.codes.resize(values.len(), UNKNOWN);

@@ -20,11 +20,7 @@ impl Texts {
     pub(super) fn with_capacity(rows: usize, bytes: usize) -> Self {
         let mut offsets = Vec::with_capacity(rows + 1);
         offsets.push(0);
-        Self {
-            bytes: String::with_capacity(bytes),
-            offsets,
-            absent: Vec::new(),
-        }
+        Self { bytes: String::with_capacity(bytes), offsets, absent: Vec::new() }
     }
 
     pub(super) fn len(&self) -> usize {

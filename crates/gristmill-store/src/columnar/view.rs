@@ -27,31 +27,25 @@ pub(super) struct View {
 impl View {
     /// The runs in memory of one shard.
     pub(super) fn runs(&self, shard: usize) -> impl Iterator<Item = &Arc<Run>> {
-        let frozen = self
-            .frozen
-            .iter()
-            .flat_map(move |frozen| &frozen.hot.shards[shard]);
+        let frozen = self.frozen.iter().flat_map(move |frozen| &frozen.hot.shards[shard]);
         frozen.chain(&self.hot.shards[shard])
+    }
+
+    /// How many records were committed since the newest freeze.
+    pub(super) fn unfrozen_records(&self) -> u64 {
+        let frozen = self.frozen.last().map_or(&self.durable, |frozen| &frozen.positions);
+        self.committed.records_since(frozen)
     }
 
     /// Quarantined records that are not sealed, newest first.
     pub(super) fn unsealed_quarantine(&self) -> impl Iterator<Item = &Arc<Quarantined>> {
-        let frozen = self
-            .frozen
-            .iter()
-            .rev()
-            .flat_map(|frozen| frozen.hot.quarantine.iter().rev());
+        let frozen = self.frozen.iter().rev().flat_map(|frozen| frozen.hot.quarantine.iter().rev());
         self.hot.quarantine.iter().rev().chain(frozen)
     }
 
     /// The totals and sizes that the view knows.
     pub(super) fn stats(&self) -> StoreStats {
-        let tails = || {
-            self.frozen
-                .iter()
-                .map(|frozen| &frozen.hot)
-                .chain([&self.hot])
-        };
+        let tails = || self.frozen.iter().map(|frozen| &frozen.hot).chain([&self.hot]);
         StoreStats {
             stored: self.totals.stored,
             duplicate: self.totals.duplicate,
@@ -74,4 +68,14 @@ pub(super) struct State {
     pub(super) hot_since: Option<Timestamp>,
     pub(super) compactions_wanted: u64,
     pub(super) compactions_done: u64,
+    /// What must be durable before the newest compaction can be done.
+    pub(super) compaction_target: Positions,
+}
+
+impl State {
+    /// Whether compaction waits for commits to be sealed.
+    pub(super) fn compaction_needs_seal(&self) -> bool {
+        self.compactions_wanted > self.compactions_done
+            && !self.view.durable.covers(&self.compaction_target)
+    }
 }

@@ -45,11 +45,7 @@ impl Window {
         start: Timestamp,
     ) -> Result<Self, StoreError> {
         let tables = (0..TABLES).map(|_| HashTable::new()).collect();
-        let mut window = Self {
-            tables,
-            runs: runs.into_iter().collect(),
-            start,
-        };
+        let mut window = Self { tables, runs: runs.into_iter().collect(), start };
         let expected: u64 = window.runs.iter().map(|run| run.identities).sum();
         for table in &mut window.tables {
             table.reserve(expected as usize / TABLES, |identity| *identity as u64);
@@ -113,9 +109,7 @@ impl Window {
             }
             let last_received = oldest.last_received;
             match read_run(directory, oldest.file) {
-                Ok(identities) => identities
-                    .into_iter()
-                    .for_each(|identity| self.remove(identity)),
+                Ok(identities) => identities.into_iter().for_each(|identity| self.remove(identity)),
                 Err(error) => {
                     tracing::error!(%error, "cannot read a window run, it stays in memory");
                     break;
@@ -151,22 +145,14 @@ pub(super) fn write_run(
 /// Reads the identities of a seal.
 pub(super) fn read_run(directory: &Directory, file: u64) -> Result<Vec<Identity>, StoreError> {
     let bytes = directory.read_checked(file, Kind::Window)?;
-    Ok(bytes
-        .as_chunks::<16>()
-        .0
-        .iter()
-        .map(|chunk| Identity::from_le_bytes(*chunk))
-        .collect())
+    Ok(bytes.as_chunks::<16>().0.iter().map(|chunk| Identity::from_le_bytes(*chunk)).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIMITS: WindowLimits = WindowLimits {
-        length: 100,
-        bytes: 1 << 20,
-    };
+    const LIMITS: WindowLimits = WindowLimits { length: 100, bytes: 1 << 20 };
 
     fn window_of_two_runs(directory: &Directory) -> Window {
         let mut window = Window::load(directory, [], Timestamp(0)).unwrap();
@@ -175,11 +161,7 @@ mod tests {
                 assert!(window.insert(identity));
             }
             write_run(directory, file, identities.into_iter()).unwrap();
-            window.sealed(WindowRecord {
-                file,
-                identities: 2,
-                last_received,
-            });
+            window.sealed(WindowRecord { file, identities: 2, last_received });
         }
         window
     }
@@ -201,10 +183,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let directory = Directory::create(folder.path()).unwrap();
         let mut window = window_of_two_runs(&directory);
-        let tight = WindowLimits {
-            length: i64::MAX,
-            bytes: 2 * SLOT_BYTES * 8 / 7,
-        };
+        let tight = WindowLimits { length: i64::MAX, bytes: 2 * SLOT_BYTES * 8 / 7 };
         assert_eq!(window.expire(&directory, &tight, Timestamp(200)).len(), 1);
         let again = Window::load(&directory, window.runs.clone(), window.start()).unwrap();
         assert_eq!((again.len(), again.start()), (2, Timestamp(51)));

@@ -20,22 +20,14 @@ pub(super) async fn agrees_with_memory(mut subject: impl Subject, seed: u64) {
     for _ in 0..8 {
         let commit = random_commit(&mut dice, &mut next);
         let expected = memory.commit(commit.clone()).await.unwrap();
-        assert_eq!(
-            subject.store().commit(commit).await.unwrap(),
-            expected,
-            "seed {seed}"
-        );
+        assert_eq!(subject.store().commit(commit).await.unwrap(), expected, "seed {seed}");
         for _ in 0..dice.below(3) {
             subject.settle().await;
         }
         for _ in 0..4 {
             let scan = random_scan(&mut dice);
             let expected = everything(&memory, &scan).await;
-            assert_eq!(
-                everything(subject.store(), &scan).await,
-                expected,
-                "seed {seed}: {scan:?}"
-            );
+            assert_eq!(everything(subject.store(), &scan).await, expected, "seed {seed}: {scan:?}");
         }
         compare_totals(subject.store(), &memory, seed).await;
     }
@@ -44,29 +36,16 @@ pub(super) async fn agrees_with_memory(mut subject: impl Subject, seed: u64) {
 async fn compare_totals(store: &dyn Store, memory: &MemoryStore, seed: u64) {
     let totals = |store: &dyn Store| {
         let stats = store.stats();
-        (
-            stats.stored,
-            stats.duplicate,
-            stats.quarantined,
-            stats.expired,
-        )
+        (stats.stored, stats.duplicate, stats.quarantined, stats.expired)
     };
     assert_eq!(totals(store), totals(memory), "seed {seed}");
-    assert_eq!(
-        store.progress().committed,
-        memory.progress().committed,
-        "seed {seed}"
-    );
+    assert_eq!(store.progress().committed, memory.progress().committed, "seed {seed}");
     let set_aside = async |store: &dyn Store| {
         let mut records = store.quarantined(1_000).await.unwrap();
         records.sort_by_key(|record| record.position);
         records
     };
-    assert_eq!(
-        set_aside(store).await,
-        set_aside(memory).await,
-        "seed {seed}"
-    );
+    assert_eq!(set_aside(store).await, set_aside(memory).await, "seed {seed}");
 }
 
 fn random_commit(dice: &mut Dice, next: &mut [u64; 3]) -> Commit<'static> {
@@ -74,24 +53,14 @@ fn random_commit(dice: &mut Dice, next: &mut [u64; 3]) -> Commit<'static> {
     for _ in 0..dice.below(120) {
         let number = dice.below(3);
         let partition = Partition(number as u32);
-        let position = Position {
-            partition,
-            offset: next[number],
-        };
+        let position = Position { partition, offset: next[number] };
         next[number] += 1;
         commit.next.set(partition, next[number]);
         if dice.below(30) == 0 {
             let bytes = vec![number as u8; dice.below(50)];
-            commit.quarantine.push(Quarantined {
-                position,
-                reason: "poison".to_owned(),
-                bytes,
-            });
+            commit.quarantine.push(Quarantined { position, reason: "poison".to_owned(), bytes });
         } else {
-            commit.rows.push(Row {
-                position,
-                event: random_event(dice),
-            });
+            commit.rows.push(Row { position, event: random_event(dice) });
         }
     }
     commit
@@ -146,10 +115,7 @@ fn random_scan(dice: &mut Dice) -> Scan {
     Scan {
         project: ProjectId::new(dice.pick(&["default", "default", "other", "none"])),
         user: (dice.below(3) == 0).then(|| dice.pick(&["", "a", "hot", "nobody"]).to_owned()),
-        range: TimeRange {
-            start: end(dice),
-            end: end(dice),
-        },
+        range: TimeRange { start: end(dice), end: end(dice) },
         fields,
     }
 }

@@ -27,11 +27,7 @@ pub(super) fn view(snapshot: &dyn Snapshot, scan: &Scan) -> BTreeMap<String, Vec
             assert!(!run.times.is_empty() && run.times.is_sorted());
             assert_eq!(run.columns.len(), scan.fields.len());
             assert_eq!(run.dictionaries.len(), scan.fields.len());
-            assert!(
-                run.columns
-                    .iter()
-                    .all(|column| column.len() == run.times.len())
-            );
+            assert!(run.columns.iter().all(|column| column.len() == run.times.len()));
             let row = |row: usize| Seen {
                 time: run.times[row],
                 texts: (run.columns.iter().zip(run.dictionaries))
@@ -39,22 +35,13 @@ pub(super) fn view(snapshot: &dyn Snapshot, scan: &Scan) -> BTreeMap<String, Vec
                     .collect(),
             };
             let rows: Vec<Seen> = (0..run.times.len()).map(row).collect();
-            codes.push((
-                run.columns.iter().map(|c| c.to_vec()).collect::<Vec<_>>(),
-                rows.clone(),
-            ));
-            assert!(
-                users.insert(run.user.to_owned(), rows).is_none(),
-                "{} twice",
-                run.user
-            );
+            codes.push((run.columns.iter().map(|c| c.to_vec()).collect::<Vec<_>>(), rows.clone()));
+            assert!(users.insert(run.user.to_owned(), rows).is_none(), "{} twice", run.user);
         }
         // A code stands for the same text until the cursor is dropped.
         for (columns, rows) in codes {
             for (field, column) in columns.iter().enumerate() {
-                let texts = column
-                    .iter()
-                    .map(|code| cursor.dictionaries()[field].text(*code));
+                let texts = column.iter().map(|code| cursor.dictionaries()[field].text(*code));
                 assert!(texts.eq(rows.iter().map(|row| row.texts[field].as_deref())));
             }
         }

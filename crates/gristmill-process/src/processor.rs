@@ -1,0 +1,128 @@
+//! The loop from the log to the store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gristmill_log::{EventLog, LogBatch, LogReader, Payload, ReadError, codec};
+use gristmill_model::{Position, Positions};
+use gristmill_store::{Commit, Quarantined, Row, Store, StoreError};
+use thiserror::Error;
+
+/// How much of the log is committed at a time at most, in bytes. Larger commits cost less per
+/// event and are seen later.
+const COMMIT_BYTES: usize = 2 << 20;
+/// The first pause after the store could not be used, and the longest.
+const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Why processing cannot go on.
+#[derive(Debug, Error)]
+pub enum ProcessError {
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    /// The store is damaged or closed.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+/// Settles the records of a log in a store.
+pub struct Processor {
+    log: Arc<dyn EventLog>,
+    store: Arc<dyn Store>,
+}
+
+impl Processor {
+    /// A processor that has not started.
+    pub fn new(log: Arc<dyn EventLog>, store: Arc<dyn Store>) -> Self {
+        Self { log, store }
+    }
+
+    /// Settles until the log is closed and all of it is settled, or until something fails that
+    /// no retry can mend. Dropping the future between two commits loses nothing.
+    pub async fn run(self) -> Result<(), ProcessError> {
+        let mut trimmed = Positions::start();
+        let mut reader = self.log.read_from(&self.store.progress().committed).await?;
+        loop {
+            let Some(batches) = next_batches(reader.as_mut()).await? else { return Ok(()) };
+            self.settle(&batches).await?;
+            self.trim(&mut trimmed).await;
+        }
+    }
+
+    async fn settle(&self, batches: &[LogBatch]) -> Result<(), ProcessError> {
+        let mut refused = BTreeMap::new();
+        let mut pause = PAUSE;
+        loop {
+            match self.store.commit(commit_of(batches, &refused)).await {
+                Ok(_) => return Ok(()),
+                Err(StoreError::Unacceptable { position, reason }) => {
+                    let (partition, offset) = (position.partition.0, position.offset);
+                    tracing::warn!(partition, offset, reason, "the store refuses an event");
+                    refused.insert(position, reason);
+                }
+                Err(StoreError::Io(error)) => {
+                    tracing::warn!(%error, ?pause, "the store cannot commit, trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+                Err(error) => return Err(ProcessError::Store(error)),
+            }
+        }
+    }
+
+    /// Lets the log forget what the store holds durably. A log that cannot be trimmed only grows,
+    /// so that is no reason to stop.
+    async fn trim(&self, trimmed: &mut Positions) {
+        let durable = self.store.progress().durable;
+        if durable == *trimmed {
+            return;
+        }
+        match self.log.trim(&durable).await {
+            Ok(()) => *trimmed = durable,
+            Err(error) => tracing::warn!(%error, "the log keeps records that it could forget"),
+        }
+    }
+}
+
+/// The next records of the log; `None` when it is closed.
+async fn next_batches(reader: &mut dyn LogReader) -> Result<Option<Vec<LogBatch>>, ReadError> {
+    match reader.next(COMMIT_BYTES).await {
+        Ok(batches) => Ok(Some(batches)),
+        Err(ReadError::Closed) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the records say. Those that make no sense, and those that the store refused, are set
+/// aside.
+fn commit_of<'a>(batches: &'a [LogBatch], refused: &BTreeMap<Position, String>) -> Commit<'a> {
+    let mut commit = Commit::default();
+    commit.rows.reserve(batches.iter().map(|batch| batch.count as usize).sum());
+    for batch in batches {
+        commit.next.advance(batch.partition, batch.next_offset());
+        for record in batch.records() {
+            let position = Position { partition: batch.partition, offset: record.offset };
+            let set_aside = match record.payload {
+                Ok(Payload::Event(event)) => match refused.get(&position) {
+                    None => {
+                        commit.rows.push(Row { position, event });
+                        continue;
+                    }
+                    Some(reason) => {
+                        let mut bytes = Vec::new();
+                        codec::encode(&[event], &mut bytes);
+                        Quarantined { position, reason: reason.clone(), bytes }
+                    }
+                },
+                Err(bad) => {
+                    let reason = bad.reason.to_owned();
+                    Quarantined { position, reason, bytes: bad.bytes.to_vec() }
+                }
+            };
+            commit.quarantine.push(set_aside);
+        }
+    }
+    commit
+}

@@ -1,0 +1,255 @@
+//! The columnar store against the port's contract, and what is its own: restarts, the look-up of
+//! old events, damage.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use gristmill_model::{
+    Clock, Entropy, Event, EventId, Field, Origin, Outcome, Partition, Position, Positions,
+    ProjectId, TimeRange, Timestamp, UserId,
+};
+use tempfile::TempDir;
+
+use super::{ColumnarConfig, ColumnarStore, check};
+use crate::conformance::{self, Subject};
+use crate::{Commit, Row, Scan, Store, StoreError};
+
+struct FixedClock;
+
+impl Clock for FixedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(1_000_000_000)
+    }
+}
+
+struct Counter;
+
+impl Entropy for Counter {
+    fn next_u128(&self) -> u128 {
+        42
+    }
+}
+
+/// An open store with its loops.
+struct Running {
+    store: Arc<ColumnarStore>,
+    loops: Vec<JoinHandle<Result<(), StoreError>>>,
+}
+
+impl Running {
+    #[expect(clippy::disallowed_methods, reason = "the test is the supervisor of the loops")]
+    fn open(config: ColumnarConfig) -> Result<Self, StoreError> {
+        let (store, sealer, merger) = ColumnarStore::open(config, Arc::new(FixedClock), &Counter)?;
+        let loops = vec![
+            std::thread::spawn(move || sealer.run()),
+            std::thread::spawn(move || merger.run()),
+        ];
+        Ok(Self { store, loops })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.store.close();
+        for handle in self.loops.drain(..) {
+            let outcome = handle.join();
+            assert!(std::thread::panicking() || matches!(outcome, Ok(Ok(()))), "{outcome:?}");
+        }
+    }
+}
+
+fn config(dir: &Path) -> ColumnarConfig {
+    ColumnarConfig {
+        dir: dir.to_owned(),
+        shards: 3,
+        slice: 500,
+        seal_bytes: 64 << 20,
+        seal_age: Timestamp::DAY,
+        window: Timestamp::DAY,
+        window_bytes: 1 << 20,
+    }
+}
+
+/// How a subject rearranges itself between the steps of a test.
+#[derive(Clone, Copy)]
+enum Settling {
+    Never,
+    Compact,
+    CompactAndReopen,
+}
+
+struct Columnar {
+    running: Option<Running>,
+    folder: TempDir,
+    config: ColumnarConfig,
+    settling: Settling,
+}
+
+impl Columnar {
+    fn new(settling: Settling, seal_bytes: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = ColumnarConfig { seal_bytes, ..config(folder.path()) };
+        let running = Some(Running::open(config.clone()).unwrap());
+        Self { running, folder, config, settling }
+    }
+}
+
+impl Subject for Columnar {
+    fn store(&self) -> &dyn Store {
+        self.running.as_ref().unwrap().store.as_ref()
+    }
+
+    async fn settle(&mut self) {
+        if !matches!(self.settling, Settling::Never) {
+            self.store().compact().await.unwrap();
+        }
+        if matches!(self.settling, Settling::CompactAndReopen) {
+            self.running = None;
+            check(self.folder.path()).unwrap();
+            self.running = Some(Running::open(self.config.clone()).unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn keeps_the_contract_in_memory() {
+    conformance::check(async || Columnar::new(Settling::Never, 64 << 20)).await;
+}
+
+#[tokio::test]
+async fn keeps_the_contract_while_sealing_all_the_time() {
+    conformance::check(async || Columnar::new(Settling::Never, 1)).await;
+}
+
+#[tokio::test]
+async fn keeps_the_contract_when_compacted() {
+    conformance::check(async || Columnar::new(Settling::Compact, 1)).await;
+}
+
+#[tokio::test]
+async fn keeps_the_contract_across_restarts() {
+    conformance::check(async || Columnar::new(Settling::CompactAndReopen, 1)).await;
+}
+
+fn row(offset: u64, user: &'static str, id: String, time: i64) -> Row<'static> {
+    Row {
+        position: Position { partition: Partition(0), offset },
+        event: Event {
+            project: ProjectId::new("p"),
+            id: EventId::new(id),
+            user: UserId::new(user),
+            session: None,
+            event_type: "view".into(),
+            time: Timestamp(time),
+            received: Timestamp(time),
+            source: "".into(),
+            page_url: "".into(),
+            origin: Origin::Native,
+            properties: "{}".into(),
+        },
+    }
+}
+
+fn commit(rows: Vec<Row<'static>>) -> Commit<'static> {
+    let next = rows.iter().map(|row| row.position.offset + 1).max().unwrap_or(0);
+    Commit { rows, quarantine: Vec::new(), next: [(Partition(0), next)].into_iter().collect() }
+}
+
+async fn count(store: &dyn Store) -> usize {
+    let snapshot = store.snapshot().await.unwrap();
+    let scan = Scan {
+        project: ProjectId::new("p"),
+        user: None,
+        range: TimeRange::ALL,
+        fields: vec![Field::EventType],
+    };
+    let mut rows = 0;
+    for shard in 0..snapshot.shards() {
+        let mut cursor = snapshot.scan(shard, &scan).unwrap();
+        while let Some(run) = cursor.next_user().unwrap() {
+            rows += run.times.len();
+        }
+    }
+    rows
+}
+
+#[tokio::test]
+async fn what_was_not_sealed_is_committed_again_with_the_same_outcomes() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = |range: std::ops::Range<u64>| -> Vec<Row<'static>> {
+        range.map(|offset| row(offset, "u", format!("e{}", offset % 70), offset as i64)).collect()
+    };
+    let before = {
+        let running = Running::open(config(folder.path())).unwrap();
+        running.store.commit(commit(rows(0..50))).await.unwrap();
+        running.store.compact().await.unwrap();
+        running.store.commit(commit(rows(50..100))).await.unwrap()
+    };
+    let running = Running::open(config(folder.path())).unwrap();
+    let durable: Positions = [(Partition(0), 50)].into_iter().collect();
+    assert_eq!(running.store.progress().committed, durable);
+    assert_eq!(count(running.store.as_ref()).await, 50);
+    let again = running.store.commit(commit(rows(50..100))).await.unwrap();
+    assert_eq!(again, before);
+    assert_eq!(count(running.store.as_ref()).await, 70);
+    assert_eq!(running.store.stats().duplicate, 30);
+}
+
+/// Copies that come after the window are found in the parts, through merges and restarts, as long
+/// as they carry the time of the first.
+#[tokio::test]
+async fn late_copies_are_found_in_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = ColumnarConfig { window: -Timestamp::DAY, seal_bytes: 1, ..config(folder.path()) };
+    let all = |first: u64| -> Vec<Row<'static>> {
+        let users = ["anna", "ben", "", "zoë"];
+        (0..400)
+            .map(|n| row(first + n, users[n as usize % 4], format!("e{n}"), n as i64 * 10))
+            .collect()
+    };
+    let running = Running::open(config.clone()).unwrap();
+    for batch in all(0).chunks(100) {
+        let outcomes = running.store.commit(commit(batch.to_vec())).await.unwrap();
+        assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Stored));
+    }
+    running.store.compact().await.unwrap();
+    drop(running);
+    let running = Running::open(config).unwrap();
+    assert_eq!(running.store.stats().window_identities, 0);
+    let outcomes = running.store.commit(commit(all(400))).await.unwrap();
+    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Duplicate));
+    assert_eq!(count(running.store.as_ref()).await, 400);
+}
+
+#[tokio::test]
+async fn a_second_process_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let _running = Running::open(config(folder.path())).unwrap();
+    let second = Running::open(config(folder.path()));
+    assert!(second.is_err_and(|error| error.to_string().contains("in use by another process")));
+}
+
+#[tokio::test]
+async fn damage_is_reported_and_never_repaired_by_dropping() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let running = Running::open(config(folder.path())).unwrap();
+        let rows = (0..20).map(|n| row(n, "u", format!("e{n}"), n as i64)).collect();
+        running.store.commit(commit(rows)).await.unwrap();
+        running.store.compact().await.unwrap();
+    }
+    let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().path()).collect();
+    for path in files.iter().filter(|path| !path.ends_with("lock")) {
+        let intact = fs::read(path).unwrap();
+        for byte in (0..intact.len()).step_by(7) {
+            let mut damaged = intact.clone();
+            damaged[byte] ^= 1;
+            fs::write(path, &damaged).unwrap();
+            assert!(check(folder.path()).is_err(), "{} byte {byte}", path.display());
+        }
+        fs::write(path, intact).unwrap();
+    }
+    assert_eq!(check(folder.path()).unwrap().rows, 20);
+}
