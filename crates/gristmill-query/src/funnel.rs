@@ -20,14 +20,16 @@ pub(crate) async fn answer(view: &View, query: &FunnelQuery) -> Result<FunnelAns
     check(query)?;
     let mut plan = Plan::new(&query.selection)?;
     for (bit, step) in query.steps.iter().enumerate() {
-        plan.require(1 << bit, &Field::EventType, vec![step.event_type.clone()]);
-        plan.filter(1 << bit, &step.filters)?;
+        plan.require(FIRST_STEP << bit, &Field::EventType, vec![step.event_type.clone()]);
+        plan.filter(FIRST_STEP << bit, &step.filters)?;
     }
     let start = || FunnelFold {
         matcher: plan.matcher.clone(),
-        steps: query.steps.len(),
-        window: query.window,
-        step_timeout: query.step_timeout.unwrap_or(Micros::MAX),
+        rules: Rules {
+            steps: query.steps.len(),
+            window: query.window,
+            step_timeout: query.step_timeout.unwrap_or(Micros::MAX),
+        },
         counts: Counts::default(),
     };
     let counts = view.fold(&plan, start).await?;
@@ -54,12 +56,19 @@ fn check(query: &FunnelQuery) -> Result<(), QueryError> {
     Err(QueryError::Invalid(wrong))
 }
 
+/// The bit of the first step; the others follow.
+const FIRST_STEP: u32 = 1;
+
 struct FunnelFold {
     matcher: Matcher,
+    rules: Rules,
+    counts: Counts,
+}
+
+struct Rules {
     steps: usize,
     window: Micros,
     step_timeout: Micros,
-    counts: Counts,
 }
 
 #[derive(Default)]
@@ -87,20 +96,30 @@ impl UserFold for FunnelFold {
     type Partial = Counts;
 
     fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
-        self.matcher.learn(run.dictionaries);
-        let mut ways = [Way::default(); limits::FUNNEL_STEPS];
-        let (mut reached, mut kept, mut row) = (0, 0, 0);
-        while reached < self.steps && row < run.times.len() {
-            let time = run.times[row];
-            let mut set = 0;
-            while row < run.times.len() && run.times[row] == time {
-                set |= self.matcher.set(run, row);
-                row += 1;
-            }
-            kept |= set;
-            reached = self.climb(&mut ways, reached, time, set);
+        let Self { matcher, rules, counts } = self;
+        let sets = matcher.sets(run);
+        let kept = sets.iter().fold(0, |all, set| all | set);
+        counts.total_users += u64::from(kept & SELECTED != 0);
+        if kept & FIRST_STEP == 0 {
+            return Ok(());
         }
-        self.counts.total_users += u64::from(kept & SELECTED != 0);
+        let steps = (1 << rules.steps) - 1;
+        let mut climb = Climb::default();
+        let (mut moment, mut matched) = (i64::MIN, 0);
+        for (time, set) in run.times.iter().zip(sets) {
+            if set & steps == 0 {
+                continue;
+            }
+            if *time != moment {
+                climb.take(moment, matched, rules, counts);
+                if climb.reached == rules.steps {
+                    return Ok(());
+                }
+                (moment, matched) = (*time, 0);
+            }
+            matched |= set & steps;
+        }
+        climb.take(moment, matched, rules, counts);
         Ok(())
     }
 
@@ -117,31 +136,36 @@ impl UserFold for FunnelFold {
     }
 }
 
-impl FunnelFold {
-    /// Takes the steps in `set`, all matched at `time`, and gives how many are reached now.
-    fn climb(&mut self, ways: &mut [Way], mut reached: usize, time: i64, set: u32) -> usize {
-        let mut left = set & ((1 << self.steps) - 1);
-        while left != 0 {
-            let step = left.trailing_zeros() as usize;
-            left &= left - 1;
-            if step > reached {
-                break;
+/// One user's way up.
+#[derive(Default)]
+struct Climb {
+    ways: [Way; limits::FUNNEL_STEPS],
+    reached: usize,
+}
+
+impl Climb {
+    /// Takes the steps that are matched at `time`, one bit each.
+    fn take(&mut self, time: i64, mut matched: u32, rules: &Rules, counts: &mut Counts) {
+        while matched != 0 {
+            let step = matched.trailing_zeros() as usize;
+            matched &= matched - 1;
+            if step > self.reached {
+                return;
             }
             let before = match step {
                 0 => Way { first: time, last: time },
-                _ => ways[step - 1],
+                _ => self.ways[step - 1],
             };
-            if time - before.first > self.window || time - before.last > self.step_timeout {
+            if time - before.first > rules.window || time - before.last > rules.step_timeout {
                 continue;
             }
-            ways[step] = Way { first: before.first, last: time };
-            if step == reached {
-                reached += 1;
-                self.counts.steps[step].users += 1;
-                self.counts.steps[step].waited += i128::from(time - before.last);
+            self.ways[step] = Way { first: before.first, last: time };
+            if step == self.reached {
+                self.reached += 1;
+                counts.steps[step].users += 1;
+                counts.steps[step].waited += i128::from(time - before.last);
             }
         }
-        reached
     }
 }
 

@@ -70,3 +70,35 @@ impl Grid {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_group_and_bucket_has_a_cell_of_its_own(
+            buckets in 1..200_usize,
+            asked in proptest::collection::vec((0..9_usize, 0..200_usize), 0..200),
+        ) {
+            let mut grid = Grid::new(buckets);
+            let mut cells = HashMap::new();
+            for (slot, bucket) in asked {
+                let bucket = bucket % buckets;
+                let cell = grid.cell(slot, bucket);
+                prop_assert!(cell < grid.cells());
+                prop_assert_eq!(*cells.entry((slot, bucket)).or_insert(cell), cell);
+            }
+            let mut listed = HashMap::new();
+            for (slot, first_bucket, page) in grid.pages() {
+                listed.extend((first_bucket..).zip(page).map(|(bucket, cell)| ((slot, bucket), cell)));
+            }
+            prop_assert!(cells.iter().all(|(place, cell)| listed.get(place) == Some(cell)));
+            prop_assert_eq!(listed.len(), grid.cells());
+        }
+    }
+}

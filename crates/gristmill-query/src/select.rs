@@ -84,13 +84,16 @@ impl Plan {
 #[derive(Clone, Default)]
 pub(crate) struct Matcher {
     tables: Vec<Table>,
+    sets: Vec<u32>,
 }
 
+/// What the codes of one column leave standing.
 #[derive(Clone)]
 struct Table {
     column: usize,
     conditions: Vec<Condition>,
     sets: Vec<u32>,
+    absent: u32,
 }
 
 #[derive(Clone)]
@@ -102,67 +105,57 @@ struct Condition {
 impl Matcher {
     /// Calls `each` with every row of the run that the selection keeps, in order.
     pub(crate) fn for_each(&mut self, run: &UserRun<'_>, mut each: impl FnMut(usize)) {
-        self.learn(run.dictionaries);
-        match self.tables.as_slice() {
-            [] => (0..run.times.len()).for_each(each),
-            [table] => {
-                for (row, code) in run.columns[table.column].iter().enumerate() {
-                    if table.set(*code) & SELECTED != 0 {
-                        each(row);
-                    }
-                }
-            }
-            _ => {
-                for row in 0..run.times.len() {
-                    if self.set(run, row) & SELECTED != 0 {
-                        each(row);
-                    }
-                }
+        if self.tables.is_empty() {
+            return (0..run.times.len()).for_each(each);
+        }
+        for (row, set) in self.sets(run).iter().enumerate() {
+            if set & SELECTED != 0 {
+                each(row);
             }
         }
     }
 
-    /// Takes in new dictionary entries. Needed once per run, before [`set`](Self::set).
-    pub(crate) fn learn(&mut self, dictionaries: &[Dictionary]) {
+    /// The bits that each event of the run keeps.
+    pub(crate) fn sets(&mut self, run: &UserRun<'_>) -> &[u32] {
+        self.sets.clear();
+        self.sets.resize(run.times.len(), EVERY);
         for table in &mut self.tables {
-            table.learn(&dictionaries[table.column]);
+            table.learn(&run.dictionaries[table.column]);
+            for (set, code) in self.sets.iter_mut().zip(run.columns[table.column]) {
+                *set &= table.set(*code);
+            }
         }
-    }
-
-    /// The bits that the event in `row` keeps.
-    pub(crate) fn set(&self, run: &UserRun<'_>, row: usize) -> u32 {
-        let sets = self.tables.iter().map(|table| table.set(run.columns[table.column][row]));
-        sets.fold(EVERY, |all, set| all & set)
+        &self.sets
     }
 
     fn require(&mut self, column: usize, condition: Condition) {
-        match self.tables.iter_mut().find(|table| table.column == column) {
-            Some(table) => table.conditions.push(condition),
-            None => {
-                let conditions = vec![condition];
-                self.tables.push(Table { column, conditions, sets: Vec::new() });
-            }
-        }
+        let known = self.tables.iter().position(|table| table.column == column);
+        let index = known.unwrap_or_else(|| {
+            let (conditions, sets) = (Vec::new(), Vec::new());
+            self.tables.push(Table { column, conditions, sets, absent: EVERY });
+            self.tables.len() - 1
+        });
+        let table = &mut self.tables[index];
+        table.absent &= !condition.bits;
+        table.conditions.push(condition);
     }
 }
 
 impl Table {
     /// No condition on a field holds for an event without it, whose code is above all others.
     fn set(&self, code: u32) -> u32 {
-        self.sets.get(code as usize).copied().unwrap_or_else(|| self.set_of(None))
+        self.sets.get(code as usize).copied().unwrap_or(self.absent)
     }
 
     fn learn(&mut self, dictionary: &Dictionary) {
         for code in self.sets.len()..dictionary.len() {
-            self.sets.push(self.set_of(dictionary.text(code as u32)));
+            let set = dictionary.text(code as u32).map_or(self.absent, |text| self.set_of(text));
+            self.sets.push(set);
         }
     }
 
-    fn set_of(&self, text: Option<&str>) -> u32 {
-        let holds = |condition: &Condition| {
-            text.is_some_and(|text| condition.texts.iter().any(|wanted| wanted == text))
-        };
-        let failed = self.conditions.iter().filter(|condition| !holds(condition));
+    fn set_of(&self, text: &str) -> u32 {
+        let failed = self.conditions.iter().filter(|c| c.texts.iter().all(|wanted| wanted != text));
         failed.fold(EVERY, |set, condition| set & !condition.bits)
     }
 }
