@@ -118,6 +118,8 @@ pub(super) fn recover(
         }
         _ => {}
     }
+    // The names that were read may not be durable: their sync may be what the last run ended at.
+    disk.sync_dir(dir).map_err(DiskError::on("sync", dir))?;
     let (last, before) = segments.newest();
     let tail = settle(dir, disk, last)?;
     if let Some(before) = before.filter(|_| tail.sequence == last.sequence) {
@@ -343,10 +345,7 @@ fn seal(dir: &Path, disk: &dyn Disk, before: &Segment, last: &Segment) -> Result
     if let End::Invalid(what) = scan.end {
         return Err(damage(&path, walk.at(), what));
     }
-    let step = walk.step().map_err(DiskError::on("read", &path))?;
-    if matches!(step, Step::Frame(frame) if frame.header.kind == Kind::Seal) {
-        return Ok(());
-    }
+    // A seal that can be read may still never have reached the disk: it is written in any case.
     let previous = walk.previous().unwrap_or(before.crc);
     let (bytes, _) =
         FrameHeader::mark(Kind::Seal, last.sequence, previous, before.seed).encode(before.seed);

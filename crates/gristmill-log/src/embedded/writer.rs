@@ -206,12 +206,18 @@ impl LogWriter {
         Ok(())
     }
 
+    /// Says in the old segment that there is a new one, so that its loss would show.
     fn seal(&self) -> Result<(), DiskError> {
         let tail = &self.tail;
         let path = segment::path(&self.shared.dir, tail.number);
         let seal = FrameHeader::mark(Kind::Seal, tail.sequence, tail.previous, tail.seed);
         let (bytes, _) = seal.encode(tail.seed);
-        tail.file.write_at(&bytes, tail.at).map_err(DiskError::on("write", &path))?;
+        let written = tail.file.write_at(&bytes, tail.at);
+        match written.map_err(DiskError::on("write", &path)) {
+            // Only where space cannot be allocated ahead. The records are safe without it.
+            Err(error) if error.is_full() => tracing::warn!(%error, "left a segment unsealed"),
+            outcome => outcome?,
+        }
         tail.file.sync_data().map_err(DiskError::on("sync", &path))
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gristmill_log::conformance::{read_all, sample, samples, suite};
 use gristmill_log::embedded::{EmbeddedConfig, OpenError, RealDisk, check};
-use gristmill_log::{AppendError, EventLog, MemoryLog, ReadError};
+use gristmill_log::{AppendError, EventLog, LogBatch, MemoryLog, ReadError};
 use gristmill_model::{Partition, Positions};
 
 use crate::support::{Running, block_on, open, start};
@@ -48,17 +48,12 @@ fn embedded_log_keeps_the_contract() {
             let durable = started.log.durable();
             let log_dir = dir.path().join("a/log");
             started.stop().unwrap();
-            drop(check_reopened(&log_dir, partitions, segment_bytes, &durable));
+            check_reopened(&log_dir, partitions, segment_bytes, &durable);
         }
     }
 }
 
-fn check_reopened(
-    dir: &std::path::Path,
-    partitions: u32,
-    segment_bytes: u64,
-    durable: &Positions,
-) -> Arc<gristmill_log::embedded::EmbeddedLog> {
+fn check_reopened(dir: &std::path::Path, partitions: u32, segment_bytes: u64, durable: &Positions) {
     let report = check(dir, &RealDisk).unwrap();
     assert_eq!(report.damage, None);
     assert!(!report.has_unfinished_write);
@@ -69,7 +64,6 @@ fn check_reopened(
     let records: usize = found.values().map(Vec::len).sum();
     assert_eq!(records as u64, durable.records_since(&log.start()));
     assert_eq!(report.records, records as u64);
-    log
 }
 
 #[test]
@@ -82,7 +76,7 @@ fn records_that_make_no_sense_have_offsets_like_any_other() {
         log.append(Partition(0), &samples(4..5)).await.unwrap();
         let mut reader = log.read_from(&Positions::start()).await.unwrap();
         let batches = reader.next(1 << 20).await.unwrap();
-        let records: Vec<_> = batches.iter().flat_map(|batch| batch.records()).collect();
+        let records: Vec<_> = batches.iter().flat_map(LogBatch::records).collect();
         let offsets: Vec<u64> = records.iter().map(|record| record.offset).collect();
         assert_eq!(offsets, [0, 1, 2, 3, 4]);
         assert_eq!(records[2].payload.as_ref().unwrap_err().bytes, b"garbage");

@@ -61,6 +61,7 @@ fn a_full_disk_refuses_appends_until_there_is_room() {
         ledger.work(&log).await;
         assert!(ledger.append(&log, 1, 10).await, "appends go on by themselves");
     });
+    drop(log);
     running.stop().unwrap();
     ledger.verify(&disk, &config, "after a full disk");
     ledger.verify(&disk.reboot(1), &config, "after a full disk and a crash");

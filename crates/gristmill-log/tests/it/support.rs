@@ -98,9 +98,9 @@ impl Ledger {
         &mut self,
         partition: u32,
         numbers: Range<u64>,
-        outcome: Result<Appended, AppendError>,
+        outcome: &Result<Appended, AppendError>,
     ) -> bool {
-        let fate = match &outcome {
+        let fate = match outcome {
             Ok(appended) => Fate::Acknowledged(appended.offsets.start),
             Err(AppendError::Failed(_)) => Fate::Unknown,
             Err(AppendError::Full | AppendError::Closed | AppendError::TooLarge { .. }) => {
@@ -114,7 +114,7 @@ impl Ledger {
     pub(crate) async fn append(&mut self, log: &EmbeddedLog, partition: u32, count: u64) -> bool {
         let numbers = self.numbers(count);
         let outcome = log.append(Partition(partition), &samples(numbers.clone())).await;
-        self.note(partition, numbers, outcome)
+        self.note(partition, numbers, &outcome)
     }
 
     /// Appends to two partitions at once.
@@ -122,17 +122,17 @@ impl Ledger {
         let (first, second) = (self.numbers(count), self.numbers(count));
         let (events, more) = (samples(first.clone()), samples(second.clone()));
         let both = tokio::join!(log.append(Partition(0), &events), log.append(Partition(1), &more));
-        self.note(0, first, both.0);
-        self.note(1, second, both.1);
+        self.note(0, first, &both.0);
+        self.note(1, second, &both.1);
     }
 
     /// Appends to both partitions in many sizes, over several segments, and trims in between.
     /// Goes on whatever happens.
     pub(crate) async fn work(&mut self, log: &EmbeddedLog) {
-        for round in 0..6_u64 {
-            self.append(log, (round % 2) as u32, 1 + round * 3).await;
+        for round in 0..12_u64 {
+            self.append(log, (round % 2) as u32, 1 + round * 2).await;
             self.append_both(log, 2 + round).await;
-            if round == 3 {
+            if round == 7 {
                 let below: Positions =
                     (0..2).map(|p| (Partition(p), log.durable().next(Partition(p)) / 2)).collect();
                 // A failing disk may fail this as well.
