@@ -217,6 +217,8 @@ mod tests {
     #[test]
     fn escaped_keys_are_found_and_repeated_ones_give_the_first() {
         assert_eq!(get(r#"{"\u0061b":1,"ab":2}"#, "ab").as_deref(), Some("1"));
+        assert_eq!(get(r#"{"\"":1}"#, "\"").as_deref(), Some("1"));
+        assert_eq!(get(r#"{"\"":1}"#, r#"\""#), None);
         assert_eq!(get(r#"{"":3}"#, "").as_deref(), Some("3"));
         assert_eq!(get(r#"{"a":"\ud800x"}"#, "a").as_deref(), Some("\u{fffd}x"));
     }
