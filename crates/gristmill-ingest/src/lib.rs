@@ -10,6 +10,6 @@ pub mod dialect;
 mod inflate;
 mod service;
 
-pub use admission::{Admission, AdmitError, Permit};
+pub use admission::{Admission, AdmissionStats, AdmitError, Permit};
 pub use inflate::{Encoding, InflateError, inflate};
-pub use service::{Accepted, Ingest, IngestConfig, Item};
+pub use service::{Accepted, Ingest, IngestConfig, IngestStats, Item};
