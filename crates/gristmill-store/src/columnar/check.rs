@@ -5,7 +5,6 @@ use std::path::Path;
 use super::files::Directory;
 use super::identity::IdentityHasher;
 use super::manifest;
-use super::merge_rows::merge;
 use super::open::{identity_key, lock};
 use super::part::Part;
 use super::part_reader::PartRuns;
@@ -67,24 +66,29 @@ fn check_part(part: &Part, hasher: &IdentityHasher, shards: u32) -> Result<u64, 
     let open = part.open()?;
     let name = part.record.file;
     let wrong = |what: &str| StoreError::Damaged(format!("part {name:08} {what}"));
-    let runs = PartRuns::of(&open, *hasher)?.map(|run| run.map(std::sync::Arc::new));
+    let runs = PartRuns::of(&open, *hasher)?;
     let mut rows = 0;
     let mut last: Option<(String, u64, String, i64)> = None;
-    merge(vec![Box::new(runs)], |user, columns, row| {
-        rows += 1;
-        let key = (user.project.to_owned(), user.hash, user.user.to_owned(), columns.times[row]);
-        if last.as_ref().is_some_and(|last| *last > key) {
-            return Err(wrong("is not sorted"));
+    for run in runs {
+        let run = run?;
+        for user in (0..run.user_count()).map(|index| run.user(index)) {
+            if shard_of(user.hash, shards) != part.record.shard {
+                return Err(wrong("holds a row of another shard"));
+            }
+            for row in user.first_row..user.end_row {
+                let time = run.rows.times[row];
+                let key = (user.project.to_owned(), user.hash, user.user.to_owned(), time);
+                if last.as_ref().is_some_and(|last| *last > key) {
+                    return Err(wrong("is not sorted"));
+                }
+                if !open.filter.may_contain(run.rows.identities[row])? {
+                    return Err(wrong("does not match its filter"));
+                }
+                last = Some(key);
+                rows += 1;
+            }
         }
-        if shard_of(user.hash, shards) != part.record.shard {
-            return Err(wrong("holds a row of another shard"));
-        }
-        if !open.filter.may_contain(columns.identities[row])? {
-            return Err(wrong("does not match its filter"));
-        }
-        last = Some(key);
-        Ok(())
-    })?;
+    }
     if rows != part.record.rows {
         return Err(wrong("does not have the rows that the manifest says"));
     }

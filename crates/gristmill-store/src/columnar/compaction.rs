@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::Shared;
 use super::manifest::{PartRecord, Record};
-use super::merge_rows::{Source, merge};
+use super::merge_rows::{Chunk, Source, merge};
 use super::part::{Part, Texts, unreadable};
 use super::part_reader::{PartRuns, micros};
 use super::part_writer::PartWriter;
@@ -203,25 +203,39 @@ impl Shared {
             sources.push(Box::new(runs.map(|run| run.map(Arc::new))));
         }
         let mut writers: BTreeMap<Option<i64>, PartWriter> = BTreeMap::new();
-        merge(sources, |user, rows, row| {
-            let slice = rows.times[row].div_euclid(self.slice);
-            let target = own_parts.contains(&slice).then_some(slice);
-            let writer = match writers.get_mut(&target) {
-                Some(writer) => writer,
-                None => writers.entry(target).or_insert(PartWriter::create(
-                    &self.directory,
-                    self.new_file(),
-                    shard,
-                    Effort::Merge,
-                    group_rows,
-                )?),
-            };
-            writer.push(user, rows, row)
+        merge(sources, |chunk| {
+            for (slice, rows) in self.split(chunk, own_parts) {
+                let writer = match writers.get_mut(&slice) {
+                    Some(writer) => writer,
+                    None => writers.entry(slice).or_insert(PartWriter::create(
+                        &self.directory,
+                        self.new_file(),
+                        shard,
+                        Effort::Merge,
+                        group_rows,
+                    )?),
+                };
+                writer.write(&rows)?;
+            }
+            Ok(())
         })?;
         let finish = |(slice, writer): (Option<i64>, PartWriter)| {
             writer.finish().map(|record| PartRecord { is_rest: slice.is_none(), ..record })
         };
         writers.into_iter().map(finish).collect()
+    }
+
+    /// The rows of a chunk by the slice whose part they go to; `None` for those that stay mixed.
+    fn split(&self, chunk: &Chunk, own_parts: &BTreeSet<i64>) -> BTreeMap<Option<i64>, Chunk> {
+        let mut by_slice: BTreeMap<Option<i64>, Chunk> = BTreeMap::new();
+        for row in &chunk.rows {
+            let time = chunk.runs[row.run as usize].rows.times[row.row as usize];
+            let slice = time.div_euclid(self.slice);
+            let target = own_parts.contains(&slice).then_some(slice);
+            let fresh = || Chunk { runs: chunk.runs.clone(), rows: Vec::new() };
+            by_slice.entry(target).or_insert_with(fresh).rows.push(*row);
+        }
+        by_slice
     }
 
     /// The slices that have enough rows in the inputs.

@@ -12,7 +12,7 @@ use crate::{Quarantined, Row, StoreError};
 
 /// Runs are merged with their neighbours until they reach this size. Larger ones stay: a scan
 /// merges a few of them as it goes, which is cheaper than to copy them again and again.
-const RUN_ROWS: usize = 16 * 1024;
+const RUN_ROWS: usize = 2 * 1024;
 
 /// The hot tail at one moment.
 #[derive(Clone, Debug, Default)]
@@ -74,8 +74,8 @@ impl Hot {
 
 fn merged(older: &Arc<Run>, newer: &Arc<Run>) -> Result<Run, StoreError> {
     let mut builder = RunBuilder::with_capacity(0);
-    merge(vec![single(Arc::clone(older)), single(Arc::clone(newer))], |user, rows, row| {
-        builder.push_row(user, rows, row);
+    merge(vec![single(Arc::clone(older)), single(Arc::clone(newer))], |chunk| {
+        builder.extend(chunk);
         Ok(())
     })?;
     Ok(builder.finish())
@@ -83,29 +83,46 @@ fn merged(older: &Arc<Run>, newer: &Arc<Run>) -> Result<Run, StoreError> {
 
 /// Sorts rows into one run per shard. `rows` are pairs of a row and its identity.
 pub(super) fn runs_of(rows: &[(&Row<'_>, Identity)], shards: u32) -> Vec<Option<Run>> {
-    let mut by_shard: Vec<Vec<(u64, i64, usize)>> = vec![Vec::new(); shards as usize];
+    let mut by_shard: Vec<Vec<SortKey>> = vec![Vec::new(); shards as usize];
     for (index, (row, _)) in rows.iter().enumerate() {
         let hash = user_hash(row.event.user.as_str());
-        by_shard[shard_of(hash, shards) as usize].push((hash, row.event.time.0, index));
+        let key = SortKey { hash, time: row.event.time.0, index: index as u32 };
+        by_shard[shard_of(hash, shards) as usize].push(key);
     }
     by_shard.into_iter().map(|shard| (!shard.is_empty()).then(|| run_of(rows, shard))).collect()
 }
 
-fn run_of(rows: &[(&Row<'_>, Identity)], mut order: Vec<(u64, i64, usize)>) -> Run {
-    let of = |index: usize| rows[index].0;
-    order.sort_unstable_by(|a, b| {
-        let (first, second) = (of(a.2), of(b.2));
-        let projects = first.event.project.as_str().cmp(second.event.project.as_str());
-        projects
-            .then(a.0.cmp(&b.0))
-            .then_with(|| first.event.user.as_str().cmp(second.event.user.as_str()))
-            .then(a.1.cmp(&b.1))
+/// What nearly always decides the order of two rows, without looking at the rows.
+#[derive(Clone, Copy, Debug)]
+struct SortKey {
+    hash: u64,
+    time: i64,
+    index: u32,
+}
+
+fn run_of(rows: &[(&Row<'_>, Identity)], mut order: Vec<SortKey>) -> Run {
+    let of = |key: &SortKey| rows[key.index as usize].0;
+    let project = |key: &SortKey| of(key).event.project.as_str();
+    let first = project(&order[0]);
+    let is_one_project = order.iter().all(|key| project(key) == first);
+    let within_hash = |a: &SortKey, b: &SortKey| {
+        let (first, second) = (of(a), of(b));
+        (first.event.user.as_str().cmp(second.event.user.as_str()))
+            .then(a.time.cmp(&b.time))
             .then_with(|| first.position.cmp(&second.position))
-    });
+    };
+    if is_one_project {
+        order.sort_unstable_by(|a, b| a.hash.cmp(&b.hash).then_with(|| within_hash(a, b)));
+    } else {
+        order.sort_unstable_by(|a, b| {
+            let projects = project(a).cmp(project(b));
+            projects.then(a.hash.cmp(&b.hash)).then_with(|| within_hash(a, b))
+        });
+    }
     let mut builder = RunBuilder::with_capacity(order.len());
-    for (hash, _, index) in order {
-        let (row, identity) = &rows[index];
-        builder.push_event(hash, row.position, *identity, &row.event);
+    for key in order {
+        let (row, identity) = &rows[key.index as usize];
+        builder.push_event(key.hash, row.position, *identity, &row.event);
     }
     builder.finish()
 }

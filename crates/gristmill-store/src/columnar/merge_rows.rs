@@ -1,9 +1,9 @@
-//! Merges sorted sources of runs row by row.
+//! Merges sorted sources of runs.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::run::{Rows, Run, RunUser};
+use super::run::{Run, RunUser};
 use crate::StoreError;
 
 /// A sorted source of runs: a run of the hot tail, or a part.
@@ -14,10 +14,34 @@ pub(super) fn single(run: Arc<Run>) -> Source {
     Box::new(std::iter::once(Ok(run)))
 }
 
-/// Gives every row of all sources in the order of the store's key.
+/// Rows of several runs in the order of the store's key.
+///
+/// Rows are named and not copied, so that whoever copies them can do so column by column, which
+/// reads each run's memory in order.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    pub(super) runs: Vec<Arc<Run>>,
+    pub(super) rows: Vec<RowRef>,
+}
+
+/// One row of a chunk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RowRef {
+    /// The index of its run in the chunk.
+    pub(super) run: u32,
+    /// The index of its user in the run.
+    pub(super) user: u32,
+    /// The row in the run.
+    pub(super) row: u32,
+}
+
+/// How many rows a chunk has at most.
+const CHUNK_ROWS: usize = 16 * 1024;
+
+/// Gives all rows of all sources in order, chunk by chunk.
 pub(super) fn merge(
     sources: Vec<Source>,
-    mut take: impl FnMut(&RunUser<'_>, &Rows, usize) -> Result<(), StoreError>,
+    mut take: impl FnMut(&Chunk) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let mut heap = Vec::with_capacity(sources.len());
     for source in sources {
@@ -26,14 +50,21 @@ pub(super) fn merge(
     for index in (0..heap.len() / 2).rev() {
         sift_down(&mut heap, index);
     }
+    let mut chunk = Chunk::default();
     while let Some(top) = heap.first_mut() {
-        take(&top.user(), &top.run.rows, top.row)?;
+        chunk.rows.push(top.name_in(&mut chunk.runs));
         if !top.advance()? {
             heap.swap_remove(0);
         }
         sift_down(&mut heap, 0);
+        if chunk.rows.len() == CHUNK_ROWS {
+            take(&chunk)?;
+            chunk.rows.clear();
+            chunk.runs.clear();
+            heap.iter_mut().for_each(|cursor| cursor.named = None);
+        }
     }
-    Ok(())
+    if chunk.rows.is_empty() { Ok(()) } else { take(&chunk) }
 }
 
 /// A place in a source.
@@ -44,6 +75,8 @@ struct Cursor {
     user_end: usize,
     hash: u64,
     row: usize,
+    /// The index of the run in the chunk at hand, once a row of it was taken.
+    named: Option<u32>,
 }
 
 impl Cursor {
@@ -51,13 +84,21 @@ impl Cursor {
         let Some(run) = next_run(&mut rest)? else {
             return Ok(None);
         };
-        let mut cursor = Self { rest, run, user: 0, user_end: 0, hash: 0, row: 0 };
+        let mut cursor = Self { rest, run, user: 0, user_end: 0, hash: 0, row: 0, named: None };
         cursor.enter_user(0);
         Ok(Some(cursor))
     }
 
     fn user(&self) -> RunUser<'_> {
         self.run.user(self.user)
+    }
+
+    fn name_in(&mut self, runs: &mut Vec<Arc<Run>>) -> RowRef {
+        let run = *self.named.get_or_insert_with(|| {
+            runs.push(Arc::clone(&self.run));
+            runs.len() as u32 - 1
+        });
+        RowRef { run, user: self.user as u32, row: self.row as u32 }
     }
 
     fn enter_user(&mut self, index: usize) {
@@ -80,6 +121,7 @@ impl Cursor {
         };
         self.run = run;
         self.row = 0;
+        self.named = None;
         self.enter_user(0);
         Ok(true)
     }

@@ -15,6 +15,7 @@ use super::files::{Directory, Kind};
 use super::filter;
 use super::identity::Identity;
 use super::manifest::PartRecord;
+use super::merge_rows::Chunk;
 use super::part::{RowGroup, UserKey};
 use super::run::{Rows, Run, RunBuilder, RunUser};
 use super::schema::{Effort, PLAIN, index_entry, writer_properties};
@@ -71,14 +72,9 @@ impl PartWriter {
         })
     }
 
-    /// Adds a row behind all others.
-    pub(super) fn push(
-        &mut self,
-        user: &RunUser<'_>,
-        rows: &Rows,
-        row: usize,
-    ) -> Result<(), StoreError> {
-        self.pending.push_row(user, rows, row);
+    /// Adds rows behind all others.
+    pub(super) fn write(&mut self, chunk: &Chunk) -> Result<(), StoreError> {
+        self.pending.extend(chunk);
         if self.pending.row_count() >= self.group_rows || !self.pending.has_room() {
             self.write_row_group()?;
         }

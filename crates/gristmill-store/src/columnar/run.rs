@@ -6,6 +6,7 @@ use gristmill_model::{Event, Position};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::identity::Identity;
+use super::merge_rows::Chunk;
 use super::texts::Texts;
 
 /// Hashes a user id. Users are ordered by it, and it decides the shard; it is part of the format
@@ -174,25 +175,36 @@ impl RunBuilder {
         rows.properties.push(&event.properties);
     }
 
-    /// Adds a row of another run behind all others.
-    pub(super) fn push_row(&mut self, user: &RunUser<'_>, from: &Rows, row: usize) {
-        self.start_user(user.project, user.hash, user.user);
+    /// Adds rows of other runs behind all others.
+    pub(super) fn extend(&mut self, chunk: &Chunk) {
+        let mut last = None;
+        for (row, number) in chunk.rows.iter().zip(self.run.rows.times.len()..) {
+            if last != Some((row.run, row.user)) {
+                last = Some((row.run, row.user));
+                let user = chunk.runs[row.run as usize].user(row.user as usize);
+                self.start_user_at(number, user.project, user.hash, user.user);
+            }
+        }
         let rows = &mut self.run.rows;
-        rows.times.push(from.times[row]);
-        rows.received.push(from.received[row]);
-        rows.positions.push(from.positions[row]);
-        rows.identities.push(from.identities[row]);
-        rows.origins.push(from.origins[row]);
-        rows.event_ids.push(from.event_ids.text(row));
-        rows.sessions.push_option(from.sessions.option(row));
-        rows.event_types.push(from.event_types.text(row));
-        rows.sources.push(from.sources.text(row));
-        rows.page_urls.push(from.page_urls.text(row));
-        rows.properties.push(from.properties.text(row));
+        extend(&mut rows.times, chunk, |rows| &rows.times);
+        extend(&mut rows.received, chunk, |rows| &rows.received);
+        extend(&mut rows.positions, chunk, |rows| &rows.positions);
+        extend(&mut rows.identities, chunk, |rows| &rows.identities);
+        extend(&mut rows.origins, chunk, |rows| &rows.origins);
+        extend_texts(&mut rows.event_ids, chunk, |rows| &rows.event_ids);
+        extend_texts(&mut rows.sessions, chunk, |rows| &rows.sessions);
+        extend_texts(&mut rows.event_types, chunk, |rows| &rows.event_types);
+        extend_texts(&mut rows.sources, chunk, |rows| &rows.sources);
+        extend_texts(&mut rows.page_urls, chunk, |rows| &rows.page_urls);
+        extend_texts(&mut rows.properties, chunk, |rows| &rows.properties);
     }
 
     /// Opens a user's span unless the last one is this user's.
     pub(super) fn start_user(&mut self, project: &str, hash: u64, user: &str) {
+        self.start_user_at(self.run.rows.times.len(), project, hash, user);
+    }
+
+    fn start_user_at(&mut self, first_row: usize, project: &str, hash: u64, user: &str) {
         let run = &mut self.run;
         if let Some(last) = run.users.len().checked_sub(1) {
             let same = run.users[last].hash == hash
@@ -202,7 +214,7 @@ impl RunBuilder {
                 return;
             }
         }
-        run.users.push(UserSpan { hash, first_row: run.rows.times.len() as u32 });
+        run.users.push(UserSpan { hash, first_row: first_row as u32 });
         run.projects.push(project);
         run.user_ids.push(user);
     }
@@ -225,5 +237,17 @@ impl RunBuilder {
             texts.shrink();
         }
         self.run
+    }
+}
+
+fn extend<T: Copy>(target: &mut Vec<T>, chunk: &Chunk, column: impl Fn(&Rows) -> &Vec<T>) {
+    let columns: Vec<_> = chunk.runs.iter().map(|run| column(&run.rows)).collect();
+    target.extend(chunk.rows.iter().map(|row| columns[row.run as usize][row.row as usize]));
+}
+
+fn extend_texts(target: &mut Texts, chunk: &Chunk, column: impl Fn(&Rows) -> &Texts) {
+    let columns: Vec<_> = chunk.runs.iter().map(|run| column(&run.rows)).collect();
+    for row in &chunk.rows {
+        target.push_option(columns[row.run as usize].option(row.row as usize));
     }
 }

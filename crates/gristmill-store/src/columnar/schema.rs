@@ -8,7 +8,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
-/// Rows of one row group.
+/// Rows of one row group, about.
 pub(super) const ROW_GROUP_ROWS: usize = 64 * 1024;
 /// Rows that are decoded at a time.
 pub(super) const BATCH_ROWS: usize = 8 * 1024;
@@ -81,7 +81,7 @@ pub(super) fn writer_properties(effort: Effort) -> WriterProperties {
         .set_compression(compression)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_offset_index_disabled(true)
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_row_count(Some(2 * ROW_GROUP_ROWS))
         .set_data_page_row_count_limit(BATCH_ROWS)
         .set_write_batch_size(BATCH_ROWS)
         .set_dictionary_page_size_limit(4 << 20);

@@ -149,7 +149,7 @@ impl Shared {
                 ROW_GROUP_ROWS,
             )?;
             let sources = runs.iter().map(|run| single(Arc::clone(run))).collect();
-            merge(sources, |user, rows, row| writer.push(user, rows, row))?;
+            merge(sources, |chunk| writer.write(chunk))?;
             written.push(writer.finish()?);
         }
         Ok(written)

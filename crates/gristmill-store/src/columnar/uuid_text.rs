@@ -1,23 +1,34 @@
 //! UUIDs in their canonical text: 36 characters, lower case, hyphens in place.
 
 const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+/// Where the digits of each byte begin.
+const BYTES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+/// The value of a digit; no digit has a bit of `NO_DIGIT`.
+static DIGITS: [u8; 256] = digits();
+const NO_DIGIT: u8 = 0xf0;
 
 /// The bytes of a canonical text; `None` for any other text, so that texts read back unchanged.
 pub(super) fn parse(text: &str) -> Option<[u8; 16]> {
     let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
-    let mut bytes = [0; 16];
-    let mut at = 0;
-    for byte in &mut bytes {
-        if HYPHENS.contains(&at) {
-            if text[at] != b'-' {
-                return None;
-            }
-            at += 1;
-        }
-        *byte = digit(text[at])? << 4 | digit(text[at + 1])?;
-        at += 2;
+    let digit = |at: usize| DIGITS[usize::from(text[at])];
+    let mut seen = 0;
+    let bytes = BYTES.map(|at| {
+        seen |= digit(at) | digit(at + 1);
+        digit(at) << 4 | digit(at + 1)
+    });
+    let has_hyphens = HYPHENS.iter().all(|&at| text[at] == b'-');
+    (has_hyphens && seen & NO_DIGIT == 0).then_some(bytes)
+}
+
+const fn digits() -> [u8; 256] {
+    let mut digits = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        let character = if value < 10 { b'0' + value } else { b'a' + value - 10 };
+        digits[character as usize] = value;
+        value += 1;
     }
-    Some(bytes)
+    digits
 }
 
 /// Appends the canonical text.
@@ -29,14 +40,6 @@ pub(super) fn write(bytes: &[u8; 16], text: &mut String) {
         }
         text.push(char::from(DIGITS[usize::from(byte >> 4)]));
         text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-}
-
-fn digit(character: u8) -> Option<u8> {
-    match character {
-        b'0'..=b'9' => Some(character - b'0'),
-        b'a'..=b'f' => Some(character - b'a' + 10),
-        _ => None,
     }
 }
 
