@@ -1,1 +1,56 @@
-fn main(){}
+//! Gristmill: events in, answers out, nothing lost.
+//!
+//! The binary knows the configuration, what runs, signals and commands, and no logic. `roles.rs`
+//! says what `serve` starts, `commands/` what the other commands do.
+
+mod ambient;
+mod cli;
+mod commands;
+mod config;
+mod console;
+mod generate;
+mod import;
+mod load;
+mod roles;
+mod supervisor;
+mod telemetry;
+mod units;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use cli::{Cli, Command};
+use tokio::runtime::Builder;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command() {
+        Command::Serve(args) => run(Builder::new_multi_thread(), commands::serve::run(args)),
+        Command::Import(args) => run(Builder::new_current_thread(), commands::import::run(args)),
+        Command::Generate(args) => {
+            run(Builder::new_current_thread(), commands::generate::run(args))
+        }
+        Command::Bench(args) => run(Builder::new_current_thread(), commands::bench::run(args)),
+        Command::Health(args) => run(Builder::new_current_thread(), commands::health::run(args)),
+        Command::Config(args) => commands::config::run(&args),
+        Command::Check(args) => commands::check::run(&args),
+    };
+    outcome.unwrap_or_else(|error| {
+        console::remark(format!("error: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs a command to its end. What it leaves running does not hold up the end of the process.
+fn run(
+    mut runtime: Builder,
+    command: impl Future<Output = anyhow::Result<ExitCode>>,
+) -> anyhow::Result<ExitCode> {
+    let runtime = runtime.enable_all().build()?;
+    let outcome = runtime.block_on(command);
+    runtime.shutdown_background();
+    outcome
+}

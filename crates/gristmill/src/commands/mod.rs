@@ -1,0 +1,9 @@
+//! The commands, one file each.
+
+pub(crate) mod bench;
+pub(crate) mod check;
+pub(crate) mod config;
+pub(crate) mod generate;
+pub(crate) mod health;
+pub(crate) mod import;
+pub(crate) mod serve;

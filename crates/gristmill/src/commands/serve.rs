@@ -1,0 +1,52 @@
+//! `gristmill serve`: everything in one process.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use crate::ambient;
+use crate::config::{Flags, Settings};
+use crate::console::say;
+use crate::roles::{Ambient, start_all};
+use crate::{supervisor, telemetry};
+
+/// Run the server: ingestion, processing, storage and queries in one process.
+///
+/// Everything is kept in the data directory, which one process at a time may have open. SIGTERM or
+/// SIGINT stops it in order; a second one ends it at once, which loses nothing either.
+#[derive(Debug, Default, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gristmill serve                                       on 127.0.0.1:8080 with ./data
+  gristmill serve --listen 127.0.0.1:8081 --listen 127.0.0.1:8082
+  gristmill serve --config gristmill.toml --data-dir /var/lib/gristmill
+  GRISTMILL__STORE__SEAL_BYTES='128 MiB' gristmill serve
+
+`gristmill config --defaults` explains every setting.")]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let settings = Settings::load(&args.flags, ambient::environment())?;
+    telemetry::start(&settings.telemetry.filter, settings.telemetry.format)?;
+    let ambient = Ambient { clock: ambient::clock(), entropy: ambient::entropy() };
+    let running = start_all(&settings, &ambient)?;
+    greet(&running.addresses);
+    supervisor::run(running.parts, settings.server.drain_timeout.0).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One line per address with something to try, and how to ask what came of it.
+fn greet(addresses: &[SocketAddr]) {
+    for address in addresses {
+        say(format!(
+            "listening on http://{address}  try: curl http://{address}/v1/events?wait=visible \
+             -H 'content-type: application/json' -d '{{\"user_id\":\"ada\",\"event_type\":\"hello\"}}'"
+        ));
+    }
+    if let Some(address) = addresses.first() {
+        say(format!("then ask: curl http://{address}/v1/analytics/summary"));
+    }
+}

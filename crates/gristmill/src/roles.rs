@@ -1,0 +1,176 @@
+//! What `serve` starts, part by part, and the order in which the parts are stopped.
+//!
+//! ```text
+//!   server ──▶ ingest ──▶ log ──▶ processor ──▶ store ◀── query ◀── server
+//! ```
+//!
+//! They are stopped along this way: the server first, so that nothing new comes in; the log, which
+//! answers who still waits; the processor, which ends when it has settled all of the log; and the
+//! store last.
+
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use gristmill_ingest::{Ingest, IngestConfig};
+use gristmill_log::EventLog;
+use gristmill_log::embedded::{EmbeddedConfig, EmbeddedLog, RealDisk};
+use gristmill_model::{Clock, Entropy, Timestamp};
+use gristmill_process::Processor;
+use gristmill_query::{Query, QueryConfig};
+use gristmill_server::{Server, ServerConfig, Services};
+use gristmill_store::Store;
+use gristmill_store::columnar::{ColumnarConfig, ColumnarStore};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{LogSettings, ServerSettings, Settings, StoreSettings};
+use crate::supervisor::Part;
+use crate::units::Span;
+
+/// Everything of one process, running.
+pub(crate) struct Running {
+    /// The parts in the order of stopping.
+    pub(crate) parts: Vec<Part>,
+    /// Where it listens.
+    pub(crate) addresses: Vec<std::net::SocketAddr>,
+}
+
+/// What comes from outside of the process.
+#[derive(Clone)]
+pub(crate) struct Ambient {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+/// Starts everything. Must be called within a tokio runtime.
+pub(crate) fn start_all(settings: &Settings, ambient: &Ambient) -> anyhow::Result<Running> {
+    let started = ambient.clock.now();
+    std::fs::create_dir_all(&settings.data_dir)
+        .with_context(|| format!("data_dir: cannot create {}", settings.data_dir.display()))?;
+    let (log, log_part) = start_log(settings, ambient)?;
+    let (store, store_part) = start_store(settings, ambient)?;
+    ensure!(
+        log.durable().covers(&store.progress().durable),
+        "the log in {} does not reach as far as the store in {}: they do not belong together",
+        settings.log_dir().display(),
+        settings.store_dir().display(),
+    );
+    let process_part = start_processor(Arc::clone(&log), Arc::clone(&store))?;
+    let services = services(settings, ambient, log, store, started);
+    let (addresses, server_part) = start_server(&settings.server, services)?;
+    Ok(Running { parts: vec![server_part, log_part, process_part, store_part], addresses })
+}
+
+fn start_log(settings: &Settings, ambient: &Ambient) -> anyhow::Result<(Arc<dyn EventLog>, Part)> {
+    let LogSettings::Embedded(embedded) = &settings.log;
+    let config = EmbeddedConfig {
+        dir: settings.log_dir(),
+        segment_bytes: embedded.segment_bytes.0,
+        partitions: embedded.partitions,
+        recent_bytes: embedded.recent_bytes.bytes(),
+    };
+    let entropy = Arc::clone(&ambient.entropy);
+    let (log, writer) = EmbeddedLog::open(config, Arc::new(RealDisk), entropy)
+        .with_context(|| format!("cannot open the log in {}", settings.log_dir().display()))?;
+    let closing = Arc::clone(&log);
+    let mut part = Part::new("log", async move { closing.close() });
+    part.thread("log-writer", move || Ok(writer.run()?))?;
+    Ok((log, part))
+}
+
+fn start_store(settings: &Settings, ambient: &Ambient) -> anyhow::Result<(Arc<dyn Store>, Part)> {
+    let StoreSettings::Columnar(columnar) = &settings.store;
+    let config = ColumnarConfig {
+        dir: settings.store_dir(),
+        shards: columnar.shards,
+        slice: i64::from(columnar.slice_days).saturating_mul(Timestamp::DAY),
+        seal_bytes: columnar.seal_bytes.bytes(),
+        seal_age: columnar.seal_age.micros(),
+        window: columnar.window.micros(),
+        window_bytes: columnar.window_bytes.bytes(),
+    };
+    let opened = ColumnarStore::open(config, Arc::clone(&ambient.clock), ambient.entropy.as_ref());
+    let (store, sealer, merger) = opened
+        .with_context(|| format!("cannot open the store in {}", settings.store_dir().display()))?;
+    let closing = Arc::clone(&store);
+    let mut part = Part::new("store", async move { closing.close() });
+    part.thread("store-sealer", move || Ok(sealer.run()?))?;
+    part.thread("store-merger", move || Ok(merger.run()?))?;
+    Ok((store, part))
+}
+
+/// The processor has a thread of its own, because commits compute for milliseconds, which would
+/// hold up requests on a shared one. It ends by itself when the log is closed and settled.
+fn start_processor(log: Arc<dyn EventLog>, store: Arc<dyn Store>) -> anyhow::Result<Part> {
+    let runtime = tokio::runtime::Handle::current();
+    let mut part = Part::new("processor", async {});
+    let processor = Processor::new(log, store);
+    part.thread("processor", move || Ok(runtime.block_on(processor.run())?))?;
+    Ok(part)
+}
+
+fn services(
+    settings: &Settings,
+    ambient: &Ambient,
+    log: Arc<dyn EventLog>,
+    store: Arc<dyn Store>,
+    started: Timestamp,
+) -> Services {
+    let config = IngestConfig {
+        max_body_bytes: settings.ingest.max_body_bytes.bytes(),
+        max_inflated_bytes: settings.ingest.max_inflated_bytes.bytes(),
+        max_in_flight_bytes: settings.ingest.max_in_flight_bytes.bytes(),
+        max_backlog_records: settings.ingest.max_backlog_records,
+    };
+    let (clock, entropy) = (Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy));
+    let committed = {
+        let store = Arc::clone(&store);
+        Box::new(move || store.progress().committed)
+    };
+    let ingest = Ingest::new(config, log, Arc::clone(&clock), Arc::clone(&entropy), committed);
+    let threads = match settings.query.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    let query = QueryConfig { threads, deadline: settings.query.deadline.0 };
+    Services {
+        ingest: Arc::new(ingest),
+        query: Arc::new(Query::new(query, Arc::clone(&store))),
+        store,
+        clock,
+        entropy,
+        started,
+        version: env!("CARGO_PKG_VERSION"),
+    }
+}
+
+fn start_server(
+    settings: &ServerSettings,
+    services: Services,
+) -> anyhow::Result<(Vec<std::net::SocketAddr>, Part)> {
+    let config = server_config(settings)?;
+    let server = Server::bind(&settings.listen, config, services).context("server.listen")?;
+    let addresses = server.local_addrs();
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    let mut part = Part::new("server", async move { stop.cancel() });
+    part.task("server", async move { Ok(server.run(stopping).await?) });
+    Ok((addresses, part))
+}
+
+fn server_config(settings: &ServerSettings) -> anyhow::Result<ServerConfig> {
+    let origin = settings.dashboard_origin.parse();
+    let Span(drain) = settings.drain_timeout;
+    Ok(ServerConfig {
+        max_connections: settings.max_connections,
+        header_timeout: settings.header_timeout.0,
+        keep_alive_timeout: settings.keep_alive_timeout.0,
+        body_idle_timeout: settings.body_idle_timeout.0,
+        body_timeout: settings.body_timeout.0,
+        write_timeout: settings.write_timeout.0,
+        request_timeout: settings.request_timeout.0,
+        visible_timeout: settings.visible_timeout.0,
+        // The rest is for what comes after the requests.
+        drain_timeout: drain * 4 / 5,
+        dashboard_origin: origin.context("server.dashboard_origin: not a header's value")?,
+    })
+}
