@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use gristmill_ingest::dialect::native;
 use gristmill_ingest::{Ingest, IngestConfig};
-use gristmill_log::AppendError;
-use gristmill_model::{Clock, Partition, Positions, ProjectId, Timestamp};
+use gristmill_log::{AppendError, EventLog, MemoryLog, Payload};
+use gristmill_model::{Clock, Partition, Position, Positions, ProjectId, Timestamp};
 
 use crate::log::ScriptedLog;
 use crate::{Counter, NOW};
@@ -139,4 +139,36 @@ async fn a_failed_partition_fails_the_request() {
         let stats = ingest.stats();
         assert_eq!((stats.accepted, stats.failed), (0, 172));
     }
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_read_from_the_log_as_it_was_decoded() {
+    let log = Arc::new(MemoryLog::new(3));
+    let ingest = Ingest::new(
+        config(),
+        Arc::clone(&log) as _,
+        Arc::new(Fixed),
+        Arc::new(Counter(1.into())),
+        Box::new(Positions::start),
+    );
+    let text = body(60, 5);
+    let ctx = ingest.context(ProjectId::new("default"), None);
+    let events = native::batch(text.as_bytes(), &ctx, native::Format::Json).unwrap();
+    let sent: Vec<_> = events.iter().flatten().map(|event| event.clone().into_owned()).collect();
+    let accepted = ingest.accept(events).await.unwrap();
+    let places: Vec<_> = accepted.items.iter().flat_map(|item| item.result.clone()).collect();
+    let expected: BTreeMap<_, _> = places.into_iter().zip(sent).collect();
+
+    let mut reader = log.read_from(&Positions::start()).await.unwrap();
+    let mut found = BTreeMap::new();
+    while found.len() < expected.len() {
+        for batch in reader.next(1 << 20).await.unwrap() {
+            for record in batch.records() {
+                let position = Position { partition: batch.partition, offset: record.offset };
+                let Payload::Event(event) = record.payload.unwrap();
+                found.insert(position, event.into_owned());
+            }
+        }
+    }
+    assert_eq!(found, expected);
 }
