@@ -13,11 +13,7 @@ packages=()
 command -v cc >/dev/null || packages+=(build-essential)
 
 case $purpose in
-build) ;;
-test)
-    # Tests that make a chosen system call fail use strace.
-    command -v strace >/dev/null || packages+=(strace)
-    ;;
+build | test) ;;
 *)
     echo "scripts/require.sh: unknown purpose '$purpose': use build or test" >&2
     exit 2

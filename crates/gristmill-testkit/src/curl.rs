@@ -19,17 +19,10 @@ impl Curl {
     /// follows a pipe sign is left out.
     pub fn parse(command: &str) -> anyhow::Result<Self> {
         let mut words = split_words(command)?.into_iter();
-        anyhow::ensure!(
-            words.next().as_deref() == Some("curl"),
-            "not a curl command: {command}"
-        );
+        anyhow::ensure!(words.next().as_deref() == Some("curl"), "not a curl command: {command}");
         let (mut method, mut url, mut headers, mut body) = (None, None, Vec::new(), None);
         while let Some(word) = words.next() {
-            let mut value = || {
-                words
-                    .next()
-                    .with_context(|| format!("{word} wants a value"))
-            };
+            let mut value = || words.next().with_context(|| format!("{word} wants a value"));
             match word.as_str() {
                 "-X" => method = Some(value()?),
                 "-H" => {
@@ -45,9 +38,7 @@ impl Curl {
             }
         }
         let url = url.context("no URL")?;
-        let rest = url
-            .strip_prefix("http://localhost:")
-            .context("not a URL on localhost")?;
+        let rest = url.strip_prefix("http://localhost:").context("not a URL on localhost")?;
         let (port, target) = rest.split_once('/').unwrap_or((rest, ""));
         let fallback = if body.is_some() { "POST" } else { "GET" };
         let mut request =
@@ -56,10 +47,7 @@ impl Curl {
                 .header("User-Agent", "curl/8.14.1")
                 .header("Accept", "*/*");
         request.headers.extend(headers);
-        Ok(Self {
-            port: port.parse()?,
-            request: request.body(body.unwrap_or_default()),
-        })
+        Ok(Self { port: port.parse()?, request: request.body(body.unwrap_or_default()) })
     }
 }
 
@@ -105,10 +93,7 @@ mod tests {
         assert_eq!(curl.request.target, "/events");
         assert_eq!(curl.request.body, br#"{"payload":"{\"path\":\"/home\"}"}"#);
         let bytes = String::from_utf8(curl.request.to_bytes()).unwrap();
-        assert!(
-            bytes.starts_with("POST /events HTTP/1.1\r\nHost: localhost:8081\r\n"),
-            "{bytes}"
-        );
+        assert!(bytes.starts_with("POST /events HTTP/1.1\r\nHost: localhost:8081\r\n"), "{bytes}");
         assert!(Curl::parse("curl 'http://localhost:1/").is_err());
         assert!(Curl::parse("wget http://localhost:1/").is_err());
     }

@@ -26,12 +26,7 @@ impl Request {
     /// A request without a body.
     pub fn new(method: &str, target: &str) -> Self {
         let (method, target) = (method.to_owned(), target.to_owned());
-        Self {
-            method,
-            target,
-            headers: Vec::new(),
-            body: Vec::new(),
-        }
+        Self { method, target, headers: Vec::new(), body: Vec::new() }
     }
 
     /// A `GET`.
@@ -41,9 +36,7 @@ impl Request {
 
     /// A `POST` of JSON.
     pub fn post_json(target: &str, body: impl Into<Vec<u8>>) -> Self {
-        Self::new("POST", target)
-            .header("content-type", "application/json")
-            .body(body)
+        Self::new("POST", target).header("content-type", "application/json").body(body)
     }
 
     /// Adds a header.
@@ -80,9 +73,7 @@ impl Request {
     }
 
     fn has_header(&self, name: &str) -> bool {
-        self.headers
-            .iter()
-            .any(|(known, _)| known.eq_ignore_ascii_case(name))
+        self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
     }
 }
 
@@ -100,10 +91,7 @@ pub struct Response {
 impl Response {
     /// A header's value, if it is there; the name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// The body as text.
@@ -114,11 +102,7 @@ impl Response {
     /// The body as JSON; an error shows the status and the body.
     pub fn json(&self) -> anyhow::Result<serde_json::Value> {
         serde_json::from_slice(&self.body).map_err(|error| {
-            anyhow::anyhow!(
-                "status {}, body is not JSON ({error}): {}",
-                self.status,
-                self.text()
-            )
+            anyhow::anyhow!("status {}, body is not JSON ({error}): {}", self.status, self.text())
         })
     }
 }
@@ -136,9 +120,7 @@ impl Connection {
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream: BufReader::new(stream),
-        })
+        Ok(Self { stream: BufReader::new(stream) })
     }
 
     /// Sends a request and reads the response.
@@ -175,10 +157,7 @@ impl Connection {
 
     fn read_response(&mut self, is_head: bool) -> io::Result<Response> {
         let status_line = self.read_line()?;
-        let status = status_line
-            .split(' ')
-            .nth(1)
-            .and_then(|text| text.parse().ok());
+        let status = status_line.split(' ').nth(1).and_then(|text| text.parse().ok());
         let status: u16 = status.ok_or_else(|| invalid(&status_line))?;
         let mut headers = Vec::new();
         loop {
@@ -189,11 +168,7 @@ impl Connection {
             let (name, value) = line.split_once(':').ok_or_else(|| invalid(&line))?;
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let mut response = Response {
-            status,
-            headers,
-            body: Vec::new(),
-        };
+        let mut response = Response { status, headers, body: Vec::new() };
         if status == 100 {
             return self.read_response(is_head);
         }
@@ -205,10 +180,7 @@ impl Connection {
 
     fn read_body(&mut self, response: &Response) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
-        if response
-            .header("transfer-encoding")
-            .is_some_and(|value| value == "chunked")
-        {
+        if response.header("transfer-encoding").is_some_and(|value| value == "chunked") {
             loop {
                 let line = self.read_line()?;
                 let size = u64::from_str_radix(&line, 16).map_err(|_| invalid(&line))?;
@@ -233,10 +205,7 @@ impl Connection {
         let wanted = length.min(BODY_BYTES);
         let read = (&mut self.stream).take(wanted).read_to_end(into)?;
         if read as u64 != length {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the body is cut short",
-            ));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the body is cut short"));
         }
         Ok(())
     }
@@ -269,8 +238,5 @@ pub fn encode(text: &str) -> String {
 }
 
 fn invalid(what: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("not an HTTP response: `{what}`"),
-    )
+    io::Error::new(io::ErrorKind::InvalidData, format!("not an HTTP response: `{what}`"))
 }

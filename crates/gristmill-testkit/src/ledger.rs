@@ -73,9 +73,7 @@ impl Ledger {
     /// The ids of which no copy was accepted and of some copy nothing was heard, in order.
     pub fn unknown(&self) -> Vec<String> {
         let entries = self.lock();
-        let unknown = entries
-            .iter()
-            .filter(|(_, entry)| !entry.accepted && entry.open > 0);
+        let unknown = entries.iter().filter(|(_, entry)| !entry.accepted && entry.open > 0);
         unknown.map(|(id, _)| id.clone()).collect()
     }
 
@@ -86,11 +84,7 @@ impl Ledger {
         let mut tally = Tally::default();
         let mut violations = Vec::new();
         for (id, entry) in entries.iter() {
-            match (
-                entry.accepted,
-                entry.open > 0,
-                counts.get(id).copied().unwrap_or(0),
-            ) {
+            match (entry.accepted, entry.open > 0, counts.get(id).copied().unwrap_or(0)) {
                 (true, _, 1) => tally.accepted += 1,
                 (true, _, 0) => violations.push(format!("{id}: accepted and lost")),
                 (false, true, 0) => tally.unknown_absent += 1,
@@ -100,21 +94,14 @@ impl Ledger {
                 (_, _, count) => violations.push(format!("{id}: counted {count} times")),
             }
         }
-        let alien = counts
-            .iter()
-            .filter(|(id, count)| **count > 0 && !entries.contains_key(*id));
+        let alien = counts.iter().filter(|(id, count)| **count > 0 && !entries.contains_key(*id));
         violations.extend(alien.map(|(id, _)| format!("{id}: counted and never sent")));
         anyhow::ensure!(
             violations.is_empty(),
             "{} violations in {} events, {tally:?}: {}",
             violations.len(),
             entries.len(),
-            violations
-                .iter()
-                .take(10)
-                .cloned()
-                .collect::<Vec<_>>()
-                .join("; ")
+            violations.iter().take(10).cloned().collect::<Vec<_>>().join("; ")
         );
         Ok(tally)
     }
@@ -142,22 +129,14 @@ mod tests {
     }
 
     fn counts(pairs: &[(&str, u64)]) -> BTreeMap<String, u64> {
-        pairs
-            .iter()
-            .map(|(id, count)| ((*id).to_owned(), *count))
-            .collect()
+        pairs.iter().map(|(id, count)| ((*id).to_owned(), *count)).collect()
     }
 
     #[test]
     fn honest_server_passes() {
         let tally = ledger().check(&counts(&[("ok", 1), ("again", 1)])).unwrap();
-        assert_eq!(
-            (tally.accepted, tally.unknown_absent, tally.rejected),
-            (2, 1, 1)
-        );
-        let tally = ledger()
-            .check(&counts(&[("ok", 1), ("again", 1), ("maybe", 1)]))
-            .unwrap();
+        assert_eq!((tally.accepted, tally.unknown_absent, tally.rejected), (2, 1, 1));
+        let tally = ledger().check(&counts(&[("ok", 1), ("again", 1), ("maybe", 1)])).unwrap();
         assert_eq!(tally.unknown_counted, 1);
         assert_eq!(ledger().unknown(), ["maybe"]);
     }
@@ -167,18 +146,9 @@ mod tests {
         for (lie, found) in [
             (&[("again", 1)][..], "ok: accepted and lost"),
             (&[("ok", 2), ("again", 1)], "ok: counted 2 times"),
-            (
-                &[("ok", 1), ("again", 1), ("maybe", 2)],
-                "maybe: counted 2 times",
-            ),
-            (
-                &[("ok", 1), ("again", 1), ("no", 1)],
-                "no: rejected and counted",
-            ),
-            (
-                &[("ok", 1), ("again", 1), ("who", 1)],
-                "who: counted and never sent",
-            ),
+            (&[("ok", 1), ("again", 1), ("maybe", 2)], "maybe: counted 2 times"),
+            (&[("ok", 1), ("again", 1), ("no", 1)], "no: rejected and counted"),
+            (&[("ok", 1), ("again", 1), ("who", 1)], "who: counted and never sent"),
         ] {
             let error = ledger().check(&counts(lie)).unwrap_err().to_string();
             assert!(error.contains(found), "{error}");

@@ -12,10 +12,7 @@ pub struct Stopwatch(Instant);
 
 impl Stopwatch {
     /// Starts measuring.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a test measures the real binary in real time"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "a test measures the real binary in real time")]
     pub fn start() -> Self {
         Self(Instant::now())
     }
@@ -38,10 +35,7 @@ pub fn wait_until<T>(
         if let Some(found) = look() {
             return Ok(found);
         }
-        anyhow::ensure!(
-            waited.elapsed() < limit,
-            "waited {limit:?} in vain for {what}"
-        );
+        anyhow::ensure!(waited.elapsed() < limit, "waited {limit:?} in vain for {what}");
         pause(LOOK_EVERY);
     }
 }
@@ -52,10 +46,7 @@ pub fn pause(time: Duration) {
 }
 
 /// An environment variable that steers a test, if it is set and not empty.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the tests' only access to the environment"
-)]
+#[expect(clippy::disallowed_methods, reason = "the tests' only access to the environment")]
 pub fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -63,10 +54,7 @@ pub fn setting(name: &str) -> Option<String> {
 /// A file of the shared data sets, which lie outside the repository: in `GRISTMILL_DATA_DIR`, or
 /// in `../shared/data` beside the repository. Where it is absent, this says so on standard error
 /// and gives `None`; the test should then return.
-#[expect(
-    clippy::print_stderr,
-    reason = "a test that checks nothing must say so"
-)]
+#[expect(clippy::print_stderr, reason = "a test that checks nothing must say so")]
 pub fn data_file(name: &str) -> Option<PathBuf> {
     let folder = setting("GRISTMILL_DATA_DIR").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
@@ -76,9 +64,6 @@ pub fn data_file(name: &str) -> Option<PathBuf> {
     if file.is_file() {
         return Some(file);
     }
-    eprintln!(
-        "not checked: {} is absent; GRISTMILL_DATA_DIR names another place",
-        file.display()
-    );
+    eprintln!("not checked: {} is absent; GRISTMILL_DATA_DIR names another place", file.display());
     None
 }

@@ -29,12 +29,7 @@ impl ServerOptions {
     /// One listener and no settings. An integration test gives `env!("CARGO_BIN_EXE_gristmill")`.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         let (arguments, environment) = (Vec::new(), BTreeMap::new());
-        Self {
-            binary: binary.into(),
-            listeners: 1,
-            arguments,
-            environment,
-        }
+        Self { binary: binary.into(), listeners: 1, arguments, environment }
     }
 
     /// How many addresses it listens on.
@@ -61,15 +56,8 @@ impl ServerOptions {
     /// Starts the server and waits until it is ready.
     pub fn start(self) -> anyhow::Result<TestServer> {
         let folder = tempfile::tempdir()?;
-        let addresses = (0..self.listeners)
-            .map(|_| free_address())
-            .collect::<Result<_, _>>()?;
-        let mut server = TestServer {
-            options: self,
-            folder,
-            addresses,
-            child: None,
-        };
+        let addresses = (0..self.listeners).map(|_| free_address()).collect::<Result<_, _>>()?;
+        let mut server = TestServer { options: self, folder, addresses, child: None };
         server.spawn()?;
         server.wait_ready()?;
         Ok(server)
@@ -148,35 +136,25 @@ impl TestServer {
     /// Waits until the process has ended by itself and gives its exit status.
     pub fn wait_exit(&mut self) -> anyhow::Result<ExitStatus> {
         let mut child = self.child.take().context("the server is not running")?;
-        let ended = wait_until("the server's end", PATIENCE, || {
-            child.try_wait().transpose()
-        });
+        let ended = wait_until("the server's end", PATIENCE, || child.try_wait().transpose());
         if ended.is_err() {
             child.kill()?;
             child.wait()?;
         }
-        ended
-            .with_context(|| self.log_tail())?
-            .context("cannot wait for the server")
+        ended.with_context(|| self.log_tail())?.context("cannot wait for the server")
     }
 
     /// Starts the process in the same folder and on the same ports without waiting.
     pub fn spawn(&mut self) -> anyhow::Result<()> {
         anyhow::ensure!(self.child.is_none(), "the server runs already");
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path())?;
+        let log = File::options().create(true).append(true).open(self.log_path())?;
         let mut command = self.command_line();
         command.arg("serve").arg("--data-dir").arg(self.data_dir());
         for address in &self.addresses {
             command.arg("--listen").arg(address.to_string());
         }
         command.args(&self.options.arguments);
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn().context("cannot start the server")?);
         Ok(())
     }
@@ -207,9 +185,7 @@ impl TestServer {
 
     /// Changes a setting for the next start.
     pub fn change_setting(&mut self, name: &str, value: &str) {
-        self.options
-            .environment
-            .insert(name.to_owned(), value.to_owned());
+        self.options.environment.insert(name.to_owned(), value.to_owned());
     }
 
     /// Everything the process has printed, over all its lives.
@@ -224,9 +200,7 @@ impl TestServer {
         let child = self.child.as_ref().context("the server is not running")?;
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kibibytes = line
-            .and_then(|line| line.split_whitespace().next())
-            .context("no VmHWM")?;
+        let kibibytes = line.and_then(|line| line.split_whitespace().next()).context("no VmHWM")?;
         Ok(kibibytes.parse::<u64>()? * 1024)
     }
 
@@ -244,10 +218,7 @@ impl TestServer {
 
     fn command_line(&self) -> Command {
         let mut command = Command::new(&self.options.binary);
-        command
-            .current_dir(self.folder.path())
-            .env_clear()
-            .envs(&self.options.environment);
+        command.current_dir(self.folder.path()).env_clear().envs(&self.options.environment);
         command
     }
 

@@ -35,61 +35,22 @@ fn bad_requests_are_refused_one_by_one_and_store_nothing() -> anyhow::Result<()>
 /// Requests with what is bad about them and the status they deserve.
 fn bad_requests() -> Vec<(&'static str, String, u16)> {
     let deep = "[".repeat(100_000);
-    let long_header = format!(
-        "GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n",
-        "a".repeat(64 * 1024)
-    );
+    let long_header = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "a".repeat(64 * 1024));
     let long_target = format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "a".repeat(9 * 1024));
     vec![
-        (
-            "an unknown path",
-            "GET /nowhere HTTP/1.1\r\nhost: a\r\n\r\n".into(),
-            404,
-        ),
-        (
-            "a wrong method",
-            "DELETE /v1/events HTTP/1.1\r\nhost: a\r\n\r\n".into(),
-            405,
-        ),
+        ("an unknown path", "GET /nowhere HTTP/1.1\r\nhost: a\r\n\r\n".into(), 404),
+        ("a wrong method", "DELETE /v1/events HTTP/1.1\r\nhost: a\r\n\r\n".into(), 405),
         ("a long header", long_header, 431),
         ("a long target", long_target, 414),
         ("no content type", post("/v1/events", "", "{}"), 415),
-        (
-            "an unknown encoding",
-            post("/v1/events", &json_with("content-encoding: br"), "{}"),
-            415,
-        ),
+        ("an unknown encoding", post("/v1/events", &json_with("content-encoding: br"), "{}"), 415),
         ("an empty body", post("/v1/events", &json_with(""), ""), 400),
-        (
-            "no JSON",
-            post("/v1/events", &json_with(""), "{'id': 1}"),
-            400,
-        ),
-        (
-            "two documents",
-            post("/v1/events", &json_with(""), "{} {}"),
-            400,
-        ),
-        (
-            "a lone surrogate",
-            post("/v1/events", &json_with(""), r#"{"id":"\ud800"}"#),
-            400,
-        ),
-        (
-            "deep nesting",
-            post("/v1/events", &json_with(""), &deep),
-            400,
-        ),
-        (
-            "a wrong type",
-            post("/v1/events", &json_with(""), r#"{"id":1,"event_type":"t"}"#),
-            422,
-        ),
-        (
-            "no event type",
-            post("/v1/events", &json_with(""), r#"{"id":"a"}"#),
-            422,
-        ),
+        ("no JSON", post("/v1/events", &json_with(""), "{'id': 1}"), 400),
+        ("two documents", post("/v1/events", &json_with(""), "{} {}"), 400),
+        ("a lone surrogate", post("/v1/events", &json_with(""), r#"{"id":"\ud800"}"#), 400),
+        ("deep nesting", post("/v1/events", &json_with(""), &deep), 400),
+        ("a wrong type", post("/v1/events", &json_with(""), r#"{"id":1,"event_type":"t"}"#), 422),
+        ("no event type", post("/v1/events", &json_with(""), r#"{"id":"a"}"#), 422),
         ("length and chunks", both_lengths(), 400),
     ]
 }
@@ -104,12 +65,7 @@ fn body_that_is_cut_short_stores_nothing() -> anyhow::Result<()> {
     drop(connection);
 
     let whole = server.send(&Request::post_json("/v1/events?wait=visible", event))?;
-    assert_eq!(
-        whole.json()?["results"][0]["status"],
-        "stored",
-        "{}",
-        whole.text()
-    );
+    assert_eq!(whole.json()?["results"][0]["status"], "stored", "{}", whole.text());
     wait_for_total(&server, 1)
 }
 
@@ -122,21 +78,9 @@ fn partial_success_names_each_event() -> anyhow::Result<()> {
         {"id": "a", "user_id": "u", "event_type": "t"},
     ]);
     let answer = server.post_json("/v1/events/batch?wait=visible", &events)?;
-    assert_eq!(
-        (&answer["accepted"], &answer["rejected"]),
-        (&json!(2), &json!(1)),
-        "{answer}"
-    );
-    let status = |index: usize| {
-        answer["results"][index]["status"]
-            .as_str()
-            .unwrap_or_default()
-    };
-    assert_eq!(
-        [status(0), status(1), status(2)],
-        ["stored", "rejected", "duplicate"],
-        "{answer}"
-    );
+    assert_eq!((&answer["accepted"], &answer["rejected"]), (&json!(2), &json!(1)), "{answer}");
+    let status = |index: usize| answer["results"][index]["status"].as_str().unwrap_or_default();
+    assert_eq!([status(0), status(1), status(2)], ["stored", "rejected", "duplicate"], "{answer}");
     assert_eq!(answer["results"][1]["code"], "invalid_event", "{answer}");
     wait_for_total(&server, 1)
 }
@@ -163,11 +107,7 @@ fn slow_clients_do_not_disturb_others() -> anyhow::Result<()> {
     for _ in 0..100 {
         let waited = Stopwatch::start();
         assert_eq!(server.send(&event)?.status, 200);
-        assert!(
-            waited.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            waited.elapsed()
-        );
+        assert!(waited.elapsed() < Duration::from_secs(1), "{:?}", waited.elapsed());
     }
     assert_eq!(slow.len(), SLOW_CLIENTS);
     assert!(server.peak_memory()? < MEMORY_BYTES);

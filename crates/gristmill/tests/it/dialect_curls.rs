@@ -94,10 +94,7 @@ fn every_command_of_the_manuals_works_unchanged() -> anyhow::Result<()> {
 
 fn clicks(server: &TestServer) -> anyhow::Result<()> {
     let answer = run(server, CLICK)?;
-    assert_eq!(
-        (answer.status, answer.header("content-type")),
-        (200, Some("application/json"))
-    );
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
     let echo = concat!(
         r#"{"event_id":"test_123","user_id":"user_1","event_type":"click","#,
         r#""page_url":"https://example.com","time_stamp":"2025-11-05T20:00:00Z"}"#,
@@ -111,10 +108,7 @@ fn clicks(server: &TestServer) -> anyhow::Result<()> {
         (answer.text() == wanted).then_some(answer)
     });
     let answer = answer.with_context(|| format!("{:?}", run(server, CLICK_COUNT)))?;
-    assert_eq!(
-        (answer.status, answer.header("content-type")),
-        (200, Some("application/json"))
-    );
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
     Ok(())
 }
 
@@ -122,20 +116,14 @@ fn native_events(server: &TestServer) -> anyhow::Result<()> {
     let answer = run(server, WRAPPED_EVENT)?;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let body = answer.json()?;
-    assert_eq!(
-        (&body["accepted"], &body["rejected"]),
-        (&json!(1), &json!(0)),
-        "{body}"
-    );
+    assert_eq!((&body["accepted"], &body["rejected"]), (&json!(1), &json!(0)), "{body}");
     assert_eq!(body["results"][0]["id"], "evt-123", "{body}");
     let position = body["position"].as_str().context("no position")?;
 
     let curl = Curl::parse(SUMMARY)?;
     let mut request = curl.request;
     // The position is a promise that a later question sees the event.
-    request
-        .target
-        .push_str(&format!("?at_least={}", http::encode(position)));
+    request.target.push_str(&format!("?at_least={}", http::encode(position)));
     let body = http::send(address(server, curl.port)?, &request)?.json()?;
     assert_eq!(body["events_by_type"]["EVENT_TYPE_USER"], 1, "{body}");
 
@@ -158,14 +146,8 @@ fn platform_events(server: &TestServer) -> anyhow::Result<()> {
     let answer = run(server, PLATFORM_SUMMARY)?;
     assert_eq!(answer.status, 200);
     let body = answer.json()?;
-    assert!(
-        body["total_events"].is_u64() && body["total_users"].is_u64(),
-        "{body}"
-    );
-    assert!(
-        body["events_by_type"].is_object() && body["top_metrics"].is_array(),
-        "{body}"
-    );
+    assert!(body["total_events"].is_u64() && body["total_users"].is_u64(), "{body}");
+    assert!(body["events_by_type"].is_object() && body["top_metrics"].is_array(), "{body}");
     assert!(body["last_updated"].is_i64(), "{body}");
     Ok(())
 }
@@ -173,20 +155,11 @@ fn platform_events(server: &TestServer) -> anyhow::Result<()> {
 fn activities(server: &TestServer) -> anyhow::Result<()> {
     let answer = run(server, ACTIVITY)?;
     assert_eq!(answer.status, 200);
-    assert_eq!(
-        answer.header("content-type"),
-        Some("application/json; charset=utf-8")
-    );
-    assert_eq!(
-        answer.json()?,
-        json!({"message": "Activity published successfully"})
-    );
+    assert_eq!(answer.header("content-type"), Some("application/json; charset=utf-8"));
+    assert_eq!(answer.json()?, json!({"message": "Activity published successfully"}));
 
     let answer = run(server, HEALTH)?;
-    assert_eq!(
-        (answer.status, &answer.json()?["status"]),
-        (200, &json!("healthy"))
-    );
+    assert_eq!((answer.status, &answer.json()?["status"]), (200, &json!("healthy")));
     Ok(())
 }
 
@@ -199,14 +172,8 @@ fn sessions(server: &TestServer) -> anyhow::Result<()> {
     stream.write(&curl.request.to_bytes())?;
     let text = stream.read_through("}")?;
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
-    assert!(
-        text.to_ascii_lowercase()
-            .contains("content-type: text/event-stream"),
-        "{text}"
-    );
-    let (_, event) = text
-        .split_once("event:metrics\ndata:")
-        .context("no event")?;
+    assert!(text.to_ascii_lowercase().contains("content-type: text/event-stream"), "{text}");
+    let (_, event) = text.split_once("event:metrics\ndata:").context("no event")?;
     let data: Value = serde_json::from_str(event.lines().next().unwrap_or_default())?;
     for key in ["receivedTotal", "writtenTotal", "avgProcessingMs", "lag"] {
         assert!(data[key].is_number(), "{key} in {data}");
@@ -221,38 +188,22 @@ fn routes_without_a_command_answer_as_their_clients_expect() -> anyhow::Result<(
 
     let event = json!({"id": "a", "user_id": "u", "event_type": "page_view"});
     let answer = post(&server, "/events/async", &event)?;
-    assert_eq!(
-        (answer.status, &answer.json()?["event_id"]),
-        (202, &json!("a"))
-    );
+    assert_eq!((answer.status, &answer.json()?["event_id"]), (202, &json!("a")));
 
     let answer = post(&server, "/events/batch", &json!({"events": [event, event]}))?;
     let body = answer.json()?;
-    assert_eq!(
-        (answer.status, &body["success"]),
-        (200, &json!(true)),
-        "{body}"
-    );
+    assert_eq!((answer.status, &body["success"]), (200, &json!(true)), "{body}");
     assert_eq!(body["message"], "Processed 2/2 events");
     assert_eq!(body["processed_count"], 2);
     assert_eq!(body["failed_event_ids"], Value::Null);
 
     let answer = post(&server, "/events/batch", &json!({"events": []}))?;
-    assert_eq!(
-        (answer.status, &answer.json()?["message"]),
-        (206, &json!("No events provided"))
-    );
+    assert_eq!((answer.status, &answer.json()?["message"]), (206, &json!("No events provided")));
 
     let answer = post(&server, "/ingest", &json!([]))?;
-    assert_eq!(
-        (answer.status, answer.text().as_str()),
-        (400, "invalid json body\n")
-    );
+    assert_eq!((answer.status, answer.text().as_str()), (400, "invalid json body\n"));
     let answer = server.send(&Request::get("/ingest"))?;
-    assert_eq!(
-        (answer.status, answer.text().as_str()),
-        (405, "method not allowed\n")
-    );
+    assert_eq!((answer.status, answer.text().as_str()), (405, "method not allowed\n"));
 
     let answer = post(&server, "/activity", &json!({"user_id": "u"}))?;
     assert_eq!(answer.status, 400);
@@ -267,36 +218,9 @@ fn routes_without_a_command_answer_as_their_clients_expect() -> anyhow::Result<(
 fn shared_routes_answer_one_superset_on_every_listener() -> anyhow::Result<()> {
     let server = server().listeners(4).start()?;
     let wanted = [
-        (
-            "/health",
-            &[
-                "status",
-                "service",
-                "timestamp",
-                "uptime_seconds",
-                "kafka_health",
-            ][..],
-        ),
-        (
-            "/ready",
-            &[
-                "ready",
-                "service",
-                "timestamp",
-                "producer_ready",
-                "consumer_ready",
-            ],
-        ),
-        (
-            "/stats",
-            &[
-                "service",
-                "uptime_seconds",
-                "messages_sent",
-                "consumer",
-                "stream",
-            ],
-        ),
+        ("/health", &["status", "service", "timestamp", "uptime_seconds", "kafka_health"][..]),
+        ("/ready", &["ready", "service", "timestamp", "producer_ready", "consumer_ready"]),
+        ("/stats", &["service", "uptime_seconds", "messages_sent", "consumer", "stream"]),
         ("/lag", &["service", "lag", "timestamp"]),
     ];
     for address in server.addresses() {
@@ -309,11 +233,7 @@ fn shared_routes_answer_one_superset_on_every_listener() -> anyhow::Result<()> {
             }
         }
         for path in ["/livez", "/readyz", "/metrics"] {
-            assert_eq!(
-                http::send(*address, &Request::get(path))?.status,
-                200,
-                "{path}"
-            );
+            assert_eq!(http::send(*address, &Request::get(path))?.status, 200, "{path}");
         }
     }
     Ok(())
@@ -327,11 +247,7 @@ fn run(server: &TestServer, command: &str) -> anyhow::Result<Response> {
 
 fn address(server: &TestServer, port: u16) -> anyhow::Result<std::net::SocketAddr> {
     let listener = port.checked_sub(8080).context("a port below 8080")?;
-    server
-        .addresses()
-        .get(usize::from(listener))
-        .copied()
-        .context("a port above 8083")
+    server.addresses().get(usize::from(listener)).copied().context("a port above 8083")
 }
 
 fn post(server: &TestServer, path: &str, body: &Value) -> anyhow::Result<Response> {

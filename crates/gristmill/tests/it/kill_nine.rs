@@ -13,7 +13,7 @@ use gristmill_testkit::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{counts_of_type, server, summary};
+use crate::support::{counts_of_type, server, store_number, summary};
 
 const CYCLES: u64 = 30;
 const WRITERS: u64 = 4;
@@ -30,9 +30,7 @@ fn kill_nine_under_load_loses_nothing_and_counts_nothing_twice() -> anyhow::Resu
     let entropy = SeededEntropy::new(seed);
 
     // Little is kept in memory, so that kills meet the sealing and merging of files as well.
-    let mut server = server()
-        .setting("GRISTMILL__STORE__SEAL_BYTES", "1 MiB")
-        .start()?;
+    let mut server = server().setting("GRISTMILL__STORE__SEAL_BYTES", "1 MiB").start()?;
     let mut ledgers = Vec::new();
     let mut slowest = Duration::ZERO;
     for cycle in 0..cycles {
@@ -51,18 +49,12 @@ fn kill_nine_under_load_loses_nothing_and_counts_nothing_twice() -> anyhow::Resu
 
     let counted = check(&server, &ledgers)?;
     assert_eq!(total(&server)?, counted, "all events are in the ledgers");
+    assert!(store_number(&server, "parts")? > 0, "the kills met no sealing");
     server.terminate()?;
     slowest = slowest.max(server.restart()?);
-    assert_eq!(
-        check(&server, &ledgers)?,
-        counted,
-        "after an orderly restart"
-    );
+    assert_eq!(check(&server, &ledgers)?, counted, "after an orderly restart");
     println!("{cycles} kills, {counted} events counted once, slowest start {slowest:?}");
-    assert!(
-        slowest < READY_WITHIN,
-        "it took {slowest:?} until the server was ready"
-    );
+    assert!(slowest < READY_WITHIN, "it took {slowest:?} until the server was ready");
     Ok(())
 }
 
@@ -80,10 +72,7 @@ fn one_cycle(
 ) -> anyhow::Result<Vec<Writer>> {
     let name = |writer| format!("cycle-{cycle}-writer-{writer}");
     let writers: Vec<_> = (0..WRITERS)
-        .map(|writer| Writer {
-            event_type: name(writer),
-            ledger: Ledger::new(),
-        })
+        .map(|writer| Writer { event_type: name(writer), ledger: Ledger::new() })
         .collect();
     // Half of the kills wait for a number of answers, the others for a time that may end before
     // the first or long after the last.
@@ -129,11 +118,7 @@ impl Writer {
     ) -> io::Result<()> {
         let mut next = 0;
         while next < EVENTS_PER_WRITER {
-            let size = if choices.below(4) == 0 {
-                1
-            } else {
-                1 + choices.below(100)
-            };
+            let size = if choices.below(4) == 0 { 1 } else { 1 + choices.below(100) };
             let end = (next + size).min(EVENTS_PER_WRITER);
             let ids: Vec<_> = (next..end).map(|n| self.id(n)).collect();
             next = end;
@@ -180,10 +165,7 @@ impl Writer {
 
     /// The event with an id, the same each time it is asked for.
     fn event(&self, id: &str) -> Value {
-        let (day, user) = (
-            1 + id.len() % 28,
-            id.bytes().map(usize::from).sum::<usize>() % 50,
-        );
+        let (day, user) = (1 + id.len() % 28, id.bytes().map(usize::from).sum::<usize>() % 50);
         json!({
             "id": id,
             "user_id": format!("user-{user}"),
@@ -209,16 +191,12 @@ fn restart(server: &mut TestServer, entropy: &SeededEntropy) -> anyhow::Result<D
 fn check(server: &TestServer, cycles: &[Vec<Writer>]) -> anyhow::Result<u64> {
     let mut counted = 0;
     for writer in cycles.iter().flatten() {
-        let tally = writer
-            .ledger
-            .check(&counts_of_type(server, &writer.event_type)?)?;
+        let tally = writer.ledger.check(&counts_of_type(server, &writer.event_type)?)?;
         counted += (tally.accepted + tally.unknown_counted) as u64;
     }
     Ok(counted)
 }
 
 fn total(server: &TestServer) -> anyhow::Result<u64> {
-    summary(server)?["total_events"]
-        .as_u64()
-        .context("no total")
+    summary(server)?["total_events"].as_u64().context("no total")
 }

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use gristmill_testkit::{Request, ServerOptions, TestServer, data_file, http, wait_until};
+use gristmill_testkit::{ServerOptions, TestServer, data_file, wait_until};
 use serde_json::{Value, json};
 
-use crate::support::{server, summary};
+use crate::support::{server, store_number, summary};
 
 /// A data set and how its fields are named.
 struct DataSet {
@@ -20,12 +20,7 @@ struct DataSet {
 const GHARCHIVE: DataSet = DataSet {
     file: "gharchive-2015.ndjson.gz",
     events: 127_397,
-    flags: &[
-        "--time=dt",
-        "--type=type",
-        "--user=actor",
-        "--page-url=https://github.com/{repo}",
-    ],
+    flags: &["--time=dt", "--type=type", "--user=actor", "--page-url=https://github.com/{repo}"],
 };
 
 const DESKDROP: DataSet = DataSet {
@@ -40,11 +35,7 @@ const WIKIPEDIA: DataSet = DataSet {
     flags: &["--type=channel", "--page-url=page"],
 };
 
-const ACCESS_LOG: DataSet = DataSet {
-    file: "apache-access.log.gz",
-    events: 10_000,
-    flags: &[],
-};
+const ACCESS_LOG: DataSet = DataSet { file: "apache-access.log.gz", events: 10_000, flags: &[] };
 
 #[test]
 fn gharchive_answers_equal_the_expected_ones() -> anyhow::Result<()> {
@@ -62,9 +53,7 @@ fn second_import_is_all_duplicates_even_with_a_window_of_a_second() -> anyhow::R
         let Some(file) = data_file(set.file) else {
             return Ok(());
         };
-        let mut server = small_server()
-            .setting("GRISTMILL__STORE__WINDOW", "1s")
-            .start()?;
+        let mut server = small_server().setting("GRISTMILL__STORE__WINDOW", "1s").start()?;
         assert_eq!(import(&server, set, &file)?, Report::stored(set.events));
         assert_eq!(import(&server, set, &file)?, Report::duplicates(set.events));
         server.terminate()?;
@@ -88,9 +77,10 @@ fn other_files_import_whole() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A server that keeps little in memory, so that these small data sets are spread over files.
+/// A server that keeps little in memory, so that these small data sets are spread over many
+/// files, which are merged.
 fn small_server() -> ServerOptions {
-    server().setting("GRISTMILL__STORE__SEAL_BYTES", "4 MiB")
+    server().setting("GRISTMILL__STORE__SEAL_BYTES", "512 KiB")
 }
 
 /// Imports a data set and holds the answers: at once, after a restart, after all merging.
@@ -134,10 +124,7 @@ fn gharchive_answers(server: &TestServer, expected: &Value) -> anyhow::Result<()
     let pages = top(server, "property=page_url&limit=10")?;
     assert_eq!(pages, expected["gharchive.top_pages"]);
     let users = top(server, "property=user_id&limit=5")?;
-    let users: Vec<_> = rows(&users)
-        .iter()
-        .map(|row| json!([row[0], row[1]]))
-        .collect();
+    let users: Vec<_> = rows(&users).iter().map(|row| json!([row[0], row[1]])).collect();
     assert_eq!(json!(users), expected["gharchive.top_users"]);
 
     let hours = series(
@@ -174,26 +161,14 @@ fn deskdrop_answers(server: &TestServer, expected: &Value) -> anyhow::Result<()>
         server,
         "granularity=day&tz=America/Sao_Paulo&start=2016-10-15T03:00:00Z&end=2016-10-18T02:00:00Z",
     )?;
-    let starts = [
-        "2016-10-15T03:00:00Z",
-        "2016-10-16T03:00:00Z",
-        "2016-10-17T02:00:00Z",
-    ];
+    let starts = ["2016-10-15T03:00:00Z", "2016-10-16T03:00:00Z", "2016-10-17T02:00:00Z"];
     let wanted = rows(&expected["deskdrop.daily_sao_paulo_oct2016_first3"]);
-    let wanted: Vec<_> = starts
-        .iter()
-        .zip(wanted)
-        .map(|(day, row)| json!([day, row[1], row[2]]))
-        .collect();
+    let wanted: Vec<_> =
+        starts.iter().zip(wanted).map(|(day, row)| json!([day, row[1], row[2]])).collect();
     assert_eq!(json!(wanted), days);
 
     let expected = &expected["deskdrop.funnel_view_like_comment_7d"];
-    funnel(
-        server,
-        &["VIEW", "LIKE", "COMMENT CREATED"],
-        "604800s",
-        expected,
-    )
+    funnel(server, &["VIEW", "LIKE", "COMMENT CREATED"], "604800s", expected)
 }
 
 /// What an import tells of its rows.
@@ -206,40 +181,22 @@ struct Report {
 
 impl Report {
     fn stored(stored: u64) -> Self {
-        Self {
-            stored,
-            duplicates: 0,
-            rejected: 0,
-        }
+        Self { stored, duplicates: 0, rejected: 0 }
     }
 
     fn duplicates(duplicates: u64) -> Self {
-        Self {
-            stored: 0,
-            duplicates,
-            rejected: 0,
-        }
+        Self { stored: 0, duplicates, rejected: 0 }
     }
 
     /// Reads `read 1,234, accepted 1,234, stored 1,234, duplicates 0, rejected 0`.
     fn parse(text: &str) -> anyhow::Result<Self> {
         let number = |name: &str| -> anyhow::Result<u64> {
-            let (_, rest) = text
-                .split_once(&format!("{name} "))
-                .context(name.to_owned())?;
-            let digits = rest
-                .split([' ', '\n'])
-                .next()
-                .unwrap_or_default()
-                .replace(',', "");
+            let (_, rest) = text.split_once(&format!("{name} ")).context(name.to_owned())?;
+            let digits = rest.split([' ', '\n']).next().unwrap_or_default().replace(',', "");
             Ok(digits.parse()?)
         };
         let (stored, duplicates) = (number("stored")?, number("duplicates")?);
-        Ok(Self {
-            stored,
-            duplicates,
-            rejected: number("rejected")?,
-        })
+        Ok(Self { stored, duplicates, rejected: number("rejected")? })
     }
 }
 
@@ -251,11 +208,7 @@ fn import(server: &TestServer, set: &DataSet, file: &Path) -> anyhow::Result<Rep
     arguments.push(file.to_str().context("a path that is not UTF-8")?);
     let output = server.command(&arguments)?;
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(
-        output.status.success(),
-        "the import of {} failed: {said}",
-        set.file
-    );
+    anyhow::ensure!(output.status.success(), "the import of {} failed: {said}", set.file);
     Report::parse(&said).with_context(|| said.into_owned())
 }
 
@@ -269,22 +222,12 @@ fn top(server: &TestServer, question: &str) -> anyhow::Result<Value> {
 /// A series as rows of time, events, users; empty buckets are left out.
 fn series(server: &TestServer, question: &str) -> anyhow::Result<Value> {
     let ask = |metric: &str| {
-        server.get_json(&format!(
-            "/v1/analytics/timeseries?metric={metric}&{question}"
-        ))
+        server.get_json(&format!("/v1/analytics/timeseries?metric={metric}&{question}"))
     };
     let (counts, users) = (ask("count")?, ask("unique_users")?);
     let (counts, users) = (rows(&counts["series"]), rows(&users["series"]));
-    anyhow::ensure!(
-        counts.len() == users.len(),
-        "{} and {} buckets",
-        counts.len(),
-        users.len()
-    );
-    let points = counts
-        .iter()
-        .zip(users)
-        .filter(|(count, _)| count["value"] != 0);
+    anyhow::ensure!(counts.len() == users.len(), "{} and {} buckets", counts.len(), users.len());
+    let points = counts.iter().zip(users).filter(|(count, _)| count["value"] != 0);
     let row = |(count, users): (&Value, &Value)| {
         json!([count["timestamp"], count["value"], users["value"]])
     };
@@ -299,30 +242,20 @@ fn funnel(
     window: &str,
     levels: &Value,
 ) -> anyhow::Result<()> {
-    let steps: Vec<_> = event_types
-        .iter()
-        .map(|name| json!({"name": name, "event_type": name}))
-        .collect();
+    let steps: Vec<_> =
+        event_types.iter().map(|name| json!({"name": name, "event_type": name})).collect();
     let question = json!({"steps": steps, "window": window});
     let answer = server.post_json("/v1/analytics/funnel", &question)?;
     let users_from = |level: usize| -> u64 {
-        let reached = rows(levels)
-            .iter()
-            .filter(|row| row[0].as_u64() >= Some(level as u64));
+        let reached = rows(levels).iter().filter(|row| row[0].as_u64() >= Some(level as u64));
         reached.filter_map(|row| row[1].as_u64()).sum()
     };
     for (index, step) in rows(&answer["steps"]).iter().enumerate() {
-        assert_eq!(
-            step["users"],
-            users_from(index + 1),
-            "step {index} of {answer}"
-        );
+        assert_eq!(step["users"], users_from(index + 1), "step {index} of {answer}");
     }
     assert_eq!(rows(&answer["steps"]).len(), event_types.len());
     let overall = users_from(event_types.len()) as f64 / users_from(1) as f64;
-    let told = answer["overall_conversion_rate"]
-        .as_f64()
-        .context("no overall rate")?;
+    let told = answer["overall_conversion_rate"].as_f64().context("no overall rate")?;
     assert!((told - overall).abs() < 1e-9, "{told} is not {overall}");
     Ok(())
 }
@@ -330,13 +263,10 @@ fn funnel(
 /// Waits until no part waits to be merged.
 fn wait_for_merging(server: &TestServer) -> anyhow::Result<()> {
     wait_until("all merging to be done", Duration::from_secs(60), || {
-        let metrics = http::send(server.address(), &Request::get("/metrics"));
-        let text = metrics.ok()?.text();
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix("gristmill_merge_debt_rows "))?;
-        (line.parse::<f64>().ok()? == 0.0).then_some(())
-    })
+        (store_number(server, "merge_debt_rows").ok()? == 0).then_some(())
+    })?;
+    anyhow::ensure!(store_number(server, "parts")? > 0, "the data is not in files");
+    Ok(())
 }
 
 /// Rows whose first cell is a time as `2015-02-22 21:00:00` or a date, with that time in RFC 3339.
@@ -355,10 +285,7 @@ fn rfc_3339(text: &str) -> String {
 }
 
 fn assert_same_time(told: &Value, expected: &Value) {
-    assert_eq!(
-        told,
-        &json!(rfc_3339(expected.as_str().unwrap_or_default()))
-    );
+    assert_eq!(told, &json!(rfc_3339(expected.as_str().unwrap_or_default())));
 }
 
 fn rows(value: &Value) -> &[Value] {

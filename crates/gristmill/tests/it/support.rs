@@ -32,6 +32,12 @@ pub(crate) fn summary(server: &TestServer) -> anyhow::Result<Value> {
     server.get_json("/v1/analytics/summary")
 }
 
+/// One of the store's numbers, such as `parts`.
+pub(crate) fn store_number(server: &TestServer, name: &str) -> anyhow::Result<u64> {
+    let stats = server.get_json("/stats")?;
+    stats["store"][name].as_u64().with_context(|| format!("no {name} in {stats}"))
+}
+
 /// How often each event id of one event type is counted.
 pub(crate) fn counts_of_type(
     server: &TestServer,

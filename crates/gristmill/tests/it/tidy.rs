@@ -17,19 +17,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("gristmill-log", &["gristmill-model"]),
     ("gristmill-store", &["gristmill-model"]),
     ("gristmill-ingest", &["gristmill-model", "gristmill-log"]),
-    (
-        "gristmill-process",
-        &["gristmill-model", "gristmill-log", "gristmill-store"],
-    ),
+    ("gristmill-process", &["gristmill-model", "gristmill-log", "gristmill-store"]),
     ("gristmill-query", &["gristmill-model", "gristmill-store"]),
     (
         "gristmill-server",
-        &[
-            "gristmill-model",
-            "gristmill-ingest",
-            "gristmill-query",
-            "gristmill-store",
-        ],
+        &["gristmill-model", "gristmill-ingest", "gristmill-query", "gristmill-store"],
     ),
     ("gristmill-client", &["gristmill-model"]),
     (
@@ -55,14 +47,8 @@ const FENCED: &[(&[&str], &[&str])] = &[
         &["http", "http-body-util", "hyper", "hyper-util"],
         &["gristmill-server", "gristmill-client", "gristmill"],
     ),
-    (
-        &["arrow-array", "arrow-buffer", "arrow-schema", "parquet"],
-        &["gristmill-store"],
-    ),
-    (
-        &["clap", "config", "indicatif", "tracing-subscriber"],
-        &["gristmill"],
-    ),
+    (&["arrow-array", "arrow-buffer", "arrow-schema", "parquet"], &["gristmill-store"]),
+    (&["clap", "config", "indicatif", "tracing-subscriber"], &["gristmill"]),
     (&["anyhow"], &["gristmill", "gristmill-testkit"]),
 ];
 
@@ -70,14 +56,8 @@ const FENCED: &[(&[&str], &[&str])] = &[
 const NOT_IN_MODEL: &[&str] = &["tokio", "serde_json", "rustix", "getrandom", "tracing"];
 
 /// Crates that may not be in the lock file, not even by way of others (see also deny.toml).
-const BANNED: &[&str] = &[
-    "openssl",
-    "openssl-sys",
-    "native-tls",
-    "aws-lc-rs",
-    "aws-lc-sys",
-    "datafusion",
-];
+const BANNED: &[&str] =
+    &["openssl", "openssl-sys", "native-tls", "aws-lc-rs", "aws-lc-sys", "datafusion"];
 
 #[test]
 fn crates_use_only_what_the_table_allows() -> anyhow::Result<()> {
@@ -88,9 +68,7 @@ fn crates_use_only_what_the_table_allows() -> anyhow::Result<()> {
             wrong.push(format!("{name} is not in the table"));
             continue;
         };
-        let ours = dependencies
-            .iter()
-            .filter(|dependency| dependency.starts_with("gristmill"));
+        let ours = dependencies.iter().filter(|dependency| dependency.starts_with("gristmill"));
         let forbidden = ours.filter(|dependency| !allowed.contains(&dependency.as_str()));
         wrong.extend(forbidden.map(|dependency| format!("{name} must not use {dependency}")));
     }
@@ -104,9 +82,7 @@ fn libraries_stay_behind_their_fences() -> anyhow::Result<()> {
     for (name, dependencies) in manifests()? {
         for dependency in &dependencies {
             let dependency = dependency.as_str();
-            let fence = FENCED
-                .iter()
-                .find(|(libraries, _)| libraries.contains(&dependency));
+            let fence = FENCED.iter().find(|(libraries, _)| libraries.contains(&dependency));
             let is_outside = fence.is_some_and(|(_, users)| !users.contains(&name.as_str()));
             let is_impure = name == "gristmill-model" && NOT_IN_MODEL.contains(&dependency);
             if is_outside || is_impure {
@@ -121,12 +97,8 @@ fn libraries_stay_behind_their_fences() -> anyhow::Result<()> {
 #[test]
 fn lock_file_is_free_of_banned_crates() -> anyhow::Result<()> {
     let lock = read_toml(&root().join("Cargo.lock"))?;
-    let packages = lock["package"]
-        .as_array()
-        .context("no packages in Cargo.lock")?;
-    let names = packages
-        .iter()
-        .filter_map(|package| package.get("name")?.as_str());
+    let packages = lock["package"].as_array().context("no packages in Cargo.lock")?;
+    let names = packages.iter().filter_map(|package| package.get("name")?.as_str());
     let banned: Vec<_> = names.filter(|name| BANNED.contains(name)).collect();
     assert!(banned.is_empty(), "{banned:?}");
     Ok(())
@@ -141,10 +113,7 @@ fn source_files_are_short() -> anyhow::Result<()> {
     for file in files {
         let lines = fs::read_to_string(&file)?.lines().count();
         if lines > FILE_LINES {
-            wrong.push(format!(
-                "{}: {lines} lines, more than {FILE_LINES}",
-                file.display()
-            ));
+            wrong.push(format!("{}: {lines} lines, more than {FILE_LINES}", file.display()));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -155,72 +124,38 @@ fn source_files_are_short() -> anyhow::Result<()> {
 fn readme_sets_up_with_two_commands() -> anyhow::Result<()> {
     let readme = fs::read_to_string(root().join("README.md"))?;
     let blocks: Vec<_> = readme.split("```").skip(1).step_by(2).collect();
-    let commands: Vec<_> = blocks
-        .first()
-        .context("no command")?
-        .lines()
-        .skip(1)
-        .collect();
-    assert_eq!(
-        commands,
-        ["make run", "make test"],
-        "the first block of README.md"
-    );
+    let commands: Vec<_> = blocks.first().context("no command")?.lines().skip(1).collect();
+    assert_eq!(commands, ["make run", "make test"], "the first block of README.md");
 
-    let installers = [
-        "apt-get",
-        "brew",
-        "cargo install",
-        "docker",
-        "npm",
-        "pip",
-        "rustup",
-        "sudo",
-    ];
+    let installers = ["apt-get", "brew", "cargo install", "docker", "npm", "pip", "rustup", "sudo"];
     let lines = blocks.iter().flat_map(|block| block.lines());
-    let more: Vec<_> = lines
-        .filter(|line| installers.iter().any(|word| line.trim().starts_with(word)))
-        .collect();
+    let more: Vec<_> =
+        lines.filter(|line| installers.iter().any(|word| line.trim().starts_with(word))).collect();
     assert!(more.is_empty(), "README.md asks for more set-up: {more:?}");
 
     let makefile = fs::read_to_string(root().join("Makefile"))?;
-    for target in [
-        "run", "test", "bench", "chaos", "lint", "fmt", "clean", "deny",
-    ] {
-        assert!(
-            makefile.contains(&format!("\n{target}: ")),
-            "the Makefile has no {target}"
-        );
+    for target in ["run", "test", "bench", "chaos", "lint", "fmt", "clean", "deny"] {
+        assert!(makefile.contains(&format!("\n{target}: ")), "the Makefile has no {target}");
     }
     Ok(())
 }
 
 #[test]
 fn documents_are_there_and_their_links_lead_somewhere() -> anyhow::Result<()> {
-    let mut documents: Vec<PathBuf> = [
-        "README.md",
-        "ARCHITECTURE.md",
-        "CONTRIBUTING.md",
-        "CHANGELOG.md",
-    ]
-    .map(|name| root().join(name))
-    .into();
+    let mut documents: Vec<PathBuf> =
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+            .map(|name| root().join(name))
+            .into();
     for folder in ["docs", "docs/adr"] {
         let entries = fs::read_dir(root().join(folder))?;
-        let paths = entries
-            .map(|entry| Ok(entry?.path()))
-            .collect::<std::io::Result<Vec<_>>>()?;
+        let paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
         documents.extend(paths.into_iter().filter(|path| path.extension().is_some()));
     }
     let mut broken = Vec::new();
     for document in documents {
         let text = fs::read_to_string(&document).with_context(|| document.display().to_string())?;
         let folder = document.parent().context("no folder")?;
-        for link in text
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split(')').next())
-        {
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let path = link.split('#').next().unwrap_or_default();
             let is_elsewhere = path.is_empty() || path.contains("://");
             if !is_elsewhere && !folder.join(path).exists() {
@@ -248,15 +183,8 @@ fn manifests() -> anyhow::Result<BTreeMap<String, Vec<String>>> {
     for entry in fs::read_dir(root().join("crates"))? {
         let folder = entry?.path();
         let manifest = read_toml(&folder.join("Cargo.toml"))?;
-        let name = manifest["package"]["name"]
-            .as_str()
-            .context("no package name")?
-            .to_owned();
-        anyhow::ensure!(
-            folder.ends_with(&name),
-            "{name} lies in {}",
-            folder.display()
-        );
+        let name = manifest["package"]["name"].as_str().context("no package name")?.to_owned();
+        anyhow::ensure!(folder.ends_with(&name), "{name} lies in {}", folder.display());
         let platforms = manifest.get("target").and_then(Value::as_table);
         let platforms = platforms.into_iter().flat_map(|table| table.values());
         let tables = platforms.filter_map(Value::as_table).chain([&manifest]);
@@ -270,28 +198,20 @@ fn manifests() -> anyhow::Result<BTreeMap<String, Vec<String>>> {
 fn dependency_names(table: &Table) -> Vec<String> {
     let kinds = ["dependencies", "build-dependencies"];
     let tables = kinds.iter().filter_map(|kind| table.get(*kind)?.as_table());
-    tables
-        .flat_map(|dependencies| dependencies.keys().cloned())
-        .collect()
+    tables.flat_map(|dependencies| dependencies.keys().cloned()).collect()
 }
 
 /// All source files below a folder, without what was built, installed or hidden.
 fn source_files(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if path.is_dir() {
             let is_ours = !name.starts_with('.') && !["target", "node_modules"].contains(&name);
             if is_ours {
                 source_files(&path, found)?;
             }
-        } else if ["rs", "ts", "tsx"]
-            .iter()
-            .any(|kind| path.extension() == Some(kind.as_ref()))
-        {
+        } else if ["rs", "ts", "tsx"].iter().any(|kind| path.extension() == Some(kind.as_ref())) {
             found.push(path);
         }
     }
