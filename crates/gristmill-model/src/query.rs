@@ -37,9 +37,7 @@ impl Field {
             "page_url" => Field::PageUrl,
             "origin" => Field::Origin,
             "id" | "event_id" => Field::EventId,
-            other => {
-                Field::Property(other.strip_prefix("properties.").unwrap_or(other).to_owned())
-            }
+            other => Field::Property(other.strip_prefix("properties.").unwrap_or(other).to_owned()),
         }
     }
 

@@ -18,9 +18,9 @@ impl Timestamp {
     pub const DAY: Micros = 24 * Self::HOUR;
     /// The earliest time an event may carry: 0001-01-01T00:00:00Z.
     pub const MIN: Timestamp = Timestamp(-62_135_596_800 * Self::SECOND);
-    /// The first moment an event may no longer carry: 9999-12-31T00:00:00Z, a day before the
-    /// calendar's end so that every time zone can still write it.
-    pub const MAX: Timestamp = Timestamp(253_402_214_400 * Self::SECOND);
+    /// The first moment an event may no longer carry: 9999-12-30T00:00:00Z, early enough that
+    /// every time zone can still write what lies before.
+    pub const MAX: Timestamp = Timestamp(253_402_128_000 * Self::SECOND);
 
     /// This time moved by `by` microseconds, held within what an `i64` can say.
     pub fn plus(self, by: Micros) -> Timestamp {
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00Z");
         assert_eq!(Timestamp(1_500_000).to_string(), "1970-01-01T00:00:01.5Z");
         assert_eq!(Timestamp::MIN.to_string(), "0001-01-01T00:00:00Z");
-        assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T00:00:00Z");
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-30T00:00:00Z");
     }
 
     #[test]

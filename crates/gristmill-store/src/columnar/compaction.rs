@@ -14,7 +14,7 @@ use super::manifest::{PartRecord, Record};
 use super::merge_rows::{Chunk, Source, merge};
 use super::part::{Part, Texts, unreadable};
 use super::part_reader::{PartRuns, micros};
-use super::part_writer::PartWriter;
+use super::part_writer::{PartSize, PartWriter};
 use super::schema::{Effort, ROW_GROUP_ROWS, column};
 use super::view::View;
 use crate::StoreError;
@@ -26,7 +26,7 @@ const FAN_IN_MAX: usize = 16;
 /// The largest part of the lowest tier; each tier is `FAN_IN` times as large as the one before.
 const TIER_ROWS: u64 = 128 * 1024;
 /// Parts of this size and more are left as they are.
-const FULL_ROWS: u64 = 64 << 20;
+const FULL_ROWS: u64 = 16 << 20;
 /// A slice gets a part of its own from this many rows on, or from this share of all rows.
 const SLICE_ROWS: u64 = 1024;
 const SLICE_SHARE: u64 = 64;
@@ -80,6 +80,9 @@ pub(super) fn debt_rows(view: &View, slice: i64) -> u64 {
     let due = groups.values().filter(|parts| parts.len() >= FAN_IN);
     due.flatten().map(|part| part.record.rows).sum()
 }
+
+/// How many rows go to the part of each slice; `None` stands for those that stay mixed.
+type Targets = BTreeMap<Option<i64>, u64>;
 
 /// What parts are grouped by: shard, slice (`None` if mixed) and tier.
 type Group = (u32, Option<i64>, u32);
@@ -167,11 +170,13 @@ impl Shared {
     fn merge_parts(&self, inputs: &[Arc<Part>]) -> Result<(), StoreError> {
         let slices: BTreeSet<_> =
             inputs.iter().map(|part| slice_of(&part.record, self.slice)).collect();
-        let own_parts = match slices.first() {
-            Some(Some(slice)) if slices.len() == 1 => BTreeSet::from([*slice]),
+        let targets = match slices.first() {
+            Some(slice @ Some(_)) if slices.len() == 1 => {
+                BTreeMap::from([(*slice, inputs.iter().map(|part| part.record.rows).sum())])
+            }
             _ => self.slices_worth_a_part(inputs)?,
         };
-        let outputs = self.write_merged(inputs, &own_parts)?;
+        let outputs = self.write_merged(inputs, &targets)?;
         self.directory.sync()?;
         self.manifest().append(Record {
             add_parts: outputs.clone(),
@@ -193,10 +198,11 @@ impl Shared {
     fn write_merged(
         &self,
         inputs: &[Arc<Part>],
-        own_parts: &BTreeSet<i64>,
+        targets: &Targets,
     ) -> Result<Vec<PartRecord>, StoreError> {
         let shard = inputs[0].record.shard;
-        let group_rows = (ROW_GROUP_ROWS / (own_parts.len() + 1)).max(ROW_GROUP_ROWS / 16);
+        // Each part that is written holds a row group in memory.
+        let group_rows = (ROW_GROUP_ROWS / targets.len().max(1)).max(ROW_GROUP_ROWS / 16);
         let mut sources: Vec<Source> = Vec::new();
         for part in inputs {
             let runs = PartRuns::of(&*part.open()?, self.hasher)?;
@@ -204,16 +210,17 @@ impl Shared {
         }
         let mut writers: BTreeMap<Option<i64>, PartWriter> = BTreeMap::new();
         merge(sources, |chunk| {
-            for (slice, rows) in self.split(chunk, own_parts) {
+            for (slice, rows) in self.split(chunk, targets) {
                 let writer = match writers.get_mut(&slice) {
                     Some(writer) => writer,
-                    None => writers.entry(slice).or_insert(PartWriter::create(
-                        &self.directory,
-                        self.new_file(),
-                        shard,
-                        Effort::Merge,
-                        group_rows,
-                    )?),
+                    None => {
+                        let rows = targets.get(&slice).copied().unwrap_or(0);
+                        let size = PartSize { rows, group_rows };
+                        let (directory, file) = (&self.directory, self.new_file());
+                        let writer =
+                            PartWriter::create(directory, file, shard, Effort::Merge, size)?;
+                        writers.entry(slice).or_insert(writer)
+                    }
                 };
                 writer.write(&rows)?;
             }
@@ -226,20 +233,20 @@ impl Shared {
     }
 
     /// The rows of a chunk by the slice whose part they go to; `None` for those that stay mixed.
-    fn split(&self, chunk: &Chunk, own_parts: &BTreeSet<i64>) -> BTreeMap<Option<i64>, Chunk> {
+    fn split(&self, chunk: &Chunk, targets: &Targets) -> BTreeMap<Option<i64>, Chunk> {
         let mut by_slice: BTreeMap<Option<i64>, Chunk> = BTreeMap::new();
         for row in &chunk.rows {
             let time = chunk.runs[row.run as usize].rows.times[row.row as usize];
-            let slice = time.div_euclid(self.slice);
-            let target = own_parts.contains(&slice).then_some(slice);
+            let slice = Some(time.div_euclid(self.slice));
+            let target = slice.filter(|_| targets.contains_key(&slice));
             let fresh = || Chunk { runs: chunk.runs.clone(), rows: Vec::new() };
             by_slice.entry(target).or_insert_with(fresh).rows.push(*row);
         }
         by_slice
     }
 
-    /// The slices that have enough rows in the inputs.
-    fn slices_worth_a_part(&self, inputs: &[Arc<Part>]) -> Result<BTreeSet<i64>, StoreError> {
+    /// The slices that have enough rows in the inputs, and the rest.
+    fn slices_worth_a_part(&self, inputs: &[Arc<Part>]) -> Result<Targets, StoreError> {
         let mut rows_of: BTreeMap<i64, u64> = BTreeMap::new();
         for part in inputs {
             let open = part.open()?;
@@ -251,10 +258,10 @@ impl Shared {
             }
         }
         let enough = (rows_of.values().sum::<u64>() / SLICE_SHARE).max(SLICE_ROWS);
-        Ok(rows_of
-            .into_iter()
-            .filter(|(_, rows)| *rows >= enough)
-            .map(|(slice, _)| slice)
-            .collect())
+        let mut targets = Targets::new();
+        for (slice, rows) in rows_of {
+            *targets.entry((rows >= enough).then_some(slice)).or_default() += rows;
+        }
+        Ok(targets)
     }
 }

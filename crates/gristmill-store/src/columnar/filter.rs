@@ -25,21 +25,33 @@ const SALTS: [u32; 8] = [
     0x5c6b_fb31,
 ];
 
-/// Builds the bytes of a filter file: the blocks, then their CRC.
-pub(super) fn build(identities: &[Identity]) -> Vec<u8> {
-    let blocks = (identities.len() * BITS_PER_IDENTITY).div_ceil(BLOCK_BYTES * 8).max(1);
-    let mut bytes = vec![0; blocks * BLOCK_BYTES];
-    for &identity in identities {
-        let start = block_of(identity, blocks) * BLOCK_BYTES;
-        for (word, bit) in bytes[start..start + BLOCK_BYTES].chunks_exact_mut(4).zip(mask(identity))
-        {
-            for (byte, bits) in word.iter_mut().zip(bit.to_le_bytes()) {
-                *byte |= bits;
-            }
+/// A filter that is being built. Its size is fixed by how many identities are expected; more of
+/// them make it less sharp, not wrong.
+#[derive(Debug)]
+pub(super) struct FilterBuilder {
+    bytes: Vec<u8>,
+    blocks: usize,
+}
+
+impl FilterBuilder {
+    pub(super) fn for_identities(expected: u64) -> Self {
+        let blocks = (expected as usize * BITS_PER_IDENTITY).div_ceil(BLOCK_BYTES * 8).max(1);
+        Self { bytes: vec![0; blocks * BLOCK_BYTES], blocks }
+    }
+
+    pub(super) fn insert(&mut self, identity: Identity) {
+        let start = block_of(identity, self.blocks) * BLOCK_BYTES;
+        let block = &mut self.bytes[start..start + BLOCK_BYTES];
+        for (word, bit) in block.as_chunks_mut::<4>().0.iter_mut().zip(mask(identity)) {
+            *word = (u32::from_le_bytes(*word) | bit).to_le_bytes();
         }
     }
-    append_crc(&mut bytes);
-    bytes
+
+    /// The bytes of the file: the blocks, then their CRC.
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        append_crc(&mut self.bytes);
+        self.bytes
+    }
 }
 
 /// A filter on disk.
@@ -89,6 +101,12 @@ fn mask(identity: Identity) -> [u32; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn build(identities: &[Identity]) -> Vec<u8> {
+        let mut builder = FilterBuilder::for_identities(identities.len() as u64);
+        identities.iter().for_each(|&identity| builder.insert(identity));
+        builder.finish()
+    }
 
     fn spread(number: u64) -> Identity {
         let hash = |seed| xxhash_rust::xxh3::xxh3_64_with_seed(&number.to_le_bytes(), seed);

@@ -12,8 +12,7 @@ use arrow_array::{
 use parquet::arrow::ArrowWriter;
 
 use super::files::{Directory, Kind};
-use super::filter;
-use super::identity::Identity;
+use super::filter::FilterBuilder;
 use super::manifest::PartRecord;
 use super::merge_rows::Chunk;
 use super::part::{RowGroup, UserKey};
@@ -30,8 +29,17 @@ pub(super) struct PartWriter {
     group_rows: usize,
     pending: RunBuilder,
     groups: Vec<RowGroup>,
-    identities: Vec<Identity>,
+    filter: FilterBuilder,
     record: PartRecord,
+}
+
+/// How large a part will be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PartSize {
+    /// About how many rows it will have.
+    pub(super) rows: u64,
+    /// How many rows are gathered into a row group.
+    pub(super) group_rows: usize,
 }
 
 impl PartWriter {
@@ -40,7 +48,7 @@ impl PartWriter {
         file: u64,
         shard: u32,
         effort: Effort,
-        group_rows: usize,
+        size: PartSize,
     ) -> Result<Self, StoreError> {
         let target = CrcFile {
             file: File::create(directory.file(file, Kind::Part))?,
@@ -64,10 +72,10 @@ impl PartWriter {
         Ok(Self {
             directory: directory.clone(),
             writer,
-            group_rows,
+            group_rows: size.group_rows,
             pending: RunBuilder::with_capacity(0),
             groups: Vec::new(),
-            identities: Vec::new(),
+            filter: FilterBuilder::for_identities(size.rows),
             record,
         })
     }
@@ -89,7 +97,7 @@ impl PartWriter {
         let target = self.writer.into_inner().map_err(failed)?;
         target.file.sync_all()?;
         let number = self.record.file;
-        self.directory.write(number, Kind::Filter, &filter::build(&self.identities))?;
+        self.directory.write(number, Kind::Filter, &self.filter.finish())?;
         self.record.bytes = target.file.metadata()?.len();
         self.record.crc = target.crc.finalize();
         Ok(self.record)
@@ -102,7 +110,7 @@ impl PartWriter {
         };
         let key = |user: RunUser<'_>| UserKey { project: user.project.to_owned(), hash: user.hash };
         self.groups.push(RowGroup { first: key(run.user(0)), last: key(run.user(last_user)) });
-        self.identities.extend_from_slice(&run.rows.identities);
+        run.rows.identities.iter().for_each(|&identity| self.filter.insert(identity));
         self.note_ranges(&run.rows);
         self.writer.write(&batch_of(run)?).map_err(failed)?;
         self.writer.flush().map_err(failed)

@@ -14,7 +14,7 @@ use super::hot::Frozen;
 use super::manifest::{PartRecord, Record, WindowRecord};
 use super::merge_rows::{merge, single};
 use super::part::Part;
-use super::part_writer::PartWriter;
+use super::part_writer::{PartSize, PartWriter};
 use super::schema::{Effort, ROW_GROUP_ROWS};
 use super::view::View;
 use super::window;
@@ -141,13 +141,10 @@ impl Shared {
                 continue;
             }
             let file = self.new_file();
-            let mut writer = PartWriter::create(
-                &self.directory,
-                file,
-                shard as u32,
-                Effort::Seal,
-                ROW_GROUP_ROWS,
-            )?;
+            let rows = runs.iter().map(|run| run.row_count() as u64).sum();
+            let size = PartSize { rows, group_rows: ROW_GROUP_ROWS };
+            let mut writer =
+                PartWriter::create(&self.directory, file, shard as u32, Effort::Seal, size)?;
             let sources = runs.iter().map(|run| single(Arc::clone(run))).collect();
             merge(sources, |chunk| writer.write(chunk))?;
             written.push(writer.finish()?);
