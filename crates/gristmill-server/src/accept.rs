@@ -1,0 +1,80 @@
+//! The way into the log that all ingestion routes share.
+
+use gristmill_ingest::Accepted;
+use gristmill_ingest::dialect::{Context, Events};
+use gristmill_model::{ErrorCode, Event, EventId, Positions};
+use http::HeaderMap;
+use tokio::time::{Instant, timeout};
+
+use crate::app::{App, project_of};
+use crate::problem::Problem;
+use crate::visibility;
+
+/// The header that makes derived event ids the same for a repeated request.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// The longest idempotency key.
+const KEY_BYTES: usize = 256;
+
+/// The facts of a request that its events need.
+pub(crate) fn context<'a>(app: &'a App, headers: &'a HeaderMap) -> Result<Context<'a>, Problem> {
+    let key = match headers.get(IDEMPOTENCY_KEY).map(|value| value.to_str()) {
+        None => None,
+        Some(Ok(key)) if (1..=KEY_BYTES).contains(&key.len()) => Some(key),
+        Some(_) => {
+            let detail =
+                format!("idempotency-key must be 1 to {KEY_BYTES} visible ASCII characters");
+            return Err(Problem::argument(detail));
+        }
+    };
+    Ok(app.services.ingest.context(project_of(headers), key))
+}
+
+/// Appends events and answers when they are durable. `since` is when the request was read.
+pub(crate) async fn accept<'a>(
+    app: &App,
+    events: Events<'a>,
+    since: Instant,
+) -> Result<Accepted<'a>, Problem> {
+    let accepted = app.services.ingest.accept(events).await?;
+    if accepted.positions != Positions::start() {
+        app.metrics.ack.record(since.elapsed());
+        app.metrics.accepted(app.now());
+        visibility::watch(app, &accepted.positions, since);
+    }
+    Ok(accepted)
+}
+
+/// Appends one valid event and gives its id once it is durable.
+pub(crate) async fn accept_one<'a>(
+    app: &App,
+    event: Event<'a>,
+    since: Instant,
+) -> Result<EventId<'a>, Problem> {
+    let accepted = accept(app, vec![Ok(event)], since).await?;
+    let item = accepted.items.into_iter().next();
+    let item = item.ok_or_else(|| Problem::new(ErrorCode::Internal, "the event has no result"))?;
+    match item.result {
+        Ok(_) => Ok(item.id),
+        Err(rejection) => Err(Problem::new(rejection.code, rejection.message)),
+    }
+}
+
+/// Counts one event that its dialect refused.
+pub(crate) fn count_refused(app: &App) {
+    app.metrics.refused.add(1);
+}
+
+/// Waits until everything below `positions` can be queried.
+pub(crate) async fn wait_until_visible(app: &App, positions: &Positions) -> Result<(), Problem> {
+    let waiting = app.services.query.wait_for(positions);
+    match timeout(app.config.visible_timeout, waiting).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) if gristmill_model::Coded::code(&error) != ErrorCode::DeadlineExceeded => {
+            Err(error.into())
+        }
+        Ok(Err(_)) | Err(_) => Err(Problem::new(
+            ErrorCode::DeadlineExceeded,
+            "the events are durable and could not be queried in time: ask again",
+        )),
+    }
+}

@@ -1,0 +1,11 @@
+//! Questions and answers, one file per route.
+
+mod csv;
+pub(crate) mod funnel;
+mod question;
+pub(crate) mod summary;
+pub(crate) mod timeseries;
+pub(crate) mod top;
+pub(crate) mod users;
+
+pub(crate) use question::everything;

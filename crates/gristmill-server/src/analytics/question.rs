@@ -1,0 +1,195 @@
+//! What all questions have in common: which events, how fresh, and in which format to answer.
+
+use gristmill_ingest::dialect::parse_time;
+use gristmill_model::{Field, Filter, Micros, Positions, Selection, TimeRange, Timestamp, limits};
+use http::{HeaderMap, header};
+use serde::Serialize;
+
+use crate::accept::wait_until_visible;
+use crate::app::{App, project_of};
+use crate::parameters::Parameters;
+use crate::problem::Problem;
+
+/// All events of the request's project.
+pub(crate) fn everything(headers: &HeaderMap) -> Selection {
+    let project = project_of(headers);
+    let (range, event_types, filters) = (TimeRange::ALL, Vec::new(), Vec::new());
+    Selection { project, range, event_types, filters }
+}
+
+/// Takes the parameters that say which events a question is about, and waits until they cover
+/// the position of `at_least`.
+pub(super) async fn selection(
+    app: &App,
+    headers: &HeaderMap,
+    parameters: &mut Parameters,
+) -> Result<Selection, Problem> {
+    let mut event_types = parameters.take_all("event_type");
+    event_types.extend(parameters.take_all("event_types"));
+    let selection = Selection {
+        project: project_of(headers),
+        range: TimeRange { start: time(parameters, "start")?, end: time(parameters, "end")? },
+        event_types,
+        filters: filters(parameters.take_map("filters"))?,
+    };
+    if let Some(token) = parameters.take("at_least")? {
+        at_least(app, &token).await?;
+    }
+    Ok(selection)
+}
+
+/// Waits until the answer includes everything below a position token.
+pub(super) async fn at_least(app: &App, token: &str) -> Result<(), Problem> {
+    let positions: Positions =
+        token.parse().map_err(|error| Problem::argument(format!("`at_least` is {error}")))?;
+    if !app.services.ingest.durable().covers(&positions) {
+        return Err(Problem::argument("`at_least` lies beyond the end of this server's log"));
+    }
+    wait_until_visible(app, &positions).await
+}
+
+/// The filters that keys and values mean.
+pub(super) fn filters(
+    pairs: impl IntoIterator<Item = (String, String)>,
+) -> Result<Vec<Filter>, Problem> {
+    let filters: Vec<_> = pairs
+        .into_iter()
+        .map(|(key, equals)| Filter { field: Field::from_name(&key), equals })
+        .collect();
+    if filters.len() > limits::FILTERS {
+        let (count, most) = (filters.len(), limits::FILTERS);
+        return Err(Problem::argument(format!("{count} `filters` are more than {most}")));
+    }
+    Ok(filters)
+}
+
+/// The time that a parameter says, under its own name or within `time_range`.
+fn time(parameters: &mut Parameters, name: &str) -> Result<Option<Timestamp>, Problem> {
+    let nested = format!("time_range.{name}");
+    match (parameters.take(name)?, parameters.take(&nested)?) {
+        (Some(_), Some(_)) => {
+            Err(Problem::argument(format!("`{name}` and `{nested}` are the same parameter")))
+        }
+        (Some(text), None) | (None, Some(text)) => time_of(name, &text).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The time that a text says.
+pub(super) fn time_of(name: &str, text: &str) -> Result<Timestamp, Problem> {
+    parse_time(text).ok_or_else(|| {
+        Problem::argument(format!("`{name}` is no time: use RFC 3339 or an epoch number"))
+    })
+}
+
+/// The length of time that a text like `3600s`, `1.5h` or `7d` says.
+pub(super) fn duration_of(name: &str, text: &str) -> Result<Micros, Problem> {
+    let wrong = || {
+        Problem::argument(format!(
+            "`{name}` is no length of time: use a number and one of ms, s, m, h, d, like 3600s"
+        ))
+    };
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(unit_at);
+    let micros_per_unit = match unit {
+        "ms" => 1e3,
+        "s" => 1e6,
+        "m" => 60e6,
+        "h" => 3_600e6,
+        "d" => 86_400e6,
+        _ => return Err(wrong()),
+    };
+    let is_decimal = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number: f64 = number.parse().ok().filter(|_| is_decimal).ok_or_else(wrong)?;
+    let micros = (number * micros_per_unit).round();
+    // Longer than all of time means the same and could overflow a sum.
+    let longest = Timestamp::MAX.since(Timestamp::MIN) as f64;
+    if micros < 1.0 { Err(wrong()) } else { Ok(micros.min(longest) as Micros) }
+}
+
+/// The number of results asked for.
+pub(super) fn limit(
+    parameters: &mut Parameters,
+    default: usize,
+    most: usize,
+) -> Result<usize, Problem> {
+    let Some(text) = parameters.take("limit")? else { return Ok(default) };
+    let limit = text.parse().ok().filter(|limit| (1..=most).contains(limit));
+    limit.ok_or_else(|| Problem::argument(format!("`limit` must be a number from 1 to {most}")))
+}
+
+/// The format of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// JSON, unless CSV is asked for.
+    Json,
+    /// Comma-separated values with a header line.
+    Csv,
+}
+
+/// The format that the `Accept` header asks for: the first that is known.
+pub(super) fn format(headers: &HeaderMap) -> Format {
+    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut types = accepts
+        .flat_map(|text| text.split(','))
+        .map(|range| range.split(';').next().unwrap_or_default().trim());
+    let first = types.find(|name| {
+        ["text/csv", "application/json", "*/*"].iter().any(|known| known.eq_ignore_ascii_case(name))
+    });
+    match first {
+        Some(name) if name.eq_ignore_ascii_case("text/csv") => Format::Csv,
+        Some(_) | None => Format::Json,
+    }
+}
+
+/// The range of a question, as its answer repeats it.
+#[derive(Debug, Serialize)]
+pub(super) struct RangeBody {
+    start: Option<String>,
+    end: Option<String>,
+}
+
+impl From<TimeRange> for RangeBody {
+    fn from(range: TimeRange) -> Self {
+        let text = |time: Option<Timestamp>| time.map(|time| time.to_string());
+        Self { start: text(range.start), end: text(range.end) }
+    }
+}
+
+/// A length of time as the JSON of protobuf writes it, in seconds.
+pub(super) fn seconds(micros: Micros) -> String {
+    format!("{}s", micros as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn durations_need_a_unit_and_are_positive() {
+        let of = |text| duration_of("window", text).ok();
+        assert_eq!(of("3600s"), Some(3_600_000_000));
+        assert_eq!(of("1.5h"), Some(5_400_000_000));
+        assert_eq!(of("7d"), Some(7 * Timestamp::DAY));
+        assert_eq!(of("250ms"), Some(250_000));
+        assert_eq!(of("99999999999999999d"), Some(Timestamp::MAX.since(Timestamp::MIN)));
+        for bad in ["", "s", "1", "-1s", "1e3s", "1 h", "0s", "1w", "NaNs", "1.2.3s", "1é"] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn first_known_type_decides_the_format() {
+        let of = |accept| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+            format(&headers)
+        };
+        assert_eq!(of("text/csv"), Format::Csv);
+        assert_eq!(of("text/html, text/CSV;q=0.9, */*"), Format::Csv);
+        assert_eq!(of("*/*"), Format::Json);
+        assert_eq!(of("application/json, text/csv"), Format::Json);
+        assert_eq!(format(&HeaderMap::new()), Format::Json);
+    }
+}

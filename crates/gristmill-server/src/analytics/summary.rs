@@ -1,0 +1,114 @@
+//! `GET /v1/analytics/summary`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use gristmill_model::{SummaryAnswer, SummaryQuery, Timestamp};
+use http::{Request, StatusCode};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::csv::Table;
+use super::question::{Format, RangeBody, format, seconds, selection};
+use crate::app::App;
+use crate::json;
+use crate::parameters::Parameters;
+use crate::problem::Problem;
+
+/// How many event types are listed as metrics.
+const TOP_METRICS: usize = 10;
+
+#[derive(Serialize)]
+struct AnswerBody<'a> {
+    total_events: u64,
+    unique_users: u64,
+    sessions: u64,
+    events_by_type: &'a BTreeMap<String, u64>,
+    top_metrics: Vec<MetricBody<'a>>,
+    first_event: Option<String>,
+    last_event: Option<String>,
+    last_updated: String,
+    metadata: MetadataBody,
+}
+
+#[derive(Serialize)]
+struct MetricBody<'a> {
+    name: &'a str,
+    value: u64,
+    unit: &'static str,
+}
+
+#[derive(Serialize)]
+struct MetadataBody {
+    time_range: RangeBody,
+    processing_time: String,
+}
+
+/// Totals.
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let since = Instant::now();
+    let mut parameters = Parameters::of(request.uri())?;
+    let selection = selection(&app, request.headers(), &mut parameters).await?;
+    parameters.finish()?;
+    let range = selection.range;
+    let answer = app.services.query.summary(SummaryQuery { selection }).await?;
+    if format(request.headers()) == Format::Csv {
+        return Ok(table(&answer));
+    }
+    let metrics = top_types(&answer, TOP_METRICS).into_iter();
+    let body = AnswerBody {
+        total_events: answer.total_events,
+        unique_users: answer.unique_users,
+        sessions: answer.sessions,
+        events_by_type: &answer.events_by_type,
+        top_metrics: metrics
+            .map(|(name, value)| MetricBody { name, value, unit: "events" })
+            .collect(),
+        first_event: text(answer.first_event),
+        last_event: text(answer.last_event),
+        last_updated: app.now().to_string(),
+        metadata: MetadataBody {
+            time_range: range.into(),
+            processing_time: seconds(since.elapsed().as_micros() as i64),
+        },
+    };
+    Ok(json::respond(StatusCode::OK, &body))
+}
+
+/// The most frequent event types, most frequent first.
+pub(crate) fn top_types(answer: &SummaryAnswer, most: usize) -> Vec<(&str, u64)> {
+    let mut types: Vec<_> =
+        answer.events_by_type.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+    types.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    types.truncate(most);
+    types
+}
+
+fn text(time: Option<Timestamp>) -> Option<String> {
+    time.map(|time| time.to_string())
+}
+
+fn table(answer: &SummaryAnswer) -> Response {
+    let mut table = Table::new(&["name", "event_type", "value"]);
+    let totals = [
+        ("total_events", answer.total_events),
+        ("unique_users", answer.unique_users),
+        ("sessions", answer.sessions),
+    ];
+    let types = answer.events_by_type.iter().map(|(name, count)| ("events", name.as_str(), *count));
+    for (name, event_type, value) in
+        totals.map(|(name, value)| (name, "", value)).into_iter().chain(types)
+    {
+        table.text(name);
+        table.text(event_type);
+        table.number(value);
+        table.end_row();
+    }
+    table.into_response()
+}

@@ -1,0 +1,67 @@
+//! `GET /v1/analytics/top`.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use gristmill_model::{Field, TopAnswer, TopQuery, limits};
+use http::{Request, StatusCode};
+use serde::Serialize;
+
+use super::csv::Table;
+use super::question::{Format, format, limit, selection};
+use crate::app::App;
+use crate::json;
+use crate::parameters::Parameters;
+use crate::problem::Problem;
+
+/// How many values are given if nobody says.
+const VALUES: usize = 10;
+
+#[derive(Serialize)]
+struct AnswerBody<'a> {
+    values: Vec<ValueBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct ValueBody<'a> {
+    value: &'a str,
+    count: u64,
+    unique_users: u64,
+}
+
+/// The most frequent values of a field or property.
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let mut parameters = Parameters::of(request.uri())?;
+    let property = parameters.take("property")?.filter(|name| !name.is_empty());
+    let property = property.ok_or_else(|| Problem::argument("`property` is missing"))?;
+    let limit = limit(&mut parameters, VALUES, limits::TOP_VALUES)?;
+    let selection = selection(&app, request.headers(), &mut parameters).await?;
+    parameters.finish()?;
+    let query = TopQuery { selection, field: Field::from_name(&property), limit };
+    let answer = app.services.query.top(query).await?;
+    if format(request.headers()) == Format::Csv {
+        return Ok(table(&answer));
+    }
+    let values = answer.values.iter().map(|value| ValueBody {
+        value: &value.value,
+        count: value.count,
+        unique_users: value.unique_users,
+    });
+    Ok(json::respond(StatusCode::OK, &AnswerBody { values: values.collect() }))
+}
+
+fn table(answer: &TopAnswer) -> Response {
+    let mut table = Table::new(&["value", "count", "unique_users"]);
+    for value in &answer.values {
+        table.text(&value.value);
+        table.number(value.count);
+        table.number(value.unique_users);
+        table.end_row();
+    }
+    table.into_response()
+}

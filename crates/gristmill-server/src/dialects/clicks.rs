@@ -1,0 +1,119 @@
+//! The click platform: `POST /ingest` and `GET /analytics/events`. Errors are plain text.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use gristmill_ingest::dialect::clicks::{self, ClicksError};
+use gristmill_model::{ErrorCode, PageCountQuery, limits};
+use http::{Request, StatusCode, Uri};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::accept::{accept_one, context, count_refused};
+use crate::app::{App, project_of};
+use crate::parameters::Parameters;
+use crate::problem::Problem;
+use crate::{body, json};
+
+const INVALID_JSON: &str = "invalid json body";
+
+/// Takes in a click and answers with it.
+pub(crate) async fn ingest(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+    answer(take(&app, request).await)
+}
+
+/// How often a user clicked on a page.
+pub(crate) async fn count(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+    answer(count_of(&app, request).await)
+}
+
+/// Any other method.
+pub(crate) async fn wrong_method() -> Response {
+    refuse(&Problem::new(ErrorCode::MethodNotAllowed, "method not allowed"))
+}
+
+async fn take(app: &Arc<App>, request: Request<Body>) -> Result<Vec<u8>, Problem> {
+    let headers = request.headers().clone();
+    let context = context(app, &headers)?;
+    let received = body::receive(app, request).await?;
+    let since = Instant::now();
+    let click = clicks::one(&received.bytes, &context).map_err(|error: ClicksError| {
+        count_refused(app);
+        invalid(error.to_string())
+    })?;
+    let mut echo = json::text(&click.echo);
+    echo.push(b'\n');
+    accept_one(app, click.event, since).await?;
+    Ok(echo)
+}
+
+async fn count_of(app: &Arc<App>, request: Request<Body>) -> Result<Vec<u8>, Problem> {
+    let (parts, mut body) = request.into_parts();
+    let bytes = body::receive_question(app, &mut body, limits::QUERY_BODY_BYTES).await?;
+    let (user, page_url) =
+        if bytes.is_empty() { from_target(&parts.uri)? } else { from_body(&bytes)? };
+    let query = PageCountQuery { project: project_of(&parts.headers), user, page_url };
+    let (user, page_url) = (query.user.clone(), query.page_url.clone());
+    let count = app.services.query.page_count(query).await.map_err(|error| {
+        tracing::warn!(%error, "cannot count a page's clicks");
+        Problem::new(gristmill_model::Coded::code(&error), "failed to get analytics")
+    })?;
+    let mut text = b"{\"count\":".to_vec();
+    json::number(&mut text, count);
+    text.extend_from_slice(b",\"page_url\":");
+    json::string(&mut text, &page_url);
+    text.extend_from_slice(b",\"user_id\":");
+    json::string(&mut text, &user);
+    text.extend_from_slice(b"}\n");
+    Ok(text)
+}
+
+/// The user and the page that a JSON body names. Names match in any case, as they always did.
+fn from_body(body: &[u8]) -> Result<(String, String), Problem> {
+    let fields: BTreeMap<String, Value> =
+        serde_json::from_slice(body).map_err(|_| invalid(INVALID_JSON))?;
+    let (mut user, mut page_url) = (String::new(), String::new());
+    for (name, value) in fields {
+        let field = if name.eq_ignore_ascii_case("user_id") {
+            &mut user
+        } else if name.eq_ignore_ascii_case("page_url") {
+            &mut page_url
+        } else {
+            continue;
+        };
+        match value {
+            Value::String(text) => *field = text,
+            Value::Null => {}
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                return Err(invalid(INVALID_JSON));
+            }
+        }
+    }
+    Ok((user, page_url))
+}
+
+fn from_target(uri: &Uri) -> Result<(String, String), Problem> {
+    let mut parameters = Parameters::of(uri)?;
+    match (parameters.take("user_id")?, parameters.take("page_url")?) {
+        (None, None) => Err(invalid(INVALID_JSON)),
+        (user, page_url) => Ok((user.unwrap_or_default(), page_url.unwrap_or_default())),
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Problem {
+    Problem::new(ErrorCode::InvalidBody, message)
+}
+
+fn answer(result: Result<Vec<u8>, Problem>) -> Response {
+    match result {
+        Ok(text) => json::answer(StatusCode::OK, text),
+        Err(problem) => refuse(&problem),
+    }
+}
+
+fn refuse(problem: &Problem) -> Response {
+    problem.answer_with("text/plain; charset=utf-8", format!("{}\n", problem.detail()))
+}

@@ -1,0 +1,172 @@
+//! The front door: what holds for every request, whatever its route.
+//!
+//! Requests that no route should see are refused here; answers get the request's name, their
+//! security headers, and the body of a [`Problem`] here; every request is counted here.
+
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::IntoResponse;
+use gristmill_model::{ErrorCode, limits};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
+use tower::ServiceExt;
+
+use crate::app::{App, Services};
+use crate::problem::{self, Problem};
+use crate::request_id::X_REQUEST_ID;
+use crate::vitals::Vitals;
+use crate::{ServerConfig, cors, routes};
+
+/// Answers requests; cheap to clone.
+#[derive(Clone)]
+pub struct Front {
+    app: Arc<App>,
+    router: Router,
+}
+
+impl Front {
+    /// All routes over these services.
+    pub fn new(config: ServerConfig, services: Services) -> Self {
+        let table = routes::table();
+        let paths: Vec<_> = table.iter().map(|(path, _)| *path).collect();
+        let app = Arc::new(App::new(config, services, &paths));
+        let router = routes::router(table).with_state(Arc::clone(&app));
+        Self { app, router }
+    }
+
+    /// What was set.
+    pub(crate) fn config(&self) -> &ServerConfig {
+        &self.app.config
+    }
+
+    /// The state behind all routes.
+    pub(crate) fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// Answers a request that came over a connection.
+    pub(crate) async fn answer_on(
+        &self,
+        vitals: &Vitals,
+        request: Request<Body>,
+    ) -> Response<Body> {
+        if vitals.has_ambiguous_length() {
+            let detail = "the request has both content-length and transfer-encoding";
+            let problem = Problem::new(ErrorCode::InvalidBody, detail).closing();
+            let id = self.app.request_ids.of(request.headers());
+            return self.finish(problem.into_response(), &id);
+        }
+        self.answer(request).await
+    }
+
+    /// Answers a request.
+    pub async fn answer(&self, mut request: Request<Body>) -> Response<Body> {
+        let id = self.app.request_ids.of(request.headers());
+        if request.uri().path().len() > 1 && request.uri().path().ends_with('/') {
+            trim_slash(request.uri_mut());
+        }
+        let route = self.app.metrics.route(request.uri().path());
+        let origin = cors::allowed_origin(&request, self.config());
+        let response = match check(&request) {
+            Ok(()) => self.route(request).await,
+            Err(problem) => problem.into_response(),
+        };
+        let mut response = self.finish(response, &id);
+        if let Some(origin) = origin {
+            cors::allow(response.headers_mut(), origin);
+        }
+        self.app.metrics.answered(route, response.status());
+        response
+    }
+
+    /// Runs the route under the request's deadline. A panic ends the request, not the server.
+    async fn route(&self, request: Request<Body>) -> Response<Body> {
+        let mut routed = pin!(self.router.clone().oneshot(request));
+        let guarded = std::future::poll_fn(|context| {
+            let polled = catch_unwind(AssertUnwindSafe(|| routed.as_mut().poll(context)));
+            polled.unwrap_or_else(|_| {
+                self.app.metrics.panics.add(1);
+                let problem = Problem::new(ErrorCode::Internal, "the server made a mistake");
+                Poll::Ready(Ok::<_, Infallible>(problem.into_response()))
+            })
+        });
+        match tokio::time::timeout(self.config().request_timeout, guarded).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_) => {
+                let detail = "the request took longer than `server.request_timeout`; \
+                    whether it was accepted is unknown: send the same again";
+                Problem::new(ErrorCode::DeadlineExceeded, detail).into_response()
+            }
+        }
+    }
+
+    fn finish(&self, mut response: Response<Body>, id: &HeaderValue) -> Response<Body> {
+        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            problem::render(&problem, id, &mut response);
+        }
+        let headers = response.headers_mut();
+        headers.insert(X_REQUEST_ID, id.clone());
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        response
+    }
+}
+
+/// Refuses what is well-formed enough for hyper and still not a request for us.
+fn check(request: &Request<Body>) -> Result<(), Problem> {
+    let (uri, headers) = (request.uri(), request.headers());
+    if uri.path_and_query().is_some_and(|target| target.as_str().len() > limits::URI_BYTES) {
+        let detail = format!("the request target is longer than {} bytes", limits::URI_BYTES);
+        return Err(Problem::new(ErrorCode::UriTooLong, detail));
+    }
+    // Per header: a colon, a space and the line's end.
+    let bytes: usize =
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if bytes > limits::HEADER_BYTES || headers.len() > limits::HEADERS {
+        let (most, bytes) = (limits::HEADERS, limits::HEADER_BYTES);
+        let detail = format!("the request has more than {most} headers or {bytes} bytes of them");
+        return Err(Problem::new(ErrorCode::HeadersTooLarge, detail).closing());
+    }
+    let bad = |detail: &str| Err(Problem::new(ErrorCode::InvalidArgument, detail).closing());
+    if request.method() == Method::CONNECT || uri.path() == "*" {
+        return bad("the request target must be a path");
+    }
+    let hosts = headers.get_all(header::HOST).iter().count();
+    match request.version() {
+        Version::HTTP_2 => {
+            if uri.authority().is_none() && hosts != 1 {
+                return bad("the request names no authority");
+            }
+        }
+        version => {
+            if uri.authority().is_some() {
+                return bad("the request target must be a path, not a whole URL");
+            }
+            if hosts > 1 || (hosts == 0 && version == Version::HTTP_11) {
+                return bad("the request must have exactly one host header");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes one slash off the end of the path.
+fn trim_slash(uri: &mut Uri) {
+    let path = uri.path();
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let target = match uri.query() {
+        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
+        None => PathAndQuery::try_from(path),
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = target.ok();
+    if let Ok(trimmed) = Uri::from_parts(parts) {
+        *uri = trimmed;
+    }
+}

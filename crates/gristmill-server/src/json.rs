@@ -1,0 +1,36 @@
+//! JSON written by hand where a value tree or a derive would cost more than the answer.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+/// Appends a string with its quotes.
+pub(crate) fn string(buffer: &mut Vec<u8>, text: &str) {
+    // Writing a string to memory cannot fail.
+    let _ = serde_json::to_writer(buffer, text);
+}
+
+/// Appends a number.
+pub(crate) fn number(buffer: &mut Vec<u8>, number: u64) {
+    let _ = serde_json::to_writer(buffer, &number);
+}
+
+/// An answer of JSON text.
+pub(crate) fn answer(status: StatusCode, body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+/// An answer of a value.
+pub(crate) fn respond(status: StatusCode, value: &impl Serialize) -> Response {
+    answer(status, text(value))
+}
+
+/// The text of a value whose keys are strings, which cannot fail to have one.
+pub(crate) fn text(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}

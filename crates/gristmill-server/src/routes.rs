@@ -1,0 +1,71 @@
+//! Every path, in one list.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{MethodRouter, get, post};
+use gristmill_model::ErrorCode;
+
+use crate::app::App;
+use crate::problem::Problem;
+use crate::{analytics, cors, dialects, native, ops};
+
+/// What a path answers.
+pub(crate) type Route = (&'static str, MethodRouter<Arc<App>>);
+
+/// Every path with what it answers. The dialects' own answers to a wrong method are kept.
+pub(crate) fn table() -> Vec<Route> {
+    use analytics as a;
+    use dialects::{activity, clicks, events, platform, stream};
+    use ops::{health, stats};
+    vec![
+        // The native interface.
+        ("/v1/events", post(native::one)),
+        ("/v1/events/batch", post(native::batch)),
+        ("/v1/events/health", get(health::health)),
+        ("/v1/analytics/health", get(health::health)),
+        ("/v1/analytics/summary", get(a::summary::get)),
+        ("/v1/analytics/timeseries", get(a::timeseries::get)),
+        ("/v1/analytics/top", get(a::top::get)),
+        ("/v1/analytics/users/{id}", get(a::users::get)),
+        ("/v1/analytics/funnel", post(a::funnel::post)),
+        // Clicks.
+        ("/ingest", post(clicks::ingest).fallback(clicks::wrong_method)),
+        ("/analytics/events", get(clicks::count).fallback(clicks::wrong_method)),
+        // Platform events, and session events on the same path.
+        ("/events", post(events::one).options(cors::preflight).fallback(platform::wrong_method)),
+        ("/events/async", post(platform::one_async).fallback(platform::wrong_method)),
+        ("/events/batch", post(platform::batch).fallback(platform::wrong_method)),
+        ("/analytics/summary", get(platform::summary).fallback(platform::wrong_method)),
+        // Activities.
+        ("/activity", post(activity::one)),
+        // Sessions.
+        ("/metrics/stream", get(stream::metrics).options(cors::preflight)),
+        // What operators and their machines ask.
+        ("/health", get(health::health)),
+        ("/ready", get(health::ready)),
+        ("/livez", get(health::livez)),
+        ("/readyz", get(health::readyz)),
+        ("/actuator/health", get(health::actuator)),
+        ("/stats", get(stats::stats)),
+        ("/lag", get(stats::lag)),
+        ("/metrics", get(ops::metrics)),
+    ]
+}
+
+/// The router over a table.
+pub(crate) fn router(table: Vec<Route>) -> Router<Arc<App>> {
+    let router = Router::new().fallback(not_found).method_not_allowed_fallback(wrong_method);
+    table.into_iter().fold(router, |router, (path, methods)| router.route(path, methods))
+}
+
+async fn not_found() -> Problem {
+    Problem::new(ErrorCode::NotFound, "there is nothing at this path")
+}
+
+async fn wrong_method() -> Problem {
+    Problem::new(
+        ErrorCode::MethodNotAllowed,
+        "the path does not know this method; `allow` says which",
+    )
+}

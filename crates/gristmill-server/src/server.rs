@@ -1,0 +1,159 @@
+//! Listening, accepting, draining.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::Services;
+use crate::front::Front;
+use crate::{ServerConfig, connection, visibility};
+
+/// How many connections the kernel holds for us before it refuses.
+const BACKLOG: u32 = 1024;
+/// How long to wait after the system refused to accept, for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How many refused connections are given the time to read their answer.
+const REFUSALS: usize = 64;
+const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n\
+    content-length: 0\r\nconnection: close\r\n\r\n";
+
+/// An HTTP server that listens and does not serve yet.
+pub struct Server {
+    listeners: Vec<TcpListener>,
+    front: Front,
+}
+
+impl Server {
+    /// Listens on all addresses. Must be called within a tokio runtime.
+    ///
+    /// `SO_REUSEADDR` is set, so that a restart need not wait for old connections to be forgotten.
+    pub fn bind(
+        addresses: &[SocketAddr],
+        config: ServerConfig,
+        services: Services,
+    ) -> io::Result<Self> {
+        let listeners =
+            addresses.iter().map(|address| listen(*address)).collect::<Result<_, _>>()?;
+        Ok(Self { listeners, front: Front::new(config, services) })
+    }
+
+    /// The addresses it listens on, in the order given to `bind`, with real port numbers.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// Serves until `shutdown` is set, then finishes what is in flight and returns.
+    pub async fn run(self, shutdown: CancellationToken) -> io::Result<()> {
+        let front = self.front;
+        let slots = Arc::new(Semaphore::new(front.config().max_connections));
+        let stopping = shutdown.child_token();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(visibility::measure(Arc::clone(front.app()), stopping.clone()));
+        for listener in self.listeners {
+            tasks.spawn(accept(listener, front.clone(), Arc::clone(&slots), stopping.clone()));
+        }
+        shutdown.cancelled().await;
+        front.app().draining.cancel();
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
+                return Err(io::Error::other(error));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    let listener = socket.bind(address).and_then(|()| socket.listen(BACKLOG));
+    listener.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    })
+}
+
+/// Accepts connections until `stopping` is set, then waits for those that are left.
+async fn accept(
+    listener: TcpListener,
+    front: Front,
+    slots: Arc<Semaphore>,
+    stopping: CancellationToken,
+) {
+    let mut connections = JoinSet::new();
+    let mut refusals = JoinSet::new();
+    let metrics = &front.app().metrics;
+    loop {
+        tokio::select! {
+            () = stopping.cancelled() => break,
+            Some(ended) = connections.join_next() => report(ended),
+            Some(_) = refusals.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    metrics.connections_accepted.add(1);
+                    match Arc::clone(&slots).try_acquire_owned() {
+                        Ok(slot) => {
+                            let open = metrics.connections_open.enter();
+                            let (front, stopping) = (front.clone(), stopping.clone());
+                            connections.spawn(async move {
+                                let _held = (slot, open);
+                                connection::serve(stream, front, stopping).await;
+                            });
+                        }
+                        Err(_) => {
+                            metrics.connections_refused.add(1);
+                            if refusals.len() < REFUSALS {
+                                refusals.spawn(refuse(stream));
+                            }
+                        }
+                    }
+                }
+                Err(error) => {
+                    metrics.accept_errors.add(1);
+                    tracing::warn!(%error, "cannot accept a connection");
+                    // Without a pause this would spin for as long as descriptors are short.
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+    drop(listener);
+    let finished = timeout(front.config().drain_timeout, async {
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
+    });
+    if finished.await.is_err() {
+        tracing::warn!(
+            connections = connections.len(),
+            "cut connections that did not finish in time"
+        );
+        connections.shutdown().await;
+    }
+}
+
+/// Tells a client that there is no room. Closing at once would throw the answer away if the
+/// client has sent something, so what it sends is read for a moment.
+async fn refuse(mut stream: TcpStream) {
+    let _ = timeout(Duration::from_secs(1), async {
+        stream.write_all(REFUSAL).await?;
+        stream.shutdown().await?;
+        let mut ignored = [0; 1024];
+        while stream.read(&mut ignored).await? > 0 {}
+        io::Result::Ok(())
+    })
+    .await;
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection's task failed");
+    }
+}
