@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
 use config::{Config, Environment, File, FileFormat};
@@ -139,7 +139,8 @@ impl Settings {
     ) -> anyhow::Result<Self> {
         let mut layers = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
         if let Some(path) = &flags.config {
-            layers = layers.add_source(File::from_str(&read(path)?, FileFormat::Toml));
+            let name = path.to_str().context("--config: the path is not valid UTF-8")?;
+            layers = layers.add_source(File::new(name, FileFormat::Toml));
         }
         let environment = Environment::with_prefix("GRISTMILL")
             .prefix_separator("__")
@@ -267,11 +268,6 @@ impl Section {
     fn read<T: serde::de::DeserializeOwned, E: de::Error>(self) -> Result<T, E> {
         T::deserialize(config::Value::from(self.rest)).map_err(E::custom)
     }
-}
-
-fn read(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path)
-        .with_context(|| format!("--config: cannot read {}", path.display()))
 }
 
 #[cfg(test)]

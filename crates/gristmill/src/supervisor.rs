@@ -12,10 +12,10 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 /// How long the server may go on answering after another part has failed.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -84,10 +84,26 @@ impl Part {
     }
 }
 
-/// Runs the parts until a signal comes or one of them ends, whichever is first. `parts` are in
-/// the order of stopping, the one that speaks to clients first.
-pub(crate) async fn run(mut parts: Vec<Part>, drain_timeout: Duration) -> anyhow::Result<()> {
-    let mut signals = Signals::listen()?;
+/// Runs the parts until SIGTERM or SIGINT comes or one of them ends, whichever is first. `parts`
+/// are in the order of stopping, the one that speaks to clients first.
+pub(crate) async fn run(parts: Vec<Part>, drain_timeout: Duration) -> anyhow::Result<()> {
+    let on = |kind| signal(kind).context("cannot listen for signals");
+    let (mut terminate, mut interrupt) =
+        (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+    let next_signal = async || {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    };
+    supervise(parts, drain_timeout, next_signal).await
+}
+
+async fn supervise(
+    mut parts: Vec<Part>,
+    drain_timeout: Duration,
+    mut next_signal: impl AsyncFnMut() -> &'static str,
+) -> anyhow::Result<()> {
     tokio::select! {
         (name, result) = first_exit(&mut parts) => {
             let reason = result.err().unwrap_or_else(|| anyhow!("it ended without being asked"));
@@ -98,16 +114,11 @@ pub(crate) async fn run(mut parts: Vec<Part>, drain_timeout: Duration) -> anyhow
             }
             return Err(reason.context(format!("{name} failed")));
         }
-        name = signals.next() => {
-            info!(signal = name, timeout_s = drain_timeout.as_secs_f64(), "stopping in order; a second signal ends at once");
-        }
+        name = next_signal() => info!(signal = name, "stopping in order; again ends at once"),
     }
     tokio::select! {
         drained = drain_all(parts, drain_timeout) => drained,
-        name = signals.next() => {
-            warn!(signal = name, "ending at once");
-            bail!("ended by a second signal before everything was stopped");
-        }
+        name = next_signal() => bail!("ended by a second {name} before everything was stopped"),
     }
 }
 
@@ -134,24 +145,5 @@ async fn first_exit(parts: &mut [Part]) -> (&'static str, anyhow::Result<()>) {
     .await
 }
 
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> anyhow::Result<Self> {
-        let on = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
-            terminate: on(SignalKind::terminate())?,
-            interrupt: on(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

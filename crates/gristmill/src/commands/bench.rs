@@ -15,8 +15,8 @@ use crate::ambient;
 use crate::console::{remark, say};
 use crate::load::{
     Driven, Freshness, KillReport, LEAST_EVENT_BYTES, MOST_USERS, PayloadShape, Report,
-    ServerProcess, Workload, drive, is_memory_only, measure_freshness, peak_memory, probe_sync,
-    serve_baseline, sizes,
+    ServerProcess, Workload, drive, is_memory_only, measure_freshness, memory, probe_sync,
+    serve_baseline, sizes, store_totals, watch_store,
 };
 
 /// Measure a server.
@@ -173,9 +173,11 @@ async fn measure_own(args: &IngestArgs) -> anyhow::Result<Report> {
     let data_dir = dir.path().join("data");
     let mut server = start_server(&data_dir, dir.path(), args.config.as_deref())?;
     let start = server.wait_for("/ready").await?;
+    let idle = memory(server.id());
     let mut report = measure(server.address(), workload, args).await?;
     report.sizes = Some(sizes(&data_dir)?);
-    report.peak_memory_bytes = peak_memory(server.id());
+    report.idle_memory_bytes = idle.map(|memory| memory.now);
+    report.peak_memory_bytes = memory(server.id()).map(|memory| memory.peak);
     if args.kill {
         report.kill = Some(kill(&mut server, workload, &report).await?);
     }
@@ -226,7 +228,9 @@ async fn measure(
     let started = Instant::now();
     let run = new_seed();
     let samples = measure_freshness(Arc::clone(&client), run, started + workload.duration);
-    let (driven, freshness) = tokio::join!(drive(address, workload, ambient::clock()), samples);
+    let looks = watch_store(Arc::clone(&client), started + workload.duration);
+    let load = drive(address, workload, ambient::clock());
+    let (driven, freshness, looks) = tokio::join!(load, samples, looks);
     let driven = driven?;
     wait_until_ready(&client).await?;
     let seconds = started.elapsed().as_secs_f64();
@@ -242,7 +246,10 @@ async fn measure(
         freshness: Some(freshness),
         sync_before: None,
         sync_after: None,
+        store: store_totals(&client).await?,
+        looks,
         sizes: None,
+        idle_memory_bytes: None,
         peak_memory_bytes: None,
         start_seconds: None,
         baseline: None,

@@ -45,7 +45,7 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 
 fn check_log(dir: &Path) -> anyhow::Result<String> {
     anyhow::ensure!(dir.is_dir(), "log: there is no directory {}", dir.display());
-    let report = embedded::check(dir, &RealDisk).context("log: cannot be checked")?;
+    let report = embedded::check(dir, &RealDisk).context("log")?;
     if let Some(damage) = report.damage {
         anyhow::bail!("log: damaged: {damage}");
     }
@@ -64,7 +64,7 @@ fn check_log(dir: &Path) -> anyhow::Result<String> {
 
 fn check_store(dir: &Path) -> anyhow::Result<String> {
     anyhow::ensure!(dir.is_dir(), "store: there is no directory {}", dir.display());
-    let report = columnar::check(dir).context("store: damaged or cannot be checked")?;
+    let report = columnar::check(dir).context("store")?;
     Ok(format!(
         "store: whole: {} rows in {} parts of {} MiB together, {} identities in the window, {} \
          quarantined records, durable up to {}",

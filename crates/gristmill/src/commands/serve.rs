@@ -42,7 +42,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
 fn greet(addresses: &[SocketAddr]) {
     for address in addresses {
         say(format!(
-            "listening on http://{address}  try: curl http://{address}/v1/events?wait=visible \
+            "listening on http://{address}  try: curl 'http://{address}/v1/events?wait=visible' \
              -H 'content-type: application/json' -d '{{\"user_id\":\"ada\",\"event_type\":\"hello\"}}'"
         ));
     }

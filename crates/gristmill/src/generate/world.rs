@@ -126,7 +126,8 @@ impl World {
 
     fn write(&self, event: &Waiting, time: Timestamp, out: &mut Vec<u8>) -> std::io::Result<()> {
         let seed = mix(self.config.seed);
-        let (high, low) = (mix(seed ^ event.number), mix(seed.wrapping_add(event.number)));
+        let high = mix(seed ^ event.number);
+        let low = mix(high);
         let person = |salt: u64| Random::new(seed ^ mix(event.user.wrapping_add(salt << 48)));
         let visit = |salt: u64| Random::new(seed ^ mix(event.session.wrapping_add(salt << 48)));
         write!(

@@ -118,3 +118,62 @@ fn collect(
     let more = end.rows > start.rows;
     Ok(more.then(|| Batch { sequence: 0, end, body: body.into(), lines, bad }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The batches of files, read from a place on.
+    fn batches(files: &[&str], limits: BatchLimits, from: Place) -> anyhow::Result<Vec<Batch>> {
+        let dir = tempfile::tempdir()?;
+        let mut inputs = Vec::new();
+        for (number, text) in files.iter().enumerate() {
+            let path = dir.path().join(format!("{number}.ndjson"));
+            std::fs::write(&path, text)?;
+            inputs.push(Input::new(&path)?);
+        }
+        let (send, mut receive) = mpsc::channel(100);
+        let read = Arc::new(AtomicU64::new(0));
+        let flags = MappingFlags::default();
+        read_batches(&inputs, None, &flags, limits, from, &read, &send)?;
+        drop(send);
+        Ok(std::iter::from_fn(|| receive.try_recv().ok()).collect())
+    }
+
+    fn lines(batches: &[Batch]) -> Vec<(Vec<u64>, Vec<u64>)> {
+        let bad = |batch: &Batch| batch.bad.iter().map(|(line, _)| *line).collect();
+        batches.iter().map(|batch| (batch.lines.clone(), bad(batch))).collect()
+    }
+
+    const GOOD: &str = "{\"ts\":1,\"type\":\"t\"}\n";
+    const LIMITS: BatchLimits = BatchLimits { rows: 2, bytes: 1 << 20 };
+
+    #[test]
+    fn rows_become_batches_that_end_with_their_file_and_tell_bad_lines() {
+        let first = format!("{GOOD}\nno\n{GOOD}");
+        let found = batches(&[&first, GOOD], LIMITS, Place::default()).unwrap();
+        assert_eq!(lines(&found), [(vec![1], vec![3]), (vec![4], vec![]), (vec![1], vec![])]);
+        let ends: Vec<_> = found.iter().map(|batch| (batch.end.file, batch.end.rows)).collect();
+        assert_eq!(ends, [(0, 2), (0, 3), (1, 1)]);
+        assert_eq!(found.iter().map(|batch| batch.sequence).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(found[0].body.iter().filter(|byte| **byte == b'\n').count(), 1);
+    }
+
+    #[test]
+    fn reading_goes_on_where_it_stopped_with_the_same_events() {
+        let text = GOOD.repeat(5);
+        let all = batches(&[&text], BatchLimits { rows: 100, ..LIMITS }, Place::default()).unwrap();
+        let rest = batches(&[&text], LIMITS, Place { file: 0, rows: 3 }).unwrap();
+        assert_eq!(lines(&rest), [(vec![4, 5], vec![])]);
+        assert!(all[0].body.ends_with(&rest[0].body));
+        assert_eq!(rest[0].end, Place { file: 0, rows: 5 });
+        assert!(batches(&[&text], LIMITS, Place { file: 0, rows: 5 }).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_batch_is_bounded_by_bytes_too() {
+        let limits = BatchLimits { rows: 100, bytes: 1 };
+        let found = batches(&[&GOOD.repeat(3)], limits, Place::default()).unwrap();
+        assert_eq!(lines(&found), [(vec![1], vec![]), (vec![2], vec![]), (vec![3], vec![])]);
+    }
+}

@@ -31,6 +31,13 @@ pub(crate) struct Sizes {
     pub(crate) store_bytes: u64,
 }
 
+/// Memory of a process, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    pub(crate) now: u64,
+    pub(crate) peak: u64,
+}
+
 /// Measures writes with `fdatasync` in a directory. Blocks for about a second.
 pub(crate) fn probe_sync(dir: &Path) -> anyhow::Result<SyncProbe> {
     let path = dir.join("sync-probe");
@@ -95,10 +102,14 @@ fn bytes_below(dir: &Path) -> anyhow::Result<u64> {
     Ok(sum)
 }
 
-/// The most memory that a process has held, in bytes; `None` if the system does not tell.
-pub(crate) fn peak_memory(process: u32) -> Option<u64> {
+/// The memory that a process holds now and has held at most, in bytes; `None` if the system does
+/// not tell.
+pub(crate) fn memory(process: u32) -> Option<Memory> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
+    let bytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib * 1024)
+    };
+    Some(Memory { now: bytes("VmRSS:")?, peak: bytes("VmHWM:")? })
 }

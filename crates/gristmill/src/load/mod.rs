@@ -13,13 +13,15 @@ mod payload;
 mod report;
 mod schedule;
 mod target;
+mod upkeep;
 
 pub(crate) use baseline::serve_baseline;
 pub(crate) use drive::{Driven, Workload, drive};
 pub(crate) use freshness::{Freshness, measure_freshness};
 pub(crate) use latency::Latencies;
-pub(crate) use machine::{Sizes, SyncProbe, is_memory_only, peak_memory, probe_sync, sizes};
+pub(crate) use machine::{Sizes, SyncProbe, is_memory_only, memory, probe_sync, sizes};
 pub(crate) use payload::{LEAST_EVENT_BYTES, MOST_USERS, PayloadShape};
 pub(crate) use report::{KillReport, Report};
 pub(crate) use schedule::Schedule;
 pub(crate) use target::ServerProcess;
+pub(crate) use upkeep::{Look, StoreTotals, store_totals, watch_store};

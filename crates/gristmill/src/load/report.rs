@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Driven, Freshness, Sizes, SyncProbe};
+use super::{Driven, Freshness, Look, Sizes, StoreTotals, SyncProbe};
 use crate::console::thousands;
 
 /// Everything that was measured.
@@ -23,7 +23,12 @@ pub(crate) struct Report {
     pub(crate) freshness: Option<Freshness>,
     pub(crate) sync_before: Option<SyncProbe>,
     pub(crate) sync_after: Option<SyncProbe>,
+    /// The store when all events could be queried, and now and then before.
+    pub(crate) store: StoreTotals,
+    pub(crate) looks: Vec<Look>,
     pub(crate) sizes: Option<Sizes>,
+    /// Before the load, and at most.
+    pub(crate) idle_memory_bytes: Option<u64>,
     pub(crate) peak_memory_bytes: Option<u64>,
     pub(crate) start_seconds: Option<f64>,
     pub(crate) baseline: Option<Driven>,
@@ -55,10 +60,11 @@ impl Report {
         kept && fresh && self.miscounted == 0
     }
 
-    /// Bytes per event that the store keeps.
-    pub(crate) fn stored_bytes_per_event(&self) -> Option<f64> {
-        let sizes = self.sizes?;
-        (self.driven.accepted > 0).then(|| sizes.store_bytes as f64 / self.driven.accepted as f64)
+    /// Bytes that the store's files take per event in them.
+    fn stored_bytes_per_event(&self) -> Option<f64> {
+        let filed = self.store.stored.saturating_sub(self.store.hot_rows);
+        let bytes = self.sizes?.store_bytes;
+        (filed > 0).then(|| bytes as f64 / filed as f64)
     }
 }
 
@@ -105,17 +111,27 @@ impl fmt::Display for Report {
 
 impl Report {
     fn write_resources(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let (Some(sizes), Some(per_event)) = (self.sizes, self.stored_bytes_per_event()) {
-            let store = thousands(sizes.store_bytes >> 20);
-            let log = thousands(sizes.log_bytes >> 20);
-            writeln!(
-                f,
-                "{:<22} store {store} MiB ({per_event:.1} B/event), log {log} MiB",
-                "on disk"
-            )?;
+        if let Some(sizes) = self.sizes {
+            let (store, log) =
+                (thousands(sizes.store_bytes >> 20), thousands(sizes.log_bytes >> 20));
+            let per_event = self.stored_bytes_per_event();
+            let per_event = per_event.map_or("nothing in files yet".to_owned(), |bytes| {
+                format!("{bytes:.1} B per event in files")
+            });
+            writeln!(f, "{:<22} store {store} MiB ({per_event}), log {log} MiB", "on disk")?;
         }
-        if let Some(bytes) = self.peak_memory_bytes {
-            writeln!(f, "{:<22} {} MiB", "peak memory", thousands(bytes >> 20))?;
+        let debt = |look: &Look| look.totals.merge_debt_rows;
+        writeln!(
+            f,
+            "{:<22} {} parts, {} events wait to be merged, at most {} during the load",
+            "upkeep",
+            thousands(self.store.parts),
+            thousands(self.store.merge_debt_rows),
+            thousands(self.looks.iter().map(debt).max().unwrap_or_default()),
+        )?;
+        if let (Some(idle), Some(peak)) = (self.idle_memory_bytes, self.peak_memory_bytes) {
+            let (idle, peak) = (thousands(idle >> 20), thousands(peak >> 20));
+            writeln!(f, "{:<22} {idle} MiB idle, {peak} MiB at most", "memory")?;
         }
         if let Some(seconds) = self.start_seconds {
             writeln!(f, "{:<22} {seconds:.3} s", "start until ready")?;
