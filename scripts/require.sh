@@ -9,7 +9,7 @@ purpose=${1:?usage: scripts/require.sh build|test}
 root=$(cd "$(dirname "$0")/.." && pwd)
 
 packages=()
-# Three dependencies compile C: the allocator, zstd, and the linker is called through cc.
+# Some dependencies compile C (the allocator, zstd), and the linker is called through cc.
 command -v cc >/dev/null || packages+=(build-essential)
 
 case $purpose in

@@ -4,10 +4,10 @@
 use std::io;
 use std::time::Duration;
 
-use gristmill_testkit::{Connection, Request, Response, Stopwatch, TestServer};
+use gristmill_testkit::{Connection, Request, Response, Stopwatch, TestServer, wait_until};
 use serde_json::json;
 
-use crate::support::{server, summary, wait_for_total};
+use crate::support::{metric, server, store_number, summary, wait_for_total};
 
 const SLOW_CLIENTS: usize = 1_000;
 const MEMORY_BYTES: u64 = 512 * 1024 * 1024;
@@ -83,6 +83,27 @@ fn partial_success_names_each_event() -> anyhow::Result<()> {
     assert_eq!([status(0), status(1), status(2)], ["stored", "rejected", "duplicate"], "{answer}");
     assert_eq!(answer["results"][1]["code"], "invalid_event", "{answer}");
     wait_for_total(&server, 1)
+}
+
+#[test]
+fn every_accepted_event_is_accounted_for() -> anyhow::Result<()> {
+    let server = server().start()?;
+    for round in 0..20 {
+        let good = |id: u64| json!({"id": id.to_string(), "user_id": "u", "event_type": "t"});
+        let events = json!([good(round), good(round + 1), {"id": "no type"}, good(round)]);
+        server.post_json("/v1/events/batch", &events)?;
+    }
+    wait_for_total(&server, 21)?;
+    wait_until("the log to be settled", Duration::from_secs(10), || {
+        (metric(&server, "gristmill_consumer_lag_records").ok()? == 0).then_some(())
+    })?;
+
+    let count = |name: &str| metric(&server, &format!("gristmill_events_{name}_total"));
+    assert_eq!(count("received")?, 80);
+    assert_eq!((count("accepted")?, count("rejected")?, count("failed")?), (60, 20, 0));
+    assert_eq!(count("processed")?, 60, "stored, duplicate, quarantined and expired together");
+    assert_eq!(store_number(&server, "duplicate")?, 39);
+    Ok(())
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
-use gristmill_testkit::{ServerOptions, TestServer, http, wait_until};
+use gristmill_testkit::{Request, ServerOptions, TestServer, http, wait_until};
 use serde_json::Value;
 
 /// How long an acknowledged event may take until it is counted, on a busy machine.
@@ -36,6 +36,18 @@ pub(crate) fn summary(server: &TestServer) -> anyhow::Result<Value> {
 pub(crate) fn store_number(server: &TestServer, name: &str) -> anyhow::Result<u64> {
     let stats = server.get_json("/stats")?;
     stats["store"][name].as_u64().with_context(|| format!("no {name} in {stats}"))
+}
+
+/// The sum of a metric over all its labels.
+pub(crate) fn metric(server: &TestServer, name: &str) -> anyhow::Result<u64> {
+    let text = server.send(&Request::get("/metrics"))?.text();
+    let samples = text.lines().filter_map(|line| {
+        let (metric, value) = line.rsplit_once(' ')?;
+        (metric.split('{').next() == Some(name)).then(|| value.parse::<u64>())
+    });
+    let values = samples.collect::<Result<Vec<_>, _>>()?;
+    anyhow::ensure!(!values.is_empty(), "no {name} in {text}");
+    Ok(values.iter().sum())
 }
 
 /// How often each event id of one event type is counted.

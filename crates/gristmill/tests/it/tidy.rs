@@ -167,6 +167,23 @@ fn documents_are_there_and_their_links_lead_somewhere() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[test]
+fn every_test_that_the_guarantees_name_exists() -> anyhow::Result<()> {
+    let guarantees = fs::read_to_string(root().join("docs/guarantees.md"))?;
+    let (_, table) = guarantees.split_once("## The tests").context("no list of tests")?;
+    let is_name = |text: &&str| text.bytes().all(|b| b == b'_' || b.is_ascii_lowercase());
+    let names: Vec<_> = table.split('`').filter(is_name).collect();
+    assert!(names.len() > 10, "{names:?}");
+
+    let mut files = Vec::new();
+    source_files(&root().join("crates"), &mut files)?;
+    let sources = files.iter().map(fs::read_to_string).collect::<Result<String, _>>()?;
+    let missing: Vec<_> =
+        names.iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    Ok(())
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
