@@ -1,6 +1,6 @@
 //! Events into a block.
 
-use gristmill_model::Event;
+use gristmill_model::{Event, SessionId};
 
 use super::wire::{fill_varint, put_varint, uuid_bytes, varint_len, zigzag};
 use super::{
@@ -74,7 +74,7 @@ impl Block<'_> {
         let id = event.id.as_str();
         let uuid = uuid_bytes(id);
         let user = event.user.as_str();
-        let session = event.session.as_ref().map(|session| session.as_str());
+        let session = event.session.as_ref().map(SessionId::as_str);
         let other_project = event.project != self.first.project;
         let other_received = event.received != self.first.received;
         let has_properties = event.properties != Event::NO_PROPERTIES;

@@ -21,8 +21,8 @@ pub enum Fault {
     /// The call fails with an input/output error. A failed sync loses part of what it should
     /// have made durable, for good.
     Error,
-    /// A call that needs space fails for the lack of it, a write after half of its bytes. Other
-    /// calls do not fail.
+    /// A call that needs space fails for the lack of it, a write after none, half or all of its
+    /// bytes. Other calls do not fail.
     Full,
     /// A write ends after half of its bytes. Other calls do not fail.
     ShortWrite,
@@ -39,7 +39,7 @@ struct State {
     /// What happened to the directory since it was synced.
     unsynced: Vec<EntryChange>,
     calls: u64,
-    plan: Option<(u64, Fault)>,
+    plan: BTreeMap<u64, Fault>,
     is_crashed: bool,
     is_full: bool,
     is_locked: bool,
@@ -87,7 +87,7 @@ impl SimDisk {
             entries,
             unsynced: Vec::new(),
             calls: 0,
-            plan: None,
+            plan: BTreeMap::new(),
             is_crashed: false,
             is_full: false,
             is_locked: false,
@@ -95,9 +95,9 @@ impl SimDisk {
         })))
     }
 
-    /// Lets the call number `call`, counted from 1, go wrong.
+    /// Lets the call number `call`, counted from 1, go wrong too.
     pub fn fail_at(&self, call: u64, fault: Fault) {
-        self.state().plan = Some((call, fault));
+        self.state().plan.insert(call, fault);
     }
 
     /// Sets whether there is no room for new space.
@@ -163,8 +163,7 @@ impl State {
             return Err(stopped());
         }
         self.calls += 1;
-        let planned = self.plan.filter(|(call, _)| *call == self.calls);
-        let fault = planned.map(|(_, fault)| fault);
+        let fault = self.plan.get(&self.calls).copied();
         self.is_crashed = fault == Some(Fault::Crash);
         Ok(fault)
     }
@@ -377,7 +376,9 @@ impl DiskFile for SimFile {
             None => (bytes.len(), Ok(())),
             Some(Fault::Crash) => (bytes.len(), Err(stopped())),
             Some(Fault::Error) => (bytes.len() / 2, Err(broken())),
-            Some(Fault::Full) => (bytes.len() / 2, Err(full())),
+            Some(Fault::Full) => {
+                (bytes.len() * (state.next_random() % 3) as usize / 2, Err(full()))
+            }
             Some(Fault::ShortWrite) => (bytes.len() / 2, Err(io::ErrorKind::WriteZero.into())),
         };
         let bytes = bytes[..kept].to_vec();

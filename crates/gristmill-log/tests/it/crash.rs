@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gristmill_log::EventLog;
-use gristmill_log::embedded::{EmbeddedConfig, Fault, SimDisk};
+use gristmill_log::embedded::{EmbeddedConfig, Fault, OpenError, SimDisk};
 
 use crate::support::{Ledger, block_on, config, open, start};
 
@@ -17,6 +17,36 @@ fn work_until(disk: &SimDisk, config: &EmbeddedConfig, call: u64, ledger: &mut L
     let is_over = disk.calls() < call;
     disk.crash();
     !is_over
+}
+
+/// The loss of the last segment must show, if it has frames.
+fn assert_last_segment_is_missed(disk: &SimDisk, config: &EmbeddedConfig, context: &str) {
+    let mut files = disk.files();
+    let Some((_, last)) = files.pop_last().filter(|_| !files.is_empty()) else { return };
+    if last.iter().skip(4096).any(|byte| *byte != 0) {
+        let opened = open(config.clone(), Arc::new(SimDisk::with_files(files, 1)));
+        assert!(matches!(opened, Err(OpenError::Damaged(_))), "{context}: a segment is missing");
+    }
+}
+
+#[test]
+fn a_crash_after_trimming_leaves_no_gap() {
+    let config = config(2, 8 << 10);
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        let running = start(config.clone(), Arc::new(disk.clone())).unwrap();
+        let mut ledger = Ledger::default();
+        block_on(async {
+            ledger.work(&running.log).await;
+            let before = disk.files().len();
+            assert!(before >= 4, "there are {before} segments");
+            disk.fail_at(disk.calls() + 1 + seed % 7, Fault::Crash);
+            let _ = running.log.trim(&running.log.durable()).await;
+        });
+        disk.crash();
+        let _ = running.stop();
+        ledger.verify(&disk.reboot(seed), &config, &format!("seed {seed}"));
+    }
 }
 
 #[test]
@@ -46,7 +76,9 @@ fn a_crash_at_any_call_loses_nothing_acknowledged() {
                 again.crash();
                 let _ = running.stop();
             }
-            ledger.verify(&again.reboot(call + seed), &config, &format!("{context}, then more"));
+            let again = again.reboot(call + seed);
+            ledger.verify(&again, &config, &format!("{context}, then more"));
+            assert_last_segment_is_missed(&again, &config, &context);
         }
     }
     assert!(calls > 400, "the workload makes too few calls: {calls} over all seeds");

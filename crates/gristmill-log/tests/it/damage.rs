@@ -183,12 +183,43 @@ fn whatever_follows_the_last_frame_is_ignored_and_overwritten() {
         assert_eq!(read(&files).unwrap(), samples(0..6));
 
         let disk = SimDisk::with_files(files, 1);
+        drop(open(config(1, SEGMENT_BYTES), Arc::new(disk.clone())).unwrap());
+        assert!(disk.files()[&name(0)][to..].iter().all(|byte| *byte == 0), "it is cut off");
         let running = start(config(1, SEGMENT_BYTES), Arc::new(disk.clone())).unwrap();
         block_on(running.log.append(Partition(0), &samples(6..8))).unwrap();
         running.stop().unwrap();
         assert_eq!(read(&disk.reboot(1).files()).unwrap(), samples(0..8));
     }
     assert_eq!(read(&closed).unwrap(), samples(0..6));
+}
+
+#[test]
+fn a_frame_that_followed_another_one_is_not_taken_for_the_next() {
+    let empty = SimDisk::new(1);
+    start(config(1, SEGMENT_BYTES), Arc::new(empty.clone())).unwrap().stop().unwrap();
+    // Two histories of one segment, each with frames of the same size.
+    let history = |first: u64| {
+        let disk = SimDisk::with_files(empty.files(), 1);
+        let running = start(config(1, SEGMENT_BYTES), Arc::new(disk.clone())).unwrap();
+        let one = block_on(async {
+            running.log.append(Partition(0), &samples(first..first + 1)).await.unwrap();
+            let one = disk.files();
+            running.log.append(Partition(0), &samples(first + 1..first + 2)).await.unwrap();
+            one
+        });
+        running.stop().unwrap();
+        (one, disk.files())
+    };
+    let (one, _) = history(10);
+    let (_, other) = history(20);
+    let (_, end) = last_frame(&empty.files(), &one);
+    let mut mixed = other;
+    mixed.get_mut(&name(0)).unwrap()[FRAMES_AT..end]
+        .copy_from_slice(&one[&name(0)][FRAMES_AT..end]);
+    match read(&mixed) {
+        Ok(events) => assert_eq!(events, samples(10..11)),
+        Err(damage) => assert!(damage.contains("does not follow the one before"), "{damage}"),
+    }
 }
 
 #[test]

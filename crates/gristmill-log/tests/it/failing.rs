@@ -38,6 +38,27 @@ fn no_failing_call_loses_what_is_acknowledged() {
 }
 
 #[test]
+fn what_a_full_disk_refused_is_not_there_after_a_crash() {
+    let config = config(2, 8 << 10);
+    for call in 1.. {
+        let mut ledger = Ledger::default();
+        let disk = SimDisk::new(call);
+        disk.fail_at(call, Fault::Full);
+        // After the three calls that undo a write, and before the next append overwrites it.
+        disk.fail_at(call + 4, Fault::Crash);
+        if let Ok(running) = start(config.clone(), Arc::new(disk.clone())) {
+            block_on(ledger.work(&running.log));
+            let _ = running.stop();
+        }
+        if disk.calls() < call {
+            break;
+        }
+        disk.crash();
+        ledger.verify(&disk.reboot(call), &config, &format!("full at call {call}"));
+    }
+}
+
+#[test]
 fn a_full_disk_refuses_appends_until_there_is_room() {
     let config = config(2, 8 << 10);
     let disk = SimDisk::new(1);
