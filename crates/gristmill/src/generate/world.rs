@@ -27,6 +27,8 @@ pub(crate) struct WorldConfig {
 /// An endless stream of events in time order.
 pub(crate) struct World {
     config: WorldConfig,
+    /// Other worlds of the same seed are other worlds: their events have other ids.
+    identity: u64,
     random: Random,
     sessions: u64,
     next_session: f64,
@@ -71,6 +73,8 @@ impl World {
         let seconds = (config.days * 86_400) as f64;
         let mean_gap = seconds * MEAN_STEPS / config.events as f64;
         let random = Random::new(mix(config.seed));
+        let numbers = [config.seed, config.users, config.events, config.days];
+        let identity = numbers.into_iter().fold(0, |known, number| mix(known ^ mix(number)));
         let (waiting, steps) = (BinaryHeap::new(), Vec::new());
         Self { config, random, sessions: 0, next_session: 0.0, mean_gap, waiting, steps, given: 0 }
     }
@@ -125,7 +129,7 @@ impl World {
     }
 
     fn write(&self, event: &Waiting, time: Timestamp, out: &mut Vec<u8>) -> std::io::Result<()> {
-        let seed = mix(self.config.seed);
+        let seed = self.identity;
         let high = mix(seed ^ event.number);
         let low = mix(high);
         let person = |salt: u64| Random::new(seed ^ mix(event.user.wrapping_add(salt << 48)));
