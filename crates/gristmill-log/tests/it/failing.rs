@@ -40,12 +40,12 @@ fn no_failing_call_loses_what_is_acknowledged() {
 #[test]
 fn what_a_full_disk_refused_is_not_there_after_a_crash() {
     let config = config(2, 8 << 10);
-    for call in 1.. {
+    // Undoing a write takes three calls; then the next append overwrites it.
+    for (call, later) in (1..).flat_map(|call| (1..=4).map(move |later| (call, later))) {
         let mut ledger = Ledger::default();
         let disk = SimDisk::new(call);
         disk.fail_at(call, Fault::Full);
-        // After the three calls that undo a write, and before the next append overwrites it.
-        disk.fail_at(call + 4, Fault::Crash);
+        disk.fail_at(call + later, Fault::Crash);
         if let Ok(running) = start(config.clone(), Arc::new(disk.clone())) {
             block_on(ledger.work(&running.log));
             let _ = running.stop();
@@ -54,7 +54,8 @@ fn what_a_full_disk_refused_is_not_there_after_a_crash() {
             break;
         }
         disk.crash();
-        ledger.verify(&disk.reboot(call), &config, &format!("full at call {call}"));
+        let context = format!("full at call {call}, crash at {later} calls later");
+        ledger.verify(&disk.reboot(call * 4 + later), &config, &context);
     }
 }
 
