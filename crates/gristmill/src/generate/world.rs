@@ -76,7 +76,17 @@ impl World {
         let numbers = [config.seed, config.users, config.events, config.days];
         let identity = numbers.into_iter().fold(0, |known, number| mix(known ^ mix(number)));
         let (waiting, steps) = (BinaryHeap::new(), Vec::new());
-        Self { config, random, sessions: 0, next_session: 0.0, mean_gap, waiting, steps, given: 0 }
+        Self {
+            config,
+            identity,
+            random,
+            sessions: 0,
+            next_session: 0.0,
+            mean_gap,
+            waiting,
+            steps,
+            given: 0,
+        }
     }
 
     /// Appends the next event as a JSON object, with its own time or with `time`.
