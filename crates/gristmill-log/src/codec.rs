@@ -18,7 +18,7 @@
 //! 8 has a project, 16 has a received time, 32 has properties other than `{}`.
 //!
 //! Version 2 is never stored: `version u8 = 2 | skip u32 | block` is a block without its first
-//! `skip` records, made by [`suffix`] for a reader that starts inside an append.
+//! `skip` records, made by `suffix` for a reader that starts inside an append.
 
 mod read;
 mod wire;

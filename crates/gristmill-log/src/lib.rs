@@ -1,7 +1,7 @@
 //! Append, read, tail: the durable log.
 //!
 //! [`EventLog`] is the port, written as a contract; every adapter passes the suite in
-//! [`conformance`].
+//! `conformance`.
 
 pub mod codec;
 #[cfg(feature = "testing")]
