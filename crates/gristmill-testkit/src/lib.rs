@@ -13,5 +13,5 @@ pub use ambient::{ManualClock, SeededEntropy};
 pub use curl::Curl;
 pub use http::{Connection, Request, Response};
 pub use ledger::{Ledger, Tally};
-pub use outside::{Stopwatch, data_file, pause, setting, wait_until};
+pub use outside::{Stopwatch, data_file, pause, raise_open_files_limit, setting, wait_until};
 pub use server::{ServerOptions, TestServer};

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// How often [`wait_until`] looks.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
@@ -49,6 +51,13 @@ pub fn pause(time: Duration) {
 #[expect(clippy::disallowed_methods, reason = "the tests' only access to the environment")]
 pub fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Lets this process, and those it starts, have as many files and connections open as the system
+/// allows it to ask for; the usual limit is too low for a thousand clients.
+pub fn raise_open_files_limit() -> anyhow::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
 }
 
 /// A file of the shared data sets, which lie outside the repository: in `GRISTMILL_DATA_DIR`, or

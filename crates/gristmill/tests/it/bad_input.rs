@@ -4,7 +4,9 @@
 use std::io;
 use std::time::Duration;
 
-use gristmill_testkit::{Connection, Request, Response, Stopwatch, TestServer, wait_until};
+use gristmill_testkit::{
+    Connection, Request, Response, Stopwatch, TestServer, raise_open_files_limit, wait_until,
+};
 use serde_json::json;
 
 use crate::support::{metric, server, store_number, summary, wait_for_total};
@@ -108,6 +110,7 @@ fn every_accepted_event_is_accounted_for() -> anyhow::Result<()> {
 
 #[test]
 fn slow_clients_do_not_disturb_others() -> anyhow::Result<()> {
+    raise_open_files_limit()?;
     let server = server().start()?;
     let slow: Vec<_> = (0..SLOW_CLIENTS)
         .map(|number| {
