@@ -65,6 +65,13 @@ pub(crate) async fn receive(app: &Arc<App>, request: Request<Body>) -> Result<Re
     Ok(Received { bytes: inflated, _permit: permit })
 }
 
+/// Refuses a request before its body is read.
+pub(crate) async fn refuse(request: Request<Body>, problem: Problem) -> Problem {
+    let (parts, mut body) = request.into_parts();
+    discard(&parts.headers, &mut body).await;
+    problem
+}
+
 /// Reads a small body of a question, which is not counted against the budget of ingestion.
 pub(crate) async fn receive_question(
     app: &App,

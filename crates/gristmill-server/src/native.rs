@@ -10,7 +10,7 @@ use gristmill_ingest::Accepted;
 use gristmill_ingest::dialect::native::{self, Format};
 use gristmill_ingest::dialect::{BodyError, Context, Events};
 use gristmill_model::{ErrorCode, Outcome, Partition, Position};
-use http::{Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode, Uri};
 use tokio::time::Instant;
 
 use crate::accept::{accept, context, wait_until_visible};
@@ -47,24 +47,42 @@ async fn ingest(
     request: Request<Body>,
     decode: impl for<'a> Fn(&'a [u8], &Context<'a>, Format) -> Result<Events<'a>, BodyError>,
 ) -> Result<Response, Problem> {
-    let mut parameters = Parameters::of(request.uri())?;
-    let wait = parameters.take("wait")?;
-    parameters.finish()?;
-    if wait.as_deref().is_some_and(|wait| wait != "visible") {
-        return Err(Problem::argument("`wait` may only be `visible`"));
-    }
-    let format = media::format(request.headers())?;
     let headers = request.headers().clone();
-    let context = context(app, &headers)?;
+    let checked = check(request.uri(), &headers).and_then(|(format, wait)| {
+        let context = context(app, &headers)?;
+        Ok((format, wait, context))
+    });
+    let (format, wait, context) = match checked {
+        Ok(checked) => checked,
+        Err(problem) => return Err(body::refuse(request, problem).await),
+    };
     let received = body::receive(app, request).await?;
     let since = Instant::now();
     let events = decode(&received.bytes, &context, format)?;
     let accepted = accept(app, events, since).await?;
     let outcomes = match wait {
-        Some(_) => outcomes(app, &accepted).await?,
-        None => BTreeMap::new(),
+        Wait::UntilVisible => outcomes(app, &accepted).await?,
+        Wait::UntilDurable => BTreeMap::new(),
     };
     respond(&accepted, &outcomes)
+}
+
+/// What an answer waits for.
+enum Wait {
+    UntilDurable,
+    UntilVisible,
+}
+
+/// What the head of a request says: how its body is written, and what to wait for.
+fn check(uri: &Uri, headers: &HeaderMap) -> Result<(Format, Wait), Problem> {
+    let mut parameters = Parameters::of(uri)?;
+    let wait = match parameters.take("wait")?.as_deref() {
+        None => Wait::UntilDurable,
+        Some("visible") => Wait::UntilVisible,
+        Some(_) => return Err(Problem::argument("`wait` may only be `visible`")),
+    };
+    parameters.finish()?;
+    Ok((media::format(headers)?, wait))
 }
 
 /// Waits until all that was acknowledged can be queried, then tells what became of each event.

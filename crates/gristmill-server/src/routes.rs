@@ -55,8 +55,11 @@ pub(crate) fn table() -> Vec<Route> {
 
 /// The router over a table.
 pub(crate) fn router(table: Vec<Route>) -> Router<Arc<App>> {
-    let router = Router::new().fallback(not_found).method_not_allowed_fallback(wrong_method);
-    table.into_iter().fold(router, |router, (path, methods)| router.route(path, methods))
+    let router = table
+        .into_iter()
+        .fold(Router::new(), |router, (path, methods)| router.route(path, methods));
+    // Holds for the routes that are there when it is called.
+    router.method_not_allowed_fallback(wrong_method).fallback(not_found)
 }
 
 async fn not_found() -> Problem {

@@ -60,7 +60,14 @@ impl Server {
         for listener in self.listeners {
             tasks.spawn(accept(listener, front.clone(), Arc::clone(&slots), stopping.clone()));
         }
-        shutdown.cancelled().await;
+        tokio::select! {
+            // The parts end with the shutdown too; that is no failure of theirs.
+            biased;
+            () = shutdown.cancelled() => {}
+            ended = tasks.join_next() => {
+                return Err(io::Error::other(format!("a part of the server ended: {ended:?}")));
+            }
+        }
         front.app().draining.cancel();
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {

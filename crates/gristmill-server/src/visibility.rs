@@ -29,14 +29,16 @@ pub(crate) fn watch(app: &App, positions: &Positions, since: Instant) {
 /// Looks at the sample at every commit, until `stopping` is set.
 pub(crate) async fn measure(app: Arc<App>, stopping: CancellationToken) {
     let mut progress = app.services.store.watch();
-    loop {
-        tokio::select! {
-            () = stopping.cancelled() => return,
-            changed = progress.changed() => match changed {
-                Ok(()) => settle(&app),
-                Err(_) => return,
-            }
+    let settling = async {
+        while progress.changed().await.is_ok() {
+            settle(&app);
         }
+        // The store is closed; nothing more becomes visible.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = stopping.cancelled() => {}
+        () = settling => {}
     }
 }
 

@@ -15,8 +15,8 @@ use crate::vitals::Vitals;
 
 /// What every HTTP/2 connection begins with.
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How much of a head is looked at; hyper refuses longer ones.
-const HEAD_BYTES: usize = 32 * 1024;
+/// How much of a line of a head is looked at: more than the longest name that matters.
+const LINE_BYTES: usize = 32;
 
 /// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +35,21 @@ pub(crate) struct Wire {
     filled: usize,
     protocol: Protocol,
     vitals: Arc<Vitals>,
-    head: Vec<u8>,
-    head_of: Option<u64>,
+    head: Head,
+}
+
+/// What has been seen of the head of a request.
+#[derive(Default)]
+struct Head {
+    /// How many requests came before.
+    number: u64,
+    /// The beginning of the line that is not at its end yet.
+    line: Vec<u8>,
+    has_bytes: bool,
+    has_request_line: bool,
+    has_length: bool,
+    has_encoding: bool,
+    is_whole: bool,
 }
 
 impl Wire {
@@ -59,8 +72,8 @@ impl Wire {
                 break;
             }
         }
-        let (head, head_of) = (Vec::new(), None);
-        Ok(Some(Self { stream, first, given: 0, filled, protocol, vitals, head, head_of }))
+        let head = Head::default();
+        Ok(Some(Self { stream, first, given: 0, filled, protocol, vitals, head }))
     }
 
     /// The protocol.
@@ -73,39 +86,53 @@ impl Wire {
         if self.protocol == Protocol::Http2 || bytes.is_empty() || self.vitals.is_busy() {
             return;
         }
-        let next = self.vitals.requests();
-        if self.head_of != Some(next) {
-            self.head_of = Some(next);
-            self.head.clear();
-            if next > 0 {
-                self.vitals.begin_head();
-            }
+        let number = self.vitals.requests();
+        if self.head.number != number {
+            self.head =
+                Head { number, line: std::mem::take(&mut self.head.line), ..Head::default() };
         }
-        let room = HEAD_BYTES.saturating_sub(self.head.len());
-        let looked_at = self.head.len().saturating_sub(3);
-        self.head.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
-        let recent = self.head.get(looked_at..).unwrap_or_default();
-        let is_whole = recent.windows(4).any(|window| window == b"\r\n\r\n")
-            || recent.windows(2).any(|window| window == b"\n\n");
-        if is_whole && has_both_lengths(&self.head) {
+        if !self.head.has_bytes && number > 0 {
+            self.vitals.begin_head();
+        }
+        if self.head.read(bytes) {
             self.vitals.mark_ambiguous_length();
         }
     }
 }
 
-/// Whether the head of a request names both ways to give a body's length.
-fn has_both_lengths(head: &[u8]) -> bool {
-    let (mut length, mut encoding) = (false, false);
-    for line in head.split(|byte| *byte == b'\n').skip(1) {
-        match line.iter().position(|byte| *byte == b':').and_then(|colon| line.get(..colon)) {
-            Some(name) if name.eq_ignore_ascii_case(b"content-length") => length = true,
-            Some(name) if name.eq_ignore_ascii_case(b"transfer-encoding") => encoding = true,
-            Some(_) => {}
-            // The blank line: what follows is the body.
-            None => break,
+impl Head {
+    /// Takes in bytes and tells whether they end a head that gives its body's length in two ways.
+    fn read(&mut self, bytes: &[u8]) -> bool {
+        self.has_bytes = true;
+        if self.is_whole {
+            return false;
+        }
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let room = LINE_BYTES.saturating_sub(self.line.len());
+            self.line.extend_from_slice(piece.get(..room).unwrap_or(piece));
+            if piece.ends_with(b"\n") {
+                self.end_line();
+                self.line.clear();
+            }
+            if self.is_whole {
+                break;
+            }
+        }
+        self.is_whole && self.has_length && self.has_encoding
+    }
+
+    fn end_line(&mut self) {
+        if matches!(self.line.as_slice(), b"\n" | b"\r\n") {
+            // Blank lines before a request mean nothing.
+            self.is_whole = self.has_request_line;
+        } else if !self.has_request_line {
+            self.has_request_line = true;
+        } else if let Some(colon) = self.line.iter().position(|byte| *byte == b':') {
+            let name = self.line.get(..colon).unwrap_or_default();
+            self.has_length |= name.eq_ignore_ascii_case(b"content-length");
+            self.has_encoding |= name.eq_ignore_ascii_case(b"transfer-encoding");
         }
     }
-    length && encoding
 }
 
 impl AsyncRead for Wire {
@@ -164,14 +191,24 @@ impl AsyncWrite for Wire {
 
 #[cfg(test)]
 mod tests {
-    use super::has_both_lengths;
+    use super::Head;
+
+    fn is_ambiguous(pieces: &[&str]) -> bool {
+        let mut head = Head::default();
+        pieces.iter().any(|piece| head.read(piece.as_bytes()))
+    }
 
     #[test]
-    fn both_lengths_are_found_in_the_head_only() {
-        let both = b"POST / HTTP/1.1\r\nContent-Length: 4\r\ntransfer-encoding: chunked\r\n\r\n";
-        assert!(has_both_lengths(both));
-        let in_body = b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\ntransfer-encoding: chunked\r\n";
-        assert!(!has_both_lengths(in_body));
-        assert!(!has_both_lengths(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+    fn both_lengths_are_found_in_the_head_only_however_it_is_cut() {
+        let both = "\r\nPOST / HTTP/1.1\r\nContent-Length: 4\r\ntransfer-encoding: chunked\r\n\r\n";
+        assert!(is_ambiguous(&[both]));
+        assert!(is_ambiguous(&[&format!("{both}2\r\n{{}}\r\n0\r\n\r\n")]));
+        for at in 1..both.len() {
+            assert!(is_ambiguous(&[&both[..at], &both[at..]]), "cut at {at}");
+        }
+        let in_body =
+            "POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\ntransfer-encoding: chunked\r\n\r\n";
+        assert!(!is_ambiguous(&[in_body]));
+        assert!(!is_ambiguous(&["POST content-length: HTTP/1.1\ntransfer-encoding: x\n\n"]));
     }
 }

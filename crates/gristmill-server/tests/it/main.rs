@@ -1,0 +1,13 @@
+//! The server from outside: every route over memory adapters, and bad clients over sockets.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails loudly")]
+
+mod analytics;
+mod bad_fields;
+mod bad_protocol;
+mod connections;
+mod dialects;
+mod native;
+mod operations;
+mod overload;
+mod support;
