@@ -18,7 +18,8 @@ pub struct ServerConfig {
     pub body_idle_timeout: Duration,
     /// How long a whole body may take.
     pub body_timeout: Duration,
-    /// How long a client may stop reading an answer.
+    /// How long a client may stop reading an answer that is sent in pieces; for any other answer,
+    /// which is handed over whole, it is the time between requests.
     pub write_timeout: Duration,
     /// How long a request may take to be answered, its body included.
     pub request_timeout: Duration,

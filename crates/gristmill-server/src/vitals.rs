@@ -158,3 +158,34 @@ impl hyper::body::Body for TrackedBody {
         self.inner.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_stage_has_its_own_deadline() {
+        let config = ServerConfig {
+            header_timeout: Duration::from_secs(100),
+            write_timeout: Duration::from_secs(1_000),
+            keep_alive_timeout: Duration::from_secs(10_000),
+            ..ServerConfig::default()
+        };
+        let vitals = Vitals::new();
+        let allowed = || {
+            let deadline = vitals.deadline(&config)?;
+            let seconds = deadline.duration_since(vitals.opened).as_secs();
+            // What the test itself took is far below the steps between the timeouts.
+            Some(seconds - seconds % 100)
+        };
+        assert_eq!(allowed(), Some(100), "before the first byte");
+        let handling = Handling::begin(&vitals);
+        assert_eq!(allowed(), None, "while a request is worked on");
+        let body = handling.answer(Body::empty());
+        assert_eq!(allowed(), Some(1_000), "while an answer is sent");
+        drop(body);
+        assert_eq!(allowed(), Some(10_000), "between requests");
+        vitals.begin_head();
+        assert_eq!(allowed(), Some(100), "within a head");
+    }
+}

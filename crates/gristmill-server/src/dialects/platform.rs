@@ -190,14 +190,14 @@ fn invalid_json(text: &str) -> Response {
 }
 
 fn summary_body(answer: &SummaryAnswer, now: Timestamp) -> Value {
-    let metrics = analytics::summary::top_types(answer, TOP_METRICS).into_iter().map(|(name, count)| {
-        json!({"name": name, "value": count, "labels": {}, "timestamp": now.seconds()})
-    });
+    let timestamp = now.seconds();
+    let metric = |(name, value): (&str, u64)| json!({"name": name, "value": value, "labels": {}, "timestamp": timestamp});
+    let metrics = analytics::summary::top_types(answer, TOP_METRICS).into_iter().map(metric);
     json!({
         "total_events": answer.total_events,
         "total_users": answer.unique_users,
         "events_by_type": answer.events_by_type,
         "top_metrics": metrics.collect::<Vec<_>>(),
-        "last_updated": now.seconds(),
+        "last_updated": timestamp,
     })
 }
