@@ -22,9 +22,7 @@ impl Backoff {
         retry_after: Option<Duration>,
         random: u128,
     ) -> Duration {
-        let doubled = self
-            .first
-            .saturating_mul(1 << failures.saturating_sub(1).min(20));
+        let doubled = self.first.saturating_mul(1 << failures.saturating_sub(1).min(20));
         let full = doubled.min(self.longest);
         let share = f64::from(random as u32) / f64::from(u32::MAX);
         let spread = full.mul_f64(0.5 + share / 2.0);
@@ -44,10 +42,8 @@ pub(crate) fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    const BACKOFF: Backoff = Backoff {
-        first: Duration::from_millis(100),
-        longest: Duration::from_secs(5),
-    };
+    const BACKOFF: Backoff =
+        Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(5) };
 
     #[test]
     fn waits_double_within_bounds_and_spread_over_the_upper_half() {
@@ -69,12 +65,9 @@ mod tests {
     #[test]
     fn retry_after_is_read_in_seconds() {
         let headers = |value: &'static str| {
-            [(
-                http::header::RETRY_AFTER,
-                http::HeaderValue::from_static(value),
-            )]
-            .into_iter()
-            .collect()
+            [(http::header::RETRY_AFTER, http::HeaderValue::from_static(value))]
+                .into_iter()
+                .collect()
         };
         assert_eq!(retry_after(&headers("3")), Some(Duration::from_secs(3)));
         assert_eq!(retry_after(&headers("Fri, 31 Dec 1999 23:59:59 GMT")), None);

@@ -101,13 +101,7 @@ impl Client {
             .pool_max_idle_per_host(config.connections)
             .build(connector);
         let permits = Semaphore::new(config.connections.max(1));
-        Ok(Self {
-            pool,
-            base,
-            config,
-            permits,
-            entropy,
-        })
+        Ok(Self { pool, base, config, permits, entropy })
     }
 
     /// The server's address, without a slash at its end.
@@ -131,28 +125,16 @@ impl Client {
             BatchFormat::Ndjson => "application/x-ndjson",
             BatchFormat::Json => "application/json",
         };
-        let call = Call {
-            method: Method::POST,
-            path,
-            content_type: Some(content_type),
-            body: batch,
-        };
+        let call =
+            Call { method: Method::POST, path, content_type: Some(content_type), body: batch };
         let (reply, retries) = self.persist(&call).await?;
         // A batch without one acceptable event is a 422 that tells of each event all the same.
         if reply.status != 200 && reply.status != 422 {
-            return Err(ClientError::refused(
-                self.target(path),
-                reply.status,
-                &reply.body,
-            ));
+            return Err(ClientError::refused(self.target(path), reply.status, &reply.body));
         }
         let receipt = self.read::<Receipt>(path, &reply.body)?;
         if reply.status == 422 && receipt.results.is_empty() {
-            return Err(ClientError::refused(
-                self.target(path),
-                reply.status,
-                &reply.body,
-            ));
+            return Err(ClientError::refused(self.target(path), reply.status, &reply.body));
         }
         Ok(Receipt { retries, ..receipt })
     }
@@ -163,19 +145,12 @@ impl Client {
         let path = format!(
             "/v1/analytics/summary?start=0001-01-01T00:00:00Z&end=0001-01-01T00:00:01Z&at_least={position}"
         );
-        self.get_json::<serde::de::IgnoredAny>(&path)
-            .await
-            .map(|_| ())
+        self.get_json::<serde::de::IgnoredAny>(&path).await.map(|_| ())
     }
 
     /// Reads the JSON at a path, e.g. `/v1/analytics/summary?tz=Europe/Berlin`.
     pub async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        let call = Call {
-            method: Method::GET,
-            path,
-            content_type: None,
-            body: Bytes::new(),
-        };
+        let call = Call { method: Method::GET, path, content_type: None, body: Bytes::new() };
         self.exchange_json(&call).await
     }
 
@@ -191,34 +166,20 @@ impl Client {
             reason: format!("the request cannot be written as json: {error}"),
         })?;
         let content_type = Some("application/json");
-        let call = Call {
-            method: Method::POST,
-            path,
-            content_type,
-            body: body.into(),
-        };
+        let call = Call { method: Method::POST, path, content_type, body: body.into() };
         self.exchange_json(&call).await
     }
 
     /// Gets a path once, without retries, and gives the answer whatever its status.
     pub async fn get(&self, path: &str) -> Result<Reply, ClientError> {
-        let call = Call {
-            method: Method::GET,
-            path,
-            content_type: None,
-            body: Bytes::new(),
-        };
+        let call = Call { method: Method::GET, path, content_type: None, body: Bytes::new() };
         self.attempt(&call).await.map(|(reply, _)| reply)
     }
 
     async fn exchange_json<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, ClientError> {
         let (reply, _) = self.persist(call).await?;
         if !(200..300).contains(&reply.status) {
-            return Err(ClientError::refused(
-                self.target(call.path),
-                reply.status,
-                &reply.body,
-            ));
+            return Err(ClientError::refused(self.target(call.path), reply.status, &reply.body));
         }
         self.read(call.path, &reply.body)
     }
@@ -232,10 +193,8 @@ impl Client {
 
     /// Repeats a call until it has a final answer or the retries are used up; tells how many were.
     async fn persist(&self, call: &Call<'_>) -> Result<(Reply, u32), ClientError> {
-        let backoff = Backoff {
-            first: self.config.first_backoff,
-            longest: self.config.longest_backoff,
-        };
+        let backoff =
+            Backoff { first: self.config.first_backoff, longest: self.config.longest_backoff };
         let mut retries = 0;
         loop {
             let outcome = self.attempt(call).await;
@@ -264,10 +223,7 @@ impl Client {
         let answered = tokio::time::timeout(self.config.timeout, self.send(call.path, request));
         answered.await.unwrap_or_else(|_| {
             let seconds = self.config.timeout.as_secs_f64();
-            Err(ClientError::Timeout {
-                url: self.target(call.path),
-                seconds,
-            })
+            Err(ClientError::Timeout { url: self.target(call.path), seconds })
         })
     }
 
@@ -280,35 +236,23 @@ impl Client {
             url: self.target(path),
             reason: innermost(error),
         };
-        let response = self
-            .pool
-            .request(request)
-            .await
-            .map_err(|error| unreachable(&error))?;
+        let response = self.pool.request(request).await.map_err(|error| unreachable(&error))?;
         let status = response.status().as_u16();
         let asked = retry_after(response.headers());
-        let body = Limited::new(response.into_body(), ANSWER_BYTES)
-            .collect()
-            .await;
-        let body = body
-            .map_err(|error| unreachable(error.as_ref()))?
-            .to_bytes();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
+        let body = body.map_err(|error| unreachable(error.as_ref()))?.to_bytes();
         Ok((Reply { status, body }, asked))
     }
 
     fn request(&self, call: &Call<'_>) -> Result<Request<Full<Bytes>>, ClientError> {
-        let mut builder = Request::builder()
-            .method(&call.method)
-            .uri(self.target(call.path));
+        let mut builder = Request::builder().method(&call.method).uri(self.target(call.path));
         if let Some(content_type) = call.content_type {
             builder = builder.header(header::CONTENT_TYPE, content_type);
         }
-        builder
-            .body(Full::new(call.body.clone()))
-            .map_err(|error| ClientError::Url {
-                url: self.target(call.path),
-                reason: error.to_string(),
-            })
+        builder.body(Full::new(call.body.clone())).map_err(|error| ClientError::Url {
+            url: self.target(call.path),
+            reason: error.to_string(),
+        })
     }
 
     fn target(&self, path: &str) -> String {
@@ -331,10 +275,7 @@ fn is_transient(status: u16) -> bool {
 
 /// Checks a server's address and takes the slash from its end.
 fn base_of(url: &str) -> Result<String, ClientError> {
-    let wrong = |reason: &str| ClientError::Url {
-        url: url.to_owned(),
-        reason: reason.to_owned(),
-    };
+    let wrong = |reason: &str| ClientError::Url { url: url.to_owned(), reason: reason.to_owned() };
     let base = url.trim_end_matches('/');
     let uri: Uri = base.parse().map_err(|_| wrong("it is not a URL"))?;
     match uri.scheme_str() {

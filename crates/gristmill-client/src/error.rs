@@ -71,12 +71,7 @@ impl ClientError {
             .into_iter()
             .find(|text| !text.is_empty())
             .unwrap_or_else(|| start_of(body));
-        ClientError::Refused {
-            url,
-            status,
-            code: problem.code,
-            message,
-        }
+        ClientError::Refused { url, status, code: problem.code, message }
     }
 }
 
@@ -84,9 +79,5 @@ impl ClientError {
 fn start_of(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body.get(..200).unwrap_or(body));
     let text = text.trim();
-    if text.is_empty() {
-        "no explanation".to_owned()
-    } else {
-        text.to_owned()
-    }
+    if text.is_empty() { "no explanation".to_owned() } else { text.to_owned() }
 }

@@ -41,9 +41,6 @@ pub struct EventResult {
 impl Receipt {
     /// How many events are told to have this status.
     pub fn count(&self, status: &str) -> u64 {
-        self.results
-            .iter()
-            .filter(|result| result.status == status)
-            .count() as u64
+        self.results.iter().filter(|result| result.status == status).count() as u64
     }
 }

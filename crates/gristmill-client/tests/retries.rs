@@ -48,10 +48,7 @@ struct TestServer {
 
 impl TestServer {
     async fn start(acts: impl IntoIterator<Item = Act>) -> Self {
-        let script = Script {
-            acts: acts.into_iter().collect(),
-            seen: Vec::new(),
-        };
+        let script = Script { acts: acts.into_iter().collect(), seen: Vec::new() };
         let script = Arc::new(Mutex::new(script));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -63,17 +60,12 @@ impl TestServer {
                 let script = Arc::clone(&shared);
                 connections.spawn(async move {
                     let service = service_fn(move |request| act(Arc::clone(&script), request));
-                    let _ = http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
+                    let _ =
+                        http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
                 });
             }
         });
-        Self {
-            url,
-            script,
-            _tasks: tasks,
-        }
+        Self { url, script, _tasks: tasks }
     }
 
     fn client(&self, retries: u32) -> Client {
@@ -101,17 +93,13 @@ async fn act(
     let act = {
         let mut script = script.lock().unwrap();
         script.seen.push((target, body));
-        script
-            .acts
-            .pop_front()
-            .unwrap_or(Act::Answer(500, "the script has ended"))
+        script.acts.pop_front().unwrap_or(Act::Answer(500, "the script has ended"))
     };
     let response = match act {
         Act::Answer(status, body) => Response::builder().status(status).body(body.into()),
-        Act::AskToWait(status, seconds) => Response::builder()
-            .status(status)
-            .header("retry-after", seconds)
-            .body("".into()),
+        Act::AskToWait(status, seconds) => {
+            Response::builder().status(status).header("retry-after", seconds).body("".into())
+        }
         Act::Cut => return Err("cut".into()),
     };
     Ok::<_, Infallible>(response?).map_err(Into::into)
@@ -150,17 +138,10 @@ async fn retry_after_is_honoured() {
     let server = TestServer::start([Act::AskToWait(503, 1), Act::Answer(200, RECEIPT)]).await;
     let started = tokio::time::Instant::now();
     let batch = Bytes::from_static(b"[]");
-    let receipt = server
-        .client(1)
-        .ingest(batch, BatchFormat::Json, WaitFor::Durable)
-        .await
-        .unwrap();
+    let receipt =
+        server.client(1).ingest(batch, BatchFormat::Json, WaitFor::Durable).await.unwrap();
     assert_eq!(receipt.retries, 1);
-    assert!(
-        started.elapsed() >= Duration::from_secs(1),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() >= Duration::from_secs(1), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -168,21 +149,10 @@ async fn a_final_error_is_not_repeated_and_is_told_whole() {
     let body = r#"{"status":413,"code":"too_large","detail":"split the batch"}"#;
     let server = TestServer::start([Act::Answer(413, body)]).await;
     let batch = Bytes::from_static(b"[]");
-    let error = server
-        .client(8)
-        .ingest(batch, BatchFormat::Json, WaitFor::Durable)
-        .await;
+    let error = server.client(8).ingest(batch, BatchFormat::Json, WaitFor::Durable).await;
     match error {
-        Err(ClientError::Refused {
-            status: 413,
-            code,
-            message,
-            ..
-        }) => {
-            assert_eq!(
-                (code.as_str(), message.as_str()),
-                ("too_large", "split the batch")
-            );
+        Err(ClientError::Refused { status: 413, code, message, .. }) => {
+            assert_eq!((code.as_str(), message.as_str()), ("too_large", "split the batch"));
         }
         other => panic!("{other:?}"),
     }
@@ -192,14 +162,8 @@ async fn a_final_error_is_not_repeated_and_is_told_whole() {
 #[tokio::test]
 async fn retries_are_bounded() {
     let server = TestServer::start([Act::Cut, Act::Cut, Act::Cut, Act::Answer(200, "{}")]).await;
-    let error = server
-        .client(2)
-        .get_json::<serde_json::Value>("/stats")
-        .await;
-    assert!(
-        matches!(error, Err(ClientError::Unreachable { .. })),
-        "{error:?}"
-    );
+    let error = server.client(2).get_json::<serde_json::Value>("/stats").await;
+    assert!(matches!(error, Err(ClientError::Unreachable { .. })), "{error:?}");
     assert_eq!(server.seen().len(), 3);
 }
 
@@ -210,55 +174,29 @@ async fn a_batch_of_bad_events_is_a_receipt() {
     let problem = r#"{"status":422,"code":"invalid_event","detail":"no"}"#;
     let server = TestServer::start([Act::Answer(422, body), Act::Answer(422, problem)]).await;
     let client = server.client(0);
-    let send = || {
-        client.ingest(
-            Bytes::from_static(b"{}"),
-            BatchFormat::Ndjson,
-            WaitFor::Durable,
-        )
-    };
+    let send = || client.ingest(Bytes::from_static(b"{}"), BatchFormat::Ndjson, WaitFor::Durable);
     assert_eq!(send().await.unwrap().rejected, 1);
-    assert!(matches!(
-        send().await,
-        Err(ClientError::Refused { status: 422, .. })
-    ));
+    assert!(matches!(send().await, Err(ClientError::Refused { status: 422, .. })));
 }
 
 #[tokio::test]
 async fn json_goes_and_comes() {
     let server = TestServer::start([Act::Answer(200, "{\"n\":3}"), Act::Answer(200, "{}")]).await;
     let client = server.client(0);
-    let answer: serde_json::Value = client
-        .post_json("/v1/analytics/funnel", &serde_json::json!({"steps": []}))
-        .await
-        .unwrap();
+    let answer: serde_json::Value =
+        client.post_json("/v1/analytics/funnel", &serde_json::json!({"steps": []})).await.unwrap();
     assert_eq!(answer["n"], 3);
     client.wait_visible("p0-7").await.unwrap();
     let seen = server.seen();
-    assert_eq!(
-        seen[0],
-        (
-            "/v1/analytics/funnel".to_owned(),
-            Bytes::from_static(b"{\"steps\":[]}")
-        )
-    );
+    assert_eq!(seen[0], ("/v1/analytics/funnel".to_owned(), Bytes::from_static(b"{\"steps\":[]}")));
     assert!(seen[1].0.ends_with("&at_least=p0-7"), "{}", seen[1].0);
 }
 
 #[tokio::test]
 async fn addresses_are_checked() {
     let new = |url| Client::new(url, ClientConfig::default(), Arc::new(NoEntropy));
-    assert_eq!(
-        new("http://127.0.0.1:8080/").unwrap().url(),
-        "http://127.0.0.1:8080"
-    );
-    for bad in [
-        "127.0.0.1:8080",
-        "https://example.com",
-        "http://x/?y",
-        "http://",
-        "",
-    ] {
+    assert_eq!(new("http://127.0.0.1:8080/").unwrap().url(), "http://127.0.0.1:8080");
+    for bad in ["127.0.0.1:8080", "https://example.com", "http://x/?y", "http://", ""] {
         assert!(matches!(new(bad), Err(ClientError::Url { .. })), "{bad}");
     }
 }

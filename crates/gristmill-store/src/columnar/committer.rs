@@ -16,8 +16,9 @@ use super::view::View;
 use super::window::Window;
 use crate::{Commit, Row, StoreError};
 
-/// How many frozen tails may wait for the sealer before commits wait too.
-const FROZEN_TAILS: usize = 1;
+/// How many frozen tails there may be before commits wait: one that is being sealed, and one that
+/// waits for the sealer.
+const FROZEN_TAILS: usize = 2;
 
 /// The tail is sealed after this many records even if it stays small, as it does when all of them
 /// are duplicates: the log keeps them until then.
@@ -47,8 +48,7 @@ impl Shared {
             if self.is_closed() {
                 return Err(StoreError::Closed);
             }
-            let view = self.view();
-            if view.frozen.len() <= FROZEN_TAILS || view.hot.bytes < self.config.seal_bytes {
+            if self.view().frozen.len() < FROZEN_TAILS {
                 return Ok(());
             }
             settled.await;

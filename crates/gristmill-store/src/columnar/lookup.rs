@@ -58,18 +58,18 @@ impl Lookup {
     ) -> Result<HashSet<Identity>, StoreError> {
         let mut found = HashSet::new();
         for part in parts {
-            let mut open = None;
+            let in_part = |event: &&Wanted<'_>| {
+                shard_of(event.user_hash, shards) == part.record.shard
+                    && is_old_and_covers(part, event.time, window_start)
+            };
+            let mut wanted = wanted.iter().filter(in_part).peekable();
+            if wanted.peek().is_none() {
+                continue;
+            }
+            let open = part.open()?;
             for event in wanted {
-                let is_in_shard = shard_of(event.user_hash, shards) == part.record.shard;
-                if !is_in_shard || !is_old_and_covers(part, event.time, window_start) {
-                    continue;
-                }
-                let open = match &mut open {
-                    Some(open) => open,
-                    none => none.insert(part.open()?),
-                };
                 if open.filter.may_contain(event.identity)?
-                    && self.is_in(part.record.file, open, event, hasher)?
+                    && self.is_in(part.record.file, &open, event, hasher)?
                 {
                     found.insert(event.identity);
                 }
@@ -86,7 +86,7 @@ impl Lookup {
         hasher: &IdentityHasher,
     ) -> Result<bool, StoreError> {
         let key = UserKey { project: event.project.to_owned(), hash: event.user_hash };
-        for group in part.groups_between(&key, &key) {
+        for group in part.between(&key, &key).groups {
             if self.group(file, part, group, hasher)?.contains(&event.identity) {
                 return Ok(true);
             }
@@ -102,19 +102,17 @@ impl Lookup {
         hasher: &IdentityHasher,
     ) -> Result<&HashSet<Identity>, StoreError> {
         self.clock += 1;
-        let key = (file, group);
+        let (key, used) = ((file, group), self.clock);
         if !self.groups.contains_key(&key) {
+            let rows = part.group(group);
             let identities: HashSet<_> =
-                part_reader::identities(part, group, hasher)?.into_iter().collect();
+                part_reader::identities(part, rows, hasher)?.into_iter().collect();
             self.make_room(identities.len());
             self.identities += identities.len();
-            self.groups.insert(key, CachedGroup { identities, used: 0 });
+            self.groups.insert(key, CachedGroup { identities, used });
         }
-        let used = self.clock;
-        let cached = self
-            .groups
-            .entry(key)
-            .or_insert_with(|| CachedGroup { identities: HashSet::new(), used });
+        let empty = || CachedGroup { identities: HashSet::new(), used };
+        let cached = self.groups.entry(key).or_insert_with(empty);
         cached.used = used;
         Ok(&cached.identities)
     }
@@ -123,9 +121,7 @@ impl Lookup {
     fn make_room(&mut self, identities: usize) {
         while self.identities + identities > CACHED_IDENTITIES {
             let oldest = self.groups.iter().min_by_key(|(_, group)| group.used);
-            let Some(key) = oldest.map(|(key, _)| *key) else {
-                return;
-            };
+            let Some(key) = oldest.map(|(key, _)| *key) else { return };
             if let Some(group) = self.groups.remove(&key) {
                 self.identities -= group.identities.len();
             }

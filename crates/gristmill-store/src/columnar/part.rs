@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,16 +12,17 @@ use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
-    ParquetRecordBatchReaderBuilder,
+    ParquetRecordBatchReaderBuilder, RowSelection,
 };
 use parquet::errors::ParquetError;
+use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::reader::{ChunkReader, Length};
 use serde::{Deserialize, Serialize};
 
 use super::files::{Directory, Kind, damaged};
 use super::filter::Filter;
 use super::manifest::PartRecord;
-use super::schema::{BATCH_ROWS, CODED, INDEX_KEY, PLAIN};
+use super::schema::{BATCH_ROWS, CODED, INDEX_KEY, PAGE_ROWS, PLAIN};
 use crate::StoreError;
 
 /// A part that the store holds. Its files are removed when it is obsolete and nobody reads it.
@@ -42,11 +44,21 @@ pub(super) struct OpenPart {
     pub(super) filter: Filter,
 }
 
-/// What the users of a row group range over.
+/// Where the users of a row group are.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct RowGroup {
-    pub(super) first: UserKey,
+    pub(super) rows: usize,
+    /// The user of every `PAGE_ROWS`th row, from the first on.
+    pub(super) pages: Vec<UserKey>,
+    /// The user of the last row.
     pub(super) last: UserKey,
+}
+
+/// Rows of a part that can be read without the others.
+pub(super) struct Selected {
+    pub(super) groups: Vec<usize>,
+    /// Which rows of these groups; all, if not said.
+    rows: Option<RowSelection>,
 }
 
 /// A place in the order of users.
@@ -112,7 +124,9 @@ impl OpenPart {
             return Err(damaged(&path));
         }
         let load = |schema: &arrow_schema::SchemaRef| {
-            let options = ArrowReaderOptions::new().with_schema(Arc::clone(schema));
+            let options = ArrowReaderOptions::new()
+                .with_schema(Arc::clone(schema))
+                .with_offset_index_policy(PageIndexPolicy::Required);
             ArrowReaderMetadata::load(&file, options)
                 .map_err(|error| StoreError::Damaged(format!("{}: {error}", path.display())))
         };
@@ -128,25 +142,63 @@ impl OpenPart {
         &self,
         texts: Texts,
         columns: impl IntoIterator<Item = usize>,
-        groups: Vec<usize>,
+        selected: Selected,
     ) -> Result<ParquetRecordBatchReader, StoreError> {
         let metadata = match texts {
             Texts::Plain => &self.plain,
             Texts::Coded => &self.coded,
         };
         let mask = ProjectionMask::leaves(metadata.parquet_schema(), columns);
-        ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), metadata.clone())
-            .with_projection(mask)
-            .with_row_groups(groups)
-            .with_batch_size(BATCH_ROWS)
-            .build()
-            .map_err(unreadable)
+        let builder =
+            ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), metadata.clone())
+                .with_projection(mask)
+                .with_row_groups(selected.groups)
+                .with_batch_size(BATCH_ROWS);
+        let builder = match selected.rows {
+            Some(rows) => builder.with_row_selection(rows),
+            None => builder,
+        };
+        builder.build().map_err(unreadable)
     }
 
-    /// The row groups that may hold users from `first` to `last`, both included.
-    pub(super) fn groups_between(&self, first: &UserKey, last: &UserKey) -> Vec<usize> {
-        let overlaps = |group: &RowGroup| group.first <= *last && *first <= group.last;
-        (0..self.groups.len()).filter(|&index| overlaps(&self.groups[index])).collect()
+    /// All rows.
+    pub(super) fn all(&self) -> Selected {
+        Selected { groups: (0..self.groups.len()).collect(), rows: None }
+    }
+
+    /// All rows of one group.
+    pub(super) fn group(&self, index: usize) -> Selected {
+        Selected { groups: vec![index], rows: None }
+    }
+
+    /// The rows that may be of users from `first` to `last`, both included: whole pages.
+    pub(super) fn between(&self, first: &UserKey, last: &UserKey) -> Selected {
+        let mut groups = Vec::new();
+        let mut ranges = Vec::new();
+        let mut total = 0;
+        for (index, group) in self.groups.iter().enumerate() {
+            let rows = group.rows_between(first, last);
+            if rows.is_empty() {
+                continue;
+            }
+            groups.push(index);
+            ranges.push(total + rows.start..total + rows.end);
+            total += group.rows;
+        }
+        let rows = RowSelection::from_consecutive_ranges(ranges.into_iter(), total);
+        Selected { groups, rows: Some(rows) }
+    }
+}
+
+impl RowGroup {
+    fn rows_between(&self, first: &UserKey, last: &UserKey) -> Range<usize> {
+        if self.last < *first {
+            return 0..0;
+        }
+        // A user's rows may begin in the page before the first one that begins with that user.
+        let start = self.pages.partition_point(|page| page < first).saturating_sub(1);
+        let end = self.pages.partition_point(|page| page <= last);
+        start * PAGE_ROWS..(end * PAGE_ROWS).min(self.rows).max(start * PAGE_ROWS)
     }
 }
 
@@ -213,5 +265,31 @@ impl io::Read for PartReader {
         let count = self.file.read_at(buffer, self.position)?;
         self.position += count as u64;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(hash: u64) -> UserKey {
+        UserKey { project: "p".into(), hash }
+    }
+
+    #[test]
+    fn a_user_is_looked_for_in_every_page_that_may_hold_it() {
+        let group = RowGroup {
+            rows: 3 * PAGE_ROWS - 1,
+            pages: vec![key(10), key(20), key(20)],
+            last: key(30),
+        };
+        let rows = |hash| group.rows_between(&key(hash), &key(hash));
+        assert!(rows(9).is_empty());
+        assert_eq!(rows(10), 0..PAGE_ROWS);
+        assert_eq!(rows(15), 0..PAGE_ROWS);
+        assert_eq!(rows(20), 0..group.rows);
+        assert_eq!(rows(25), 2 * PAGE_ROWS..group.rows);
+        assert!(rows(31).is_empty());
+        assert_eq!(group.rows_between(&key(0), &key(u64::MAX)), 0..group.rows);
     }
 }

@@ -7,7 +7,7 @@ use gristmill_model::{Partition, Position};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
 use super::identity::{Identity, IdentityHasher};
-use super::part::{OpenPart, Texts as Wanted, unreadable};
+use super::part::{OpenPart, Selected, Texts as Wanted, unreadable};
 use super::run::{Run, RunBuilder, user_hash};
 use super::schema::column;
 use super::texts::Texts;
@@ -22,8 +22,7 @@ pub(super) struct PartRuns {
 
 impl PartRuns {
     pub(super) fn of(part: &OpenPart, hasher: IdentityHasher) -> Result<Self, StoreError> {
-        let groups = (0..part.groups.len()).collect();
-        let reader = part.read(Wanted::Plain, column::PROJECT..=column::PROPERTIES, groups)?;
+        let reader = part.read(Wanted::Plain, column::PROJECT..=column::PROPERTIES, part.all())?;
         Ok(Self { reader, hasher })
     }
 }
@@ -37,15 +36,15 @@ impl Iterator for PartRuns {
     }
 }
 
-/// The identities of the rows of one row group.
+/// The identities of some rows.
 pub(super) fn identities(
     part: &OpenPart,
-    group: usize,
+    rows: Selected,
     hasher: &IdentityHasher,
 ) -> Result<Vec<Identity>, StoreError> {
     let columns = [column::PROJECT, column::USER_ID, column::EVENT_UUID, column::EVENT_ID];
     let mut found = Vec::new();
-    for batch in part.read(Wanted::Plain, columns, vec![group])? {
+    for batch in part.read(Wanted::Plain, columns, rows)? {
         let batch = batch.map_err(unreadable)?;
         let projects = strings(&batch, 0)?;
         let users = strings(&batch, 1)?;

@@ -16,8 +16,8 @@ use super::filter::FilterBuilder;
 use super::manifest::PartRecord;
 use super::merge_rows::Chunk;
 use super::part::{RowGroup, UserKey};
-use super::run::{Rows, Run, RunBuilder, RunUser};
-use super::schema::{Effort, PLAIN, index_entry, writer_properties};
+use super::run::{Rows, Run, RunBuilder};
+use super::schema::{Effort, PAGE_ROWS, PLAIN, index_entry, writer_properties};
 use super::texts::Texts;
 use super::uuid_text;
 use crate::StoreError;
@@ -105,11 +105,10 @@ impl PartWriter {
 
     fn write_row_group(&mut self) -> Result<(), StoreError> {
         let run = std::mem::replace(&mut self.pending, RunBuilder::with_capacity(0)).finish();
-        let Some(last_user) = run.user_count().checked_sub(1) else {
+        if run.row_count() == 0 {
             return Ok(());
-        };
-        let key = |user: RunUser<'_>| UserKey { project: user.project.to_owned(), hash: user.hash };
-        self.groups.push(RowGroup { first: key(run.user(0)), last: key(run.user(last_user)) });
+        }
+        self.groups.push(group_of(&run));
         run.rows.identities.iter().for_each(|&identity| self.filter.insert(identity));
         self.note_ranges(&run.rows);
         self.writer.write(&batch_of(run)?).map_err(failed)?;
@@ -128,6 +127,21 @@ impl PartWriter {
             record.last_received = record.last_received.max(received);
         }
     }
+}
+
+fn group_of(run: &Run) -> RowGroup {
+    let rows = run.row_count();
+    let mut users = (0..run.user_count()).map(|index| run.user(index)).peekable();
+    let mut key_at = |row: usize| {
+        while users.next_if(|user| user.end_row <= row).is_some() {}
+        let user = users.peek();
+        UserKey {
+            project: user.map_or("", |user| user.project).to_owned(),
+            hash: user.map_or(0, |user| user.hash),
+        }
+    };
+    let pages = (0..rows).step_by(PAGE_ROWS).map(&mut key_at).collect();
+    RowGroup { rows, pages, last: key_at(rows - 1) }
 }
 
 fn batch_of(run: Run) -> Result<RecordBatch, StoreError> {

@@ -2,7 +2,7 @@
 //!
 //! Commits leave runs in the hot tail; seals and merges read and write parts as streams of runs.
 
-use gristmill_model::{Event, Position};
+use gristmill_model::{Event, Position, SessionId};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::identity::Identity;
@@ -168,7 +168,7 @@ impl RunBuilder {
         rows.identities.push(identity);
         rows.origins.push(event.origin.number());
         rows.event_ids.push(event.id.as_str());
-        rows.sessions.push_option(event.session.as_ref().map(|session| session.as_str()));
+        rows.sessions.push_option(event.session.as_ref().map(SessionId::as_str));
         rows.event_types.push(&event.event_type);
         rows.sources.push(&event.source);
         rows.page_urls.push(&event.page_url);

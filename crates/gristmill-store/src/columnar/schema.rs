@@ -10,6 +10,8 @@ use parquet::schema::types::ColumnPath;
 
 /// Rows of one row group, about.
 pub(super) const ROW_GROUP_ROWS: usize = 64 * 1024;
+/// Rows of one page, about; the finest piece that can be read by itself.
+pub(super) const PAGE_ROWS: usize = 4 * 1024;
 /// Rows that are decoded at a time.
 pub(super) const BATCH_ROWS: usize = 8 * 1024;
 /// The key of the row group index in the file's metadata.
@@ -80,10 +82,9 @@ pub(super) fn writer_properties(effort: Effort) -> WriterProperties {
     let mut builder = WriterProperties::builder()
         .set_compression(compression)
         .set_statistics_enabled(EnabledStatistics::None)
-        .set_offset_index_disabled(true)
         .set_max_row_group_row_count(Some(2 * ROW_GROUP_ROWS))
-        .set_data_page_row_count_limit(BATCH_ROWS)
-        .set_write_batch_size(BATCH_ROWS)
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_write_batch_size(PAGE_ROWS)
         .set_dictionary_page_size_limit(4 << 20);
     for name in ["time", "offset", "event_uuid", "event_id", "properties"] {
         builder = builder.set_column_dictionary_enabled(ColumnPath::from(name), false);

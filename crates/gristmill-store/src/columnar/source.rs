@@ -146,13 +146,13 @@ impl PartUsers {
         let project = scan.project.as_str().to_owned();
         let hash = scan.user.as_deref().map(user_hash);
         let key = |hash| UserKey { project: project.clone(), hash };
-        let groups = part.groups_between(&key(hash.unwrap_or(0)), &key(hash.unwrap_or(u64::MAX)));
+        let rows = part.between(&key(hash.unwrap_or(0)), &key(hash.unwrap_or(u64::MAX)));
         let mut columns =
             vec![column::PROJECT, column::USER_ID, column::TIME, column::PARTITION, column::OFFSET];
         columns.extend(scan.fields.iter().flat_map(columns_of));
         columns.sort_unstable();
         columns.dedup();
-        let reader = part.read(Texts::Coded, columns.iter().copied(), groups)?;
+        let reader = part.read(Texts::Coded, columns.iter().copied(), rows)?;
         let mut users = Self {
             reader,
             batch: None,
@@ -268,7 +268,7 @@ impl PartUsers {
         for (index, field) in self.fields.iter().enumerate() {
             let source = batch.rows.column(columns[index]);
             append_codes(
-                FieldRows { field, batch, source, rows: &in_range, user_row: self.row },
+                &FieldRows { field, batch, source, rows: &in_range, user_row: self.row },
                 &mut self.remaps[index],
                 &mut dictionaries[index],
                 &mut gathered.columns[index],
@@ -319,7 +319,7 @@ struct FieldRows<'a> {
 }
 
 fn append_codes(
-    from: FieldRows<'_>,
+    from: &FieldRows<'_>,
     remap: &mut Remap,
     dictionary: &mut Dictionary,
     codes: &mut Vec<u32>,
