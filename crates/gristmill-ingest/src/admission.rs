@@ -4,11 +4,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use gristmill_log::EventLog;
 use gristmill_model::{Coded, ErrorCode, Positions};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep};
 
 use crate::IngestConfig;
 
@@ -17,6 +19,7 @@ pub struct Admission {
     log: Arc<dyn EventLog>,
     committed: Box<dyn Fn() -> Positions + Send + Sync>,
     budget: Arc<Budget>,
+    paced_backlog_records: u64,
     max_backlog_records: u64,
 }
 
@@ -87,6 +90,10 @@ const BUSY: AdmitError = AdmitError::Busy { retry_after_seconds: 1 };
 /// A store that is behind needs longer to come back below its bound.
 const BEHIND: AdmitError = AdmitError::Behind { retry_after_seconds: 2 };
 
+/// How long an append waits for the store at most, and between two looks at it.
+const PACE_TIME: Duration = Duration::from_secs(1);
+const PACE_STEP: Duration = Duration::from_millis(2);
+
 impl Admission {
     /// An empty budget as configured.
     pub fn new(
@@ -95,13 +102,27 @@ impl Admission {
         committed: Box<dyn Fn() -> Positions + Send + Sync>,
     ) -> Self {
         let budget = Arc::new(Budget::new(config.max_in_flight_bytes));
-        Self { log, committed, budget, max_backlog_records: config.max_backlog_records }
+        let (paced, max) = (config.paced_backlog_records, config.max_backlog_records);
+        Self { log, committed, budget, paced_backlog_records: paced, max_backlog_records: max }
+    }
+
+    /// Waits while the store is somewhat behind, so that clients are slowed to its speed rather
+    /// than refused. Ends after a second even so; refusing is left to [`admit`](Self::admit).
+    pub async fn pace(&self) {
+        let end = Instant::now() + PACE_TIME;
+        while self.backlog() > self.paced_backlog_records && Instant::now() < end {
+            sleep(PACE_STEP).await;
+        }
+    }
+
+    fn backlog(&self) -> u64 {
+        self.log.durable().records_since(&(self.committed)())
     }
 
     /// Takes `bytes` of the budget. Never waits.
     pub fn admit(&self, bytes: usize) -> Result<Permit, AdmitError> {
         let held = self.budget.take(kib(bytes))?;
-        if self.log.durable().records_since(&(self.committed)()) > self.max_backlog_records {
+        if self.backlog() > self.max_backlog_records {
             self.budget.refused_behind.fetch_add(1, Relaxed);
             return Err(BEHIND);
         }

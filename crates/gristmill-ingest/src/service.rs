@@ -23,6 +23,9 @@ pub struct IngestConfig {
     /// The bytes of all requests in flight together. Must have room for the largest request, as
     /// sent and inflated, or that is never admitted.
     pub max_in_flight_bytes: usize,
+    /// How many records the store may be behind the log before appends wait for it, for a second
+    /// at most. It bounds how late an event becomes visible under full load.
+    pub paced_backlog_records: u64,
     /// How many records the store may be behind the log before requests are refused.
     pub max_backlog_records: u64,
 }
@@ -126,6 +129,7 @@ impl Ingest {
     /// in the log; sent again with their ids they count once.
     pub async fn accept<'a>(&self, events: Events<'a>) -> Result<Accepted<'a>, AppendError> {
         let (mut groups, places) = self.group(events);
+        self.admission.pace().await;
         let outcomes = self.append(&groups).await;
         let valid: usize = groups.iter().map(Vec::len).sum();
         let mut ranges = Vec::with_capacity(outcomes.len());

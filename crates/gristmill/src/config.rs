@@ -92,6 +92,7 @@ pub(crate) struct IngestSettings {
     pub(crate) max_body_bytes: ByteSize,
     pub(crate) max_inflated_bytes: ByteSize,
     pub(crate) max_in_flight_bytes: ByteSize,
+    pub(crate) paced_backlog_records: u64,
     pub(crate) max_backlog_records: u64,
 }
 

@@ -119,6 +119,7 @@ fn services(
         max_body_bytes: settings.ingest.max_body_bytes.bytes(),
         max_inflated_bytes: settings.ingest.max_inflated_bytes.bytes(),
         max_in_flight_bytes: settings.ingest.max_in_flight_bytes.bytes(),
+        paced_backlog_records: settings.ingest.paced_backlog_records,
         max_backlog_records: settings.ingest.max_backlog_records,
     };
     let (clock, entropy) = (Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy));

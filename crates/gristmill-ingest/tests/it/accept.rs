@@ -22,6 +22,7 @@ pub(crate) fn config() -> IngestConfig {
         max_body_bytes: 1 << 20,
         max_inflated_bytes: 1 << 20,
         max_in_flight_bytes: 64 * 1024,
+        paced_backlog_records: 10,
         max_backlog_records: 10,
     }
 }

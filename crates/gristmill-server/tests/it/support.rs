@@ -34,6 +34,7 @@ pub(crate) fn ingest_config() -> IngestConfig {
         max_body_bytes: 1 << 20,
         max_inflated_bytes: 2 << 20,
         max_in_flight_bytes: 16 << 20,
+        paced_backlog_records: 1_000_000,
         max_backlog_records: 1_000_000,
     }
 }

@@ -22,7 +22,7 @@ use crate::StoreError;
 /// How many parts of a tier make a merge worth while.
 const FAN_IN: usize = 8;
 /// How many parts are merged at a time at most.
-const FAN_IN_MAX: usize = 16;
+const FAN_IN_MAX: usize = 8;
 /// The largest part of the lowest tier; each tier is `FAN_IN` times as large as the one before.
 const TIER_ROWS: u64 = 128 * 1024;
 /// Parts of this size and more are left as they are.

@@ -16,6 +16,7 @@ mod files;
 mod filter;
 mod hot;
 mod identity;
+mod identity_set;
 mod lookup;
 mod manifest;
 mod merge_rows;

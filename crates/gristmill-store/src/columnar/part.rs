@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -55,10 +56,13 @@ pub(super) struct RowGroup {
 }
 
 /// Rows of a part that can be read without the others.
+#[derive(Clone, Debug)]
 pub(super) struct Selected {
     pub(super) groups: Vec<usize>,
-    /// Which rows of these groups; all, if not said.
-    rows: Option<RowSelection>,
+    /// Which rows of these groups, counted through all of them; every row, if not said.
+    rows: Option<Vec<Range<usize>>>,
+    /// How many rows the groups have.
+    total: usize,
 }
 
 /// A place in the order of users.
@@ -123,15 +127,14 @@ impl OpenPart {
         if file.length != record.bytes || file.crc()? != record.crc {
             return Err(damaged(&path));
         }
-        let load = |schema: &arrow_schema::SchemaRef| {
-            let options = ArrowReaderOptions::new()
-                .with_schema(Arc::clone(schema))
-                .with_offset_index_policy(PageIndexPolicy::Required);
-            ArrowReaderMetadata::load(&file, options)
-                .map_err(|error| StoreError::Damaged(format!("{}: {error}", path.display())))
+        let wrong = |error| StoreError::Damaged(format!("{}: {error}", path.display()));
+        let options = |schema: &SchemaRef| {
+            let options = ArrowReaderOptions::new().with_schema(Arc::clone(schema));
+            options.with_offset_index_policy(PageIndexPolicy::Required)
         };
-        let plain = load(&PLAIN)?;
-        let coded = load(&CODED)?;
+        let plain = ArrowReaderMetadata::load(&file, options(&PLAIN)).map_err(wrong)?;
+        let metadata = Arc::clone(plain.metadata());
+        let coded = ArrowReaderMetadata::try_new(metadata, options(&CODED)).map_err(wrong)?;
         let groups = row_groups(&plain).ok_or_else(|| damaged(&path))?;
         let filter = Filter::open(&directory.file(record.file, Kind::Filter))?;
         Ok(Self { file, plain, coded, groups, filter })
@@ -155,7 +158,10 @@ impl OpenPart {
                 .with_row_groups(selected.groups)
                 .with_batch_size(BATCH_ROWS);
         let builder = match selected.rows {
-            Some(rows) => builder.with_row_selection(rows),
+            Some(ranges) => builder.with_row_selection(RowSelection::from_consecutive_ranges(
+                ranges.into_iter(),
+                selected.total,
+            )),
             None => builder,
         };
         builder.build().map_err(unreadable)
@@ -163,12 +169,13 @@ impl OpenPart {
 
     /// All rows.
     pub(super) fn all(&self) -> Selected {
-        Selected { groups: (0..self.groups.len()).collect(), rows: None }
+        let total = self.groups.iter().map(|group| group.rows).sum();
+        Selected { groups: (0..self.groups.len()).collect(), rows: None, total }
     }
 
     /// All rows of one group.
     pub(super) fn group(&self, index: usize) -> Selected {
-        Selected { groups: vec![index], rows: None }
+        Selected { groups: vec![index], rows: None, total: self.groups[index].rows }
     }
 
     /// The rows that may be of users from `first` to `last`, both included: whole pages.
@@ -185,8 +192,23 @@ impl OpenPart {
             ranges.push(total + rows.start..total + rows.end);
             total += group.rows;
         }
-        let rows = RowSelection::from_consecutive_ranges(ranges.into_iter(), total);
-        Selected { groups, rows: Some(rows) }
+        Selected { groups, rows: Some(ranges), total }
+    }
+}
+
+impl Selected {
+    /// Of these rows, in the order in which they are read, only some.
+    pub(super) fn only(self, wanted: Range<usize>) -> Self {
+        let everything = 0..self.total;
+        let mut before = 0;
+        let narrow = |range: Range<usize>| {
+            let start = (range.start + wanted.start.saturating_sub(before)).min(range.end);
+            let end = (range.start + wanted.end.saturating_sub(before)).min(range.end);
+            before += range.len();
+            start..end
+        };
+        let ranges = self.rows.unwrap_or_else(|| vec![everything]);
+        Selected { rows: Some(ranges.into_iter().map(narrow).collect()), ..self }
     }
 }
 

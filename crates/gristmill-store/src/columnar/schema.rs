@@ -9,11 +9,11 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 /// Rows of one row group, about.
-pub(super) const ROW_GROUP_ROWS: usize = 64 * 1024;
+pub(super) const ROW_GROUP_ROWS: usize = 32 * 1024;
 /// Rows of one page, about; the finest piece that can be read by itself.
 pub(super) const PAGE_ROWS: usize = 4 * 1024;
 /// Rows that are decoded at a time.
-pub(super) const BATCH_ROWS: usize = 8 * 1024;
+pub(super) const BATCH_ROWS: usize = 4 * 1024;
 /// The key of the row group index in the file's metadata.
 pub(super) const INDEX_KEY: &str = "gristmill.row_groups";
 

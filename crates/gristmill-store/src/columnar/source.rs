@@ -1,5 +1,6 @@
 //! The users of one run or one part, in order, with the columns that a scan wants.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -8,7 +9,7 @@ use arrow_array::{Array, ArrayRef, DictionaryArray, RecordBatch, StringArray};
 use gristmill_model::{Field, Origin, Partition, Position, TimeRange, Timestamp};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
-use super::part::{OpenPart, Texts, UserKey, unreadable};
+use super::part::{OpenPart, Selected, Texts, UserKey, unreadable};
 use super::part_reader::{event_ids, micros, strings, uuids};
 use super::run::{Run, user_hash};
 use super::scan::Gathered;
@@ -146,7 +147,10 @@ impl PartUsers {
         let project = scan.project.as_str().to_owned();
         let hash = scan.user.as_deref().map(user_hash);
         let key = |hash| UserKey { project: project.clone(), hash };
-        let rows = part.between(&key(hash.unwrap_or(0)), &key(hash.unwrap_or(u64::MAX)));
+        let mut rows = part.between(&key(hash.unwrap_or(0)), &key(hash.unwrap_or(u64::MAX)));
+        if let Some(user) = &scan.user {
+            rows = rows_of_user(part, rows, &project, user)?;
+        }
         let mut columns =
             vec![column::PROJECT, column::USER_ID, column::TIME, column::PARTITION, column::OFFSET];
         columns.extend(scan.fields.iter().flat_map(columns_of));
@@ -384,6 +388,29 @@ impl Remap {
         }
         *code
     }
+}
+
+/// Finds one user's rows by reading nothing but users, so that the other columns are read for
+/// these rows only.
+fn rows_of_user(
+    part: &OpenPart,
+    rows: Selected,
+    project: &str,
+    user: &str,
+) -> Result<Selected, StoreError> {
+    let mut found: Option<Range<usize>> = None;
+    let mut before = 0;
+    for batch in part.read(Texts::Plain, [column::PROJECT, column::USER_ID], rows.clone())? {
+        let batch = batch.map_err(unreadable)?;
+        let (projects, users) = (strings(&batch, 0)?, strings(&batch, 1)?);
+        let is_wanted = |row: &usize| users.value(*row) == user && projects.value(*row) == project;
+        for row in (0..batch.num_rows()).filter(is_wanted).map(|row| before + row) {
+            let start = found.map_or(row, |range| range.start);
+            found = Some(start..row + 1);
+        }
+        before += batch.num_rows();
+    }
+    Ok(rows.only(found.unwrap_or(0..0)))
 }
 
 fn columns_of(field: &Field) -> Vec<usize> {

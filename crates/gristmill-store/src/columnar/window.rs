@@ -8,17 +8,12 @@
 use std::collections::VecDeque;
 
 use gristmill_model::{Micros, Timestamp};
-use hashbrown::HashTable;
 
 use super::files::{Directory, Kind, append_crc};
 use super::identity::Identity;
+use super::identity_set::IdentitySet;
 use super::manifest::WindowRecord;
 use crate::StoreError;
-
-/// Growing one table moves all its entries; many small tables keep that short.
-const TABLES: usize = 64;
-/// What one entry takes with its control byte.
-const SLOT_BYTES: usize = size_of::<Identity>() + 1;
 
 /// How much the window remembers.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +27,7 @@ pub(super) struct WindowLimits {
 /// The identities of the window.
 #[derive(Debug)]
 pub(super) struct Window {
-    tables: Vec<HashTable<Identity>>,
+    identities: IdentitySet,
     runs: VecDeque<WindowRecord>,
     start: Timestamp,
 }
@@ -44,38 +39,23 @@ impl Window {
         runs: impl IntoIterator<Item = WindowRecord>,
         start: Timestamp,
     ) -> Result<Self, StoreError> {
-        let tables = (0..TABLES).map(|_| HashTable::new()).collect();
-        let mut window = Self { tables, runs: runs.into_iter().collect(), start };
-        let expected: u64 = window.runs.iter().map(|run| run.identities).sum();
-        for table in &mut window.tables {
-            table.reserve(expected as usize / TABLES, |identity| *identity as u64);
-        }
-        for index in 0..window.runs.len() {
-            for identity in read_run(directory, window.runs[index].file)? {
-                window.insert(identity);
+        let runs: VecDeque<_> = runs.into_iter().collect();
+        let mut identities = IdentitySet::new();
+        for run in &runs {
+            for identity in read_run(directory, run.file)? {
+                identities.insert(identity);
             }
         }
-        Ok(window)
+        Ok(Self { identities, runs, start })
     }
 
     /// Adds an identity; `false` if it was there.
     pub(super) fn insert(&mut self, identity: Identity) -> bool {
-        let table = &mut self.tables[table_of(identity)];
-        let hash = |identity: &Identity| *identity as u64;
-        match table.entry(identity as u64, |held| *held == identity, hash) {
-            hashbrown::hash_table::Entry::Occupied(_) => false,
-            hashbrown::hash_table::Entry::Vacant(place) => {
-                place.insert(identity);
-                true
-            }
-        }
+        self.identities.insert(identity)
     }
 
     pub(super) fn remove(&mut self, identity: Identity) {
-        let table = &mut self.tables[table_of(identity)];
-        if let Ok(entry) = table.find_entry(identity as u64, |held| *held == identity) {
-            entry.remove();
-        }
+        self.identities.remove(identity);
     }
 
     /// Everything accepted at this time or later is remembered.
@@ -85,7 +65,7 @@ impl Window {
 
     /// How many identities are remembered.
     pub(super) fn len(&self) -> u64 {
-        self.tables.iter().map(|table| table.len() as u64).sum()
+        self.identities.len()
     }
 
     /// Notes that a run has become durable.
@@ -104,7 +84,7 @@ impl Window {
         let mut dropped = Vec::new();
         while let Some(oldest) = self.runs.front() {
             let too_old = oldest.last_received < now.0.saturating_sub(limits.length);
-            if !too_old && self.len() as usize * SLOT_BYTES * 8 / 7 <= limits.bytes {
+            if !too_old && self.len() <= IdentitySet::fitting(limits.bytes) {
                 break;
             }
             let last_received = oldest.last_received;
@@ -120,12 +100,6 @@ impl Window {
         }
         dropped
     }
-}
-
-fn table_of(identity: Identity) -> usize {
-    // hashbrown takes its buckets from the low bits and its tags from the top seven of the low
-    // half, so the tables are told apart by bits of the high half.
-    (identity >> 64) as usize % TABLES
 }
 
 /// Writes the identities of a seal.
@@ -183,7 +157,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let directory = Directory::create(folder.path()).unwrap();
         let mut window = window_of_two_runs(&directory);
-        let tight = WindowLimits { length: i64::MAX, bytes: 2 * SLOT_BYTES * 8 / 7 };
+        let tight = WindowLimits { length: i64::MAX, bytes: 0 };
+        let room = IdentitySet::fitting(tight.bytes) as Identity;
+        for identity in 10..10 + room - 3 {
+            window.insert(identity << 64 | identity);
+        }
         assert_eq!(window.expire(&directory, &tight, Timestamp(200)).len(), 1);
         let again = Window::load(&directory, window.runs.clone(), window.start()).unwrap();
         assert_eq!((again.len(), again.start()), (2, Timestamp(51)));
