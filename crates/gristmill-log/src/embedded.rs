@@ -211,14 +211,14 @@ impl Shared {
         }
     }
 
-    /// Removes segments from the front while every record in them is below. The directory is
-    /// synced after each, so that no crash leaves a gap.
+    /// Takes segments away from the front while every record in them is below; the last one is
+    /// kept as the spare. The directory is synced after each, so that no crash leaves a gap.
     fn trim(&self, below: &[u64]) -> std::io::Result<()> {
         let _one_at_a_time = locked(&self.trimming);
         loop {
             let Some(segment) = locked(&self.segments).take_below(below) else { return Ok(()) };
             let path = segment::path(&self.dir, segment.number);
-            let removed = match self.disk.remove(&path) {
+            let removed = match self.disk.rename(&path, &self.dir.join(segment::SPARE)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
                 _ => self.disk.sync_dir(&self.dir),
             };

@@ -12,6 +12,10 @@ use thiserror::Error;
 /// How much of the log is committed at a time at most, in bytes. Larger commits cost less per
 /// event and are seen later.
 const COMMIT_BYTES: usize = 2 << 20;
+/// After a commit of fewer records than this, the next one waits a little for more: a commit has
+/// a cost of its own, and under many small requests it would be most of the work.
+const GATHER_RECORDS: u64 = 1024;
+const GATHER_TIME: Duration = Duration::from_millis(4);
 /// The first pause after the store could not be used, and the longest.
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -48,6 +52,10 @@ impl Processor {
             let Some(batches) = next_batches(reader.as_mut()).await? else { return Ok(()) };
             self.settle(&batches).await?;
             self.trim(&mut trimmed).await;
+            let records: u64 = batches.iter().map(|batch| u64::from(batch.count)).sum();
+            if records < GATHER_RECORDS {
+                tokio::time::sleep(GATHER_TIME).await;
+            }
         }
     }
 

@@ -23,9 +23,6 @@ use clap::Parser as _;
 use cli::{Cli, Command};
 use tokio::runtime::Builder;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command() {
         Command::Serve(args) => run(Builder::new_multi_thread(), commands::serve::run(args)),
@@ -33,7 +30,7 @@ fn main() -> ExitCode {
         Command::Generate(args) => {
             run(Builder::new_current_thread(), commands::generate::run(args))
         }
-        Command::Bench(args) => run(Builder::new_current_thread(), commands::bench::run(args)),
+        Command::Bench(args) => run(args.runtime(), commands::bench::run(args)),
         Command::Health(args) => run(Builder::new_current_thread(), commands::health::run(args)),
         Command::Config(args) => commands::config::run(&args),
         Command::Check(args) => commands::check::run(&args),

@@ -15,7 +15,7 @@ use super::disk::{Disk, DiskFile, DiskLock};
 use super::error::{Damage, DiskError, OpenError};
 use super::frame::{FrameHeader, Kind, Seed};
 use super::reader::Location;
-use super::segment::{self, Segment, SegmentHeader, Segments};
+use super::segment::{self, Segment, SegmentHeader, Segments, Source};
 use super::walk::{Step, Walk};
 
 /// A log that can be gone on with.
@@ -111,12 +111,13 @@ pub(super) fn recover(
         let wanted = config.partitions;
         return Err(OpenError::Partitions { dir: dir.clone(), held, wanted });
     }
-    let unfinished = dir.join(segment::UNFINISHED);
-    match disk.remove(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(DiskError::on("remove", &unfinished)(error).into());
+    for leftover in [segment::UNFINISHED, segment::SPARE].map(|name| dir.join(name)) {
+        match disk.remove(&leftover) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(DiskError::on("remove", &leftover)(error).into());
+            }
+            _ => {}
         }
-        _ => {}
     }
     // The names that were read may not be durable: their sync may be what the last run ended at.
     disk.sync_dir(dir).map_err(DiskError::on("sync", dir))?;
@@ -141,7 +142,8 @@ fn create(
         start: vec![0; config.partitions as usize],
     };
     let (bytes, crc) = header.encode();
-    let file = segment::create(&config.dir, disk, &bytes, header.number, config.segment_bytes)?;
+    let (dir, capacity) = (&config.dir, config.segment_bytes);
+    let file = segment::create(dir, disk, &bytes, header.number, capacity, Source::Fresh)?;
     disk.sync_dir(&config.dir).map_err(DiskError::on("sync", &config.dir))?;
     let segment = Segment::new(header, crc, config.segment_bytes);
     let tail = Tail::new(file, &segment);

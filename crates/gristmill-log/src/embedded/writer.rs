@@ -16,7 +16,7 @@ use super::queue::{Pending, Taken};
 use super::reader::Location;
 use super::recent::RecentFrame;
 use super::recover::Tail;
-use super::segment::{self, Segment, SegmentHeader};
+use super::segment::{self, Segment, SegmentHeader, Source};
 use super::{Shared, locked};
 use crate::{AppendError, Appended};
 
@@ -82,6 +82,8 @@ impl LogWriter {
 
     fn serve(&mut self) -> Result<(), DiskError> {
         loop {
+            // On a busy machine this lets appends that are about to be made join the group.
+            std::thread::yield_now();
             let patience = if self.tail.is_marked { None } else { Some(IDLE) };
             match self.shared.queue.take(patience) {
                 Taken::Group(mut group) => {
@@ -193,7 +195,12 @@ impl LogWriter {
             start: self.tail.next.clone(),
         };
         let (bytes, crc) = header.encode();
-        let created = segment::create(dir, &*self.shared.disk, &bytes, header.number, capacity);
+        // While segments are being trimmed, the spare may still have its old name on the disk.
+        let trimming = self.shared.trimming.try_lock();
+        let source = if trimming.is_ok() { Source::Spare } else { Source::Fresh };
+        let disk = &*self.shared.disk;
+        let created = segment::create(dir, disk, &bytes, header.number, capacity, source);
+        drop(trimming);
         let file = created.map_err(|error| match error.is_full() {
             true => Unwritten::Full,
             false => Unwritten::Failed(error),

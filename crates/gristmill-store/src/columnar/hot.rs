@@ -7,7 +7,7 @@ use gristmill_model::Positions;
 use super::identity::Identity;
 use super::manifest::Totals;
 use super::merge_rows::{merge, single};
-use super::run::{Run, RunBuilder, shard_of, user_hash};
+use super::run::{Run, RunBuilder, TextBytes, shard_of, user_hash};
 use crate::{Quarantined, Row, StoreError};
 
 /// Runs are merged with their neighbours until they reach this size. Larger ones stay: a scan
@@ -73,7 +73,7 @@ impl Hot {
 }
 
 fn merged(older: &Arc<Run>, newer: &Arc<Run>) -> Result<Run, StoreError> {
-    let mut builder = RunBuilder::with_capacity(0);
+    let mut builder = RunBuilder::new();
     merge(vec![single(Arc::clone(older)), single(Arc::clone(newer))], |chunk| {
         builder.extend(chunk);
         Ok(())
@@ -119,7 +119,9 @@ fn run_of(rows: &[(&Row<'_>, Identity)], mut order: Vec<SortKey>) -> Run {
             projects.then(a.hash.cmp(&b.hash)).then_with(|| within_hash(a, b))
         });
     }
-    let mut builder = RunBuilder::with_capacity(order.len());
+    let mut bytes = TextBytes::default();
+    order.iter().for_each(|key| bytes.add(&of(key).event));
+    let mut builder = RunBuilder::with_capacity(order.len(), bytes);
     for key in order {
         let (row, identity) = &rows[key.index as usize];
         builder.push_event(key.hash, row.position, *identity, &row.event);

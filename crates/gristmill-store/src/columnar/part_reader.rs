@@ -62,7 +62,7 @@ fn run_of(batch: &RecordBatch, hasher: &IdentityHasher) -> Result<Run, StoreErro
     let partitions = batch.column(column::PARTITION).as_primitive::<UInt32Type>();
     let offsets = batch.column(column::OFFSET).as_primitive::<UInt64Type>();
     let event_ids = event_ids(uuids(batch, column::EVENT_UUID)?, strings(batch, column::EVENT_ID)?);
-    let mut builder = RunBuilder::with_capacity(0);
+    let mut builder = RunBuilder::new();
     for row in 0..batch.num_rows() {
         let (project, user) = (projects.value(row), users.value(row));
         let same_user =

@@ -73,7 +73,7 @@ impl PartWriter {
             directory: directory.clone(),
             writer,
             group_rows: size.group_rows,
-            pending: RunBuilder::with_capacity(0),
+            pending: RunBuilder::new(),
             groups: Vec::new(),
             filter: FilterBuilder::for_identities(size.rows),
             record,
@@ -104,7 +104,7 @@ impl PartWriter {
     }
 
     fn write_row_group(&mut self) -> Result<(), StoreError> {
-        let run = std::mem::replace(&mut self.pending, RunBuilder::with_capacity(0)).finish();
+        let run = std::mem::replace(&mut self.pending, RunBuilder::new()).finish();
         if run.row_count() == 0 {
             return Ok(());
         }

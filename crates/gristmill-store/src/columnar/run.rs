@@ -123,24 +123,51 @@ pub(super) struct RunBuilder {
     run: Run,
 }
 
+/// How many bytes of text rows have, column by column.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TextBytes {
+    event_ids: usize,
+    sessions: usize,
+    event_types: usize,
+    sources: usize,
+    page_urls: usize,
+    properties: usize,
+}
+
+impl TextBytes {
+    pub(super) fn add(&mut self, event: &Event<'_>) {
+        self.event_ids += event.id.as_str().len();
+        self.sessions += event.session.as_ref().map_or(0, |session| session.as_str().len());
+        self.event_types += event.event_type.len();
+        self.sources += event.source.len();
+        self.page_urls += event.page_url.len();
+        self.properties += event.properties.len();
+    }
+}
+
 impl RunBuilder {
-    pub(super) fn with_capacity(rows: usize) -> Self {
-        let texts = |bytes: usize| Texts::with_capacity(rows, rows * bytes);
+    /// An empty run with just the memory that these rows take.
+    pub(super) fn with_capacity(row_count: usize, bytes: TextBytes) -> Self {
+        let texts = |bytes: usize| Texts::with_capacity(row_count, bytes);
         let rows = Rows {
-            times: Vec::with_capacity(rows),
-            received: Vec::with_capacity(rows),
-            positions: Vec::with_capacity(rows),
-            identities: Vec::with_capacity(rows),
-            origins: Vec::with_capacity(rows),
-            event_ids: texts(36),
-            sessions: texts(16),
-            event_types: texts(12),
-            sources: texts(4),
-            page_urls: texts(32),
-            properties: texts(128),
+            times: Vec::with_capacity(row_count),
+            received: Vec::with_capacity(row_count),
+            positions: Vec::with_capacity(row_count),
+            identities: Vec::with_capacity(row_count),
+            origins: Vec::with_capacity(row_count),
+            event_ids: texts(bytes.event_ids),
+            sessions: texts(bytes.sessions),
+            event_types: texts(bytes.event_types),
+            sources: texts(bytes.sources),
+            page_urls: texts(bytes.page_urls),
+            properties: texts(bytes.properties),
         };
         let users = Texts::with_capacity(0, 0);
         Self { run: Run { users: Vec::new(), projects: users.clone(), user_ids: users, rows } }
+    }
+
+    pub(super) fn new() -> Self {
+        Self::with_capacity(0, TextBytes::default())
     }
 
     pub(super) fn row_count(&self) -> usize {
@@ -223,19 +250,7 @@ impl RunBuilder {
         &mut self.run.rows
     }
 
-    /// The run, trimmed to its size.
-    pub(super) fn finish(mut self) -> Run {
-        let rows = &mut self.run.rows;
-        for texts in [
-            &mut rows.event_ids,
-            &mut rows.sessions,
-            &mut rows.event_types,
-            &mut rows.sources,
-            &mut rows.page_urls,
-            &mut rows.properties,
-        ] {
-            texts.shrink();
-        }
+    pub(super) fn finish(self) -> Run {
         self.run
     }
 }
@@ -247,6 +262,8 @@ fn extend<T: Copy>(target: &mut Vec<T>, chunk: &Chunk, column: impl Fn(&Rows) ->
 
 fn extend_texts(target: &mut Texts, chunk: &Chunk, column: impl Fn(&Rows) -> &Texts) {
     let columns: Vec<_> = chunk.runs.iter().map(|run| column(&run.rows)).collect();
+    let bytes = chunk.rows.iter().map(|row| columns[row.run as usize].bytes_of(row.row as usize));
+    target.reserve(chunk.rows.len(), bytes.sum());
     for row in &chunk.rows {
         target.push_option(columns[row.run as usize].option(row.row as usize));
     }

@@ -61,9 +61,13 @@ impl Texts {
         self.bytes.len()
     }
 
-    pub(super) fn shrink(&mut self) {
-        self.bytes.shrink_to_fit();
-        self.offsets.shrink_to_fit();
+    pub(super) fn bytes_of(&self, row: usize) -> usize {
+        (self.offsets[row + 1] - self.offsets[row]) as usize
+    }
+
+    pub(super) fn reserve(&mut self, rows: usize, bytes: usize) {
+        self.offsets.reserve(rows);
+        self.bytes.reserve(bytes);
     }
 
     pub(super) fn into_arrow(self) -> Result<StringArray, StoreError> {

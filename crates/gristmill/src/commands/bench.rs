@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use gristmill_client::{Client, ClientConfig};
 use serde::Deserialize;
+use tokio::runtime::Builder;
 use tokio::time::Instant;
 
 use crate::ambient;
@@ -55,7 +56,7 @@ struct IngestArgs {
     #[arg(long, conflicts_with_all = ["kill", "dir", "config"])]
     url: Option<String>,
     /// Connections at once
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     connections: u16,
     /// Events per request
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
@@ -90,6 +91,17 @@ struct IngestArgs {
     /// Write the report as JSON, too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+impl BenchArgs {
+    /// The runtime to run on. The bare server has the one that the real server has; the load
+    /// generator makes do with one thread, to leave the machine to the server.
+    pub(crate) fn runtime(&self) -> Builder {
+        match self.what {
+            What::Ingest(_) => Builder::new_current_thread(),
+            What::Baseline { .. } => Builder::new_multi_thread(),
+        }
+    }
 }
 
 /// For how long the load goes on before the server is killed, and the baseline is measured.
