@@ -50,6 +50,7 @@ pub(crate) fn table() -> Vec<Route> {
         ("/stats", get(stats::stats)),
         ("/lag", get(stats::lag)),
         ("/metrics", get(ops::metrics)),
+        ("/v1/store/compact", post(ops::compact::post)),
     ]
 }
 

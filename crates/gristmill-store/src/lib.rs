@@ -1,7 +1,7 @@
 //! What we remember: the store port and its adapters.
 //!
 //! [`Store`] is the port, written as a contract; every adapter passes the suite in
-//! [`conformance`].
+//! `conformance` (feature `testing`).
 
 pub mod columnar;
 #[cfg(any(test, feature = "testing"))]

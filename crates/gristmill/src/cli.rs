@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::bench::BenchArgs;
 use crate::commands::check::CheckArgs;
+use crate::commands::compact::CompactArgs;
 use crate::commands::config::ConfigArgs;
 use crate::commands::generate::GenerateArgs;
 use crate::commands::health::HealthArgs;
@@ -33,6 +34,7 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     Config(ConfigArgs),
     Check(CheckArgs),
+    Compact(CompactArgs),
     Health(HealthArgs),
 }
 

@@ -3,6 +3,7 @@
 //! The older systems answer `/health`, `/ready`, `/stats` and `/lag` each in its own shape; here
 //! one superset satisfies all of them.
 
+pub(crate) mod compact;
 pub(crate) mod health;
 pub(crate) mod stats;
 

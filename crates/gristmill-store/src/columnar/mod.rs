@@ -5,7 +5,7 @@
 //!              (memory)             (memory)              (Parquet)
 //! ```
 //!
-//! A [`View`] names everything that is visible; it is replaced whole, so a snapshot that holds
+//! A *view* names everything that is visible; it is replaced whole, so a snapshot that holds
 //! one sees each event exactly once, whatever is sealed or merged meanwhile. Commits are in
 //! memory; what they hold becomes durable when it is sealed, and until then the log is the truth.
 

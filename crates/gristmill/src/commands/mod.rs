@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod check;
+pub(crate) mod compact;
 pub(crate) mod config;
 pub(crate) mod generate;
 pub(crate) mod health;
