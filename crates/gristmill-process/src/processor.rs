@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_log::{EventLog, LogBatch, LogReader, Payload, ReadError, codec};
-use gristmill_model::{Position, Positions};
+use gristmill_model::{Event, Position, Positions};
 use gristmill_store::{Commit, Quarantined, Row, Store, StoreError};
 use thiserror::Error;
 
 /// How much of the log is committed at a time at most, in bytes. Larger commits cost less per
 /// event and are seen later.
 const COMMIT_BYTES: usize = 2 << 20;
+/// How much text the rows of a commit may have. The log writes repeated texts once, so a small
+/// part of it can say much; the commit holds all of it in memory.
+const COMMIT_TEXT_BYTES: usize = 16 << 20;
 /// After a commit of fewer records than this, the next one waits a little for more: a commit has
 /// a cost of its own, and under many small requests it would be most of the work.
 const GATHER_RECORDS: u64 = 1024;
@@ -47,24 +50,42 @@ impl Processor {
     /// no retry can mend. Dropping the future between two commits loses nothing.
     pub async fn run(self) -> Result<(), ProcessError> {
         let mut trimmed = Positions::start();
+        let mut progress = self.store.watch();
         let mut reader = self.log.read_from(&self.store.progress().committed).await?;
         loop {
-            let Some(batches) = next_batches(reader.as_mut()).await? else { return Ok(()) };
-            self.settle(&batches).await?;
-            self.trim(&mut trimmed).await;
-            let records: u64 = batches.iter().map(|batch| u64::from(batch.count)).sum();
-            if records < GATHER_RECORDS {
-                tokio::time::sleep(GATHER_TIME).await;
+            tokio::select! {
+                batches = next_batches(reader.as_mut()) => {
+                    let Some(batches) = batches? else { return Ok(()) };
+                    self.settle(&batches).await?;
+                    gather(&batches).await;
+                }
+                changed = progress.changed() => {
+                    if changed.is_err() {
+                        return Err(ProcessError::Store(StoreError::Closed));
+                    }
+                }
             }
+            self.trim(&mut trimmed).await;
         }
     }
 
+    /// Commits the batches, in as many commits as their size asks for.
     async fn settle(&self, batches: &[LogBatch]) -> Result<(), ProcessError> {
+        let mut place = Place::default();
+        while place.batch < batches.len() {
+            place = self.settle_from(batches, place).await?;
+        }
+        Ok(())
+    }
+
+    /// Commits what fits into one commit and says where the next one begins.
+    async fn settle_from(&self, batches: &[LogBatch], place: Place) -> Result<Place, ProcessError> {
         let mut refused = BTreeMap::new();
         let mut pause = PAUSE;
         loop {
-            match self.store.commit(commit_of(batches, &refused)).await {
-                Ok(_) => return Ok(()),
+            let (commit, next) = commit_from(batches, place, &refused);
+            match self.store.commit(commit).await {
+                Ok(_) => return Ok(next),
                 Err(StoreError::Unacceptable { position, reason }) => {
                     let (partition, offset) = (position.partition.0, position.offset);
                     tracing::warn!(partition, offset, reason, "the store refuses an event");
@@ -94,6 +115,14 @@ impl Processor {
     }
 }
 
+/// Waits a little if that was a small commit.
+async fn gather(batches: &[LogBatch]) {
+    let records: u64 = batches.iter().map(|batch| u64::from(batch.count)).sum();
+    if records < GATHER_RECORDS {
+        tokio::time::sleep(GATHER_TIME).await;
+    }
+}
+
 /// The next records of the log; `None` when it is closed.
 async fn next_batches(reader: &mut dyn LogReader) -> Result<Option<Vec<LogBatch>>, ReadError> {
     match reader.next(COMMIT_BYTES).await {
@@ -103,34 +132,57 @@ async fn next_batches(reader: &mut dyn LogReader) -> Result<Option<Vec<LogBatch>
     }
 }
 
-/// What the records say. Those that make no sense, and those that the store refused, are set
-/// aside.
-fn commit_of<'a>(batches: &'a [LogBatch], refused: &BTreeMap<Position, String>) -> Commit<'a> {
+/// A record among batches.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    batch: usize,
+    record: usize,
+}
+
+/// What the records from a place on say, as many as one commit takes, and where the next one
+/// begins. Records that make no sense, and those that the store refused, are set aside.
+fn commit_from<'a>(
+    batches: &'a [LogBatch],
+    place: Place,
+    refused: &BTreeMap<Position, String>,
+) -> (Commit<'a>, Place) {
     let mut commit = Commit::default();
     commit.rows.reserve(batches.iter().map(|batch| batch.count as usize).sum());
-    for batch in batches {
-        commit.next.advance(batch.partition, batch.next_offset());
-        for record in batch.records() {
+    let mut text_bytes = 0;
+    for (index, batch) in batches.iter().enumerate().skip(place.batch) {
+        let first = if index == place.batch { place.record } else { 0 };
+        for (number, record) in batch.records().enumerate().skip(first) {
+            if text_bytes > COMMIT_TEXT_BYTES {
+                return (commit, Place { batch: index, record: number });
+            }
             let position = Position { partition: batch.partition, offset: record.offset };
-            let set_aside = match record.payload {
+            commit.next.advance(batch.partition, record.offset + 1);
+            match record.payload {
                 Ok(Payload::Event(event)) => match refused.get(&position) {
                     None => {
+                        text_bytes += text_bytes_of(&event);
                         commit.rows.push(Row { position, event });
-                        continue;
                     }
                     Some(reason) => {
                         let mut bytes = Vec::new();
                         codec::encode(&[event], &mut bytes);
-                        Quarantined { position, reason: reason.clone(), bytes }
+                        let reason = reason.clone();
+                        commit.quarantine.push(Quarantined { position, reason, bytes });
                     }
                 },
                 Err(bad) => {
-                    let reason = bad.reason.to_owned();
-                    Quarantined { position, reason, bytes: bad.bytes.to_vec() }
+                    let (reason, bytes) = (bad.reason.to_owned(), bad.bytes.to_vec());
+                    commit.quarantine.push(Quarantined { position, reason, bytes });
                 }
-            };
-            commit.quarantine.push(set_aside);
+            }
         }
     }
-    commit
+    (commit, Place { batch: batches.len(), record: 0 })
 }
+
+fn text_bytes_of(event: &Event<'_>) -> usize {
+    event.page_url.len() + event.properties.len() + event.event_type.len() + event.source.len()
+}
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ use gristmill_query::{Query, QueryConfig};
 use gristmill_server::{Server, ServerConfig, Services};
 use gristmill_store::Store;
 use gristmill_store::columnar::{ColumnarConfig, ColumnarStore};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{LogSettings, ServerSettings, Settings, StoreSettings};
@@ -44,7 +45,8 @@ pub(crate) struct Ambient {
 /// Starts everything. Must be called within a tokio runtime.
 pub(crate) fn start_all(settings: &Settings, ambient: &Ambient) -> anyhow::Result<Running> {
     let started = ambient.clock.now();
-    std::fs::create_dir_all(&settings.data_dir)
+    raise_open_files_limit();
+    gristmill_log::embedded::Disk::create_dir(&RealDisk, &settings.data_dir)
         .with_context(|| format!("data_dir: cannot create {}", settings.data_dir.display()))?;
     let (log, log_part) = start_log(settings, ambient)?;
     let (store, store_part) = start_store(settings, ambient)?;
@@ -58,6 +60,16 @@ pub(crate) fn start_all(settings: &Settings, ambient: &Ambient) -> anyhow::Resul
     let services = services(settings, ambient, log, store, started);
     let (addresses, server_part) = start_server(&settings.server, services)?;
     Ok(Running { parts: vec![server_part, log_part, process_part, store_part], addresses })
+}
+
+/// Connections and parts are open files, and the usual limit of 1,024 is less than the server's
+/// own bounds allow. The hard limit is what the operator decided.
+fn raise_open_files_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 fn start_log(settings: &Settings, ambient: &Ambient) -> anyhow::Result<(Arc<dyn EventLog>, Part)> {

@@ -2,15 +2,15 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
-use gristmill_model::{Outcome, Positions};
+use gristmill_model::{Outcome, Positions, Timestamp};
 
 use super::Shared;
 use super::hot::{Frozen, Hot, runs_of};
 use super::identity::Identity;
 use super::lookup::{Lookup, Wanted, is_old_and_covers};
 use super::manifest::WindowRecord;
-use super::outcomes::Outcomes;
 use super::run::user_hash;
 use super::view::View;
 use super::window::Window;
@@ -29,9 +29,6 @@ const SEAL_RECORDS: u64 = 4 << 20;
 pub(super) struct Committer {
     pub(super) window: Window,
     pub(super) lookup: Lookup,
-    pub(super) outcomes: Outcomes,
-    /// Runs that have left the window and whose files go with the next seal.
-    pub(super) expired: Vec<WindowRecord>,
 }
 
 /// What was decided about the rows of a commit.
@@ -86,6 +83,7 @@ impl Shared {
         }
         for quarantined in &commit.quarantine {
             if !view.committed.includes(quarantined.position) {
+                hot.bytes += quarantined.bytes.len() + quarantined.reason.len();
                 hot.quarantine.push(Arc::new(quarantined.clone()));
             }
         }
@@ -173,17 +171,19 @@ impl Shared {
             let unsealed = self.view().unfrozen_records() + commit.rows.len() as u64;
             hot.bytes >= self.config.seal_bytes || unsealed >= SEAL_RECORDS
         };
-        if is_full {
-            self.expire_window(committer);
-        }
+        let expired =
+            if is_full { self.expire_window(committer, hot.last_received) } else { vec![] };
+        let start = committer.window.start();
+        self.window_identities.store(committer.window.len(), Relaxed);
+        self.window_start.store(start.0, Relaxed);
         let mut state = self.state();
         let mut view = View::clone(&state.view);
-        self.count(committer, &mut view, commit, outcomes);
+        self.count(&mut view, commit, outcomes);
         view.hot = hot;
         view.committed.advance_all(&commit.next);
         if is_full {
             state.hot_since = None;
-            self.freeze(&mut view);
+            self.freeze(&mut view, expired, start);
             self.work.notify_all();
         } else if state.hot_since.is_none() {
             state.hot_since = Some(self.clock.now());
@@ -191,13 +191,7 @@ impl Shared {
         self.publish(&mut state, view);
     }
 
-    fn count(
-        &self,
-        committer: &mut Committer,
-        view: &mut View,
-        commit: &Commit<'_>,
-        outcomes: &[Outcome],
-    ) {
+    fn count(&self, view: &mut View, commit: &Commit<'_>, outcomes: &[Outcome]) {
         let committed: Positions = view.committed.clone();
         let rows = commit.rows.iter().zip(outcomes).map(|(row, outcome)| (row.position, *outcome));
         let quarantined = commit.quarantine.iter().map(|q| (q.position, Outcome::Quarantined));
@@ -208,8 +202,9 @@ impl Shared {
         if !commit.quarantine.is_empty() {
             all.sort_by_key(|(position, _)| *position);
         }
+        let mut recent = self.outcomes();
         for (position, outcome) in all {
-            committer.outcomes.set(position, outcome);
+            recent.set(position, outcome);
             let totals = &mut view.totals;
             match outcome {
                 Outcome::Stored => totals.stored += 1,
@@ -221,17 +216,27 @@ impl Shared {
     }
 
     /// Turns the hot tail into a frozen one.
-    pub(super) fn freeze(&self, view: &mut View) {
+    pub(super) fn freeze(
+        &self,
+        view: &mut View,
+        expired: Vec<WindowRecord>,
+        window_start: Timestamp,
+    ) {
         let hot = std::mem::replace(&mut view.hot, Hot::empty(self.shards));
         let (positions, totals) = (view.committed.clone(), view.totals);
-        view.frozen.push(Arc::new(Frozen { hot, positions, totals }));
+        let frozen = Frozen { hot, positions, totals, expired, window_start };
+        view.frozen.push(Arc::new(frozen));
     }
 
-    /// Lets runs leave the window. That happens when a tail is frozen and not when its seal is
-    /// done, so that what is forgotten depends on the log's order and not on the disk's speed.
-    pub(super) fn expire_window(&self, committer: &mut Committer) {
-        let expired =
-            committer.window.expire(&self.directory, &self.window_limits(), self.clock.now());
-        committer.expired.extend(expired);
+    /// Lets runs leave the window, as a tail is frozen whose newest record was received at
+    /// `last_received`. That time and not the clock's decides, and the tail's own seal makes it
+    /// durable, so that a replay of the log finds the window as it was.
+    pub(super) fn expire_window(
+        &self,
+        committer: &mut Committer,
+        last_received: i64,
+    ) -> Vec<WindowRecord> {
+        let now = Timestamp(last_received);
+        committer.window.expire(&self.directory, &self.window_limits(), now)
     }
 }

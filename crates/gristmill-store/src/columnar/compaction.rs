@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
+use super::files::{NewFiles, is_full};
 use super::manifest::{PartRecord, Record};
 use super::merge_rows::{Chunk, Source, merge};
 use super::part::{Part, Texts, unreadable};
@@ -19,13 +20,12 @@ use super::schema::{Effort, ROW_GROUP_ROWS, column};
 use super::view::View;
 use crate::StoreError;
 
-/// How many parts of a tier make a merge worth while.
+/// How many parts of a tier make a merge worth while; no more are merged at a time.
 const FAN_IN: usize = 8;
-/// How many parts are merged at a time at most.
-const FAN_IN_MAX: usize = 8;
-/// The largest part of the lowest tier; each tier is `FAN_IN` times as large as the one before.
+/// A part of the lowest tier has up to about this many rows; each tier is `FAN_IN` times as large
+/// as the one before.
 const TIER_ROWS: u64 = 128 * 1024;
-/// Parts of this size and more are left as they are.
+/// Parts of this size and more are left as they are, and no more rows are merged at a time.
 const FULL_ROWS: u64 = 16 << 20;
 /// A slice gets a part of its own from this many rows on, or from this share of all rows.
 const SLICE_ROWS: u64 = 1024;
@@ -54,7 +54,8 @@ impl Merger {
         while let Some(inputs) = self.shared.next_merge() {
             match self.shared.merge_parts(&inputs) {
                 Ok(()) => {}
-                Err(StoreError::Io(error)) if error.kind() == std::io::ErrorKind::StorageFull => {
+                Err(StoreError::Closed) => return Ok(()),
+                Err(error) if is_full(&error) => {
                     tracing::warn!(%error, "cannot merge: free space in the data directory");
                     let state = self.shared.state();
                     drop(self.shared.work.wait_timeout(state, PAUSE));
@@ -66,20 +67,36 @@ impl Merger {
     }
 }
 
-/// How many parts the shard with the most parts has.
-pub(super) fn parts_of_fullest_shard(view: &View) -> usize {
-    let mut counts = BTreeMap::new();
-    for part in view.parts.iter() {
-        *counts.entry(part.record.shard).or_insert(0) += 1;
+/// How many parts wait to be merged in the shard where most do.
+pub(super) fn most_waiting_parts(view: &View, slice: i64) -> usize {
+    let mut waiting = BTreeMap::new();
+    for ((shard, _, _), parts) in due(view, slice) {
+        *waiting.entry(shard).or_insert(0) += parts.len();
     }
-    counts.into_values().max().unwrap_or(0)
+    waiting.into_values().max().unwrap_or(0)
 }
 
 /// The rows of all parts that wait to be merged.
 pub(super) fn debt_rows(view: &View, slice: i64) -> u64 {
-    let groups = groups(view, slice);
-    let due = groups.values().filter(|parts| parts.len() >= FAN_IN);
-    due.flatten().map(|part| part.record.rows).sum()
+    due(view, slice).values().flatten().map(|part| part.record.rows).sum()
+}
+
+/// The groups that are worth a merge.
+fn due(view: &View, slice: i64) -> BTreeMap<Group, Vec<Arc<Part>>> {
+    let mut groups = groups(view, slice);
+    groups.retain(|_, parts| parts.len() >= FAN_IN);
+    groups
+}
+
+/// As many of the parts as may be merged together.
+fn bounded(parts: Vec<Arc<Part>>) -> Vec<Arc<Part>> {
+    let mut rows = 0;
+    let fits = |part: &&Arc<Part>| {
+        rows += part.record.rows;
+        rows <= FULL_ROWS
+    };
+    let count = parts.iter().take_while(fits).count().clamp(2.min(parts.len()), FAN_IN);
+    parts.into_iter().take(count).collect()
 }
 
 /// How many rows go to the part of each slice; `None` stands for those that stay mixed.
@@ -129,19 +146,19 @@ impl Shared {
             if self.is_closed() {
                 return None;
             }
-            let due = groups(&state.view, self.slice);
-            let smallest = due.into_iter().filter(|(_, parts)| parts.len() >= FAN_IN);
-            if let Some((_, mut parts)) =
-                smallest.min_by_key(|((shard, _, tier), _)| (*tier, *shard))
-            {
-                parts.truncate(FAN_IN_MAX);
-                return Some(parts);
+            let smallest = due(&state.view, self.slice).into_iter();
+            if let Some((_, parts)) = smallest.min_by_key(|((shard, _, tier), _)| (*tier, *shard)) {
+                return Some(bounded(parts));
             }
             let is_wanted = state.compactions_wanted > state.compactions_done;
             if is_wanted && !state.compaction_needs_seal() {
-                if let Some(parts) = self.next_compaction(&state.view) {
+                let view = Arc::clone(&state.view);
+                let files = || view.parts.iter().map(|part| part.record.file).collect();
+                let concerned = state.compacting.get_or_insert_with(files);
+                if let Some(parts) = self.next_compaction(&view, concerned) {
                     return Some(parts);
                 }
+                state.compacting = None;
                 state.compactions_done = state.compactions_wanted;
                 self.settled.notify_waiters();
             }
@@ -153,9 +170,12 @@ impl Shared {
     }
 
     /// Parts that full compaction still has to merge.
-    fn next_compaction(&self, view: &View) -> Option<Vec<Arc<Part>>> {
+    fn next_compaction(&self, view: &View, concerned: &BTreeSet<u64>) -> Option<Vec<Arc<Part>>> {
         let mut slices: BTreeMap<(u32, Option<i64>), Vec<Arc<Part>>> = BTreeMap::new();
-        for part in view.parts.iter() {
+        let is_concerned = |part: &&Arc<Part>| {
+            concerned.contains(&part.record.file) && part.record.rows < FULL_ROWS
+        };
+        for part in view.parts.iter().filter(is_concerned) {
             let key = (part.record.shard, slice_of(&part.record, self.slice));
             slices.entry(key).or_default().push(Arc::clone(part));
         }
@@ -164,8 +184,7 @@ impl Shared {
         });
         let (_, mut parts) = unfinished?;
         parts.sort_by_key(|part| part.record.rows);
-        parts.truncate(FAN_IN_MAX);
-        Some(parts)
+        Some(bounded(parts))
     }
 
     fn merge_parts(&self, inputs: &[Arc<Part>]) -> Result<(), StoreError> {
@@ -177,7 +196,8 @@ impl Shared {
             }
             _ => self.slices_worth_a_part(inputs)?,
         };
-        let outputs = self.write_merged(inputs, &targets)?;
+        let mut files = NewFiles::of(&self.directory);
+        let outputs = self.write_merged(inputs, &targets, &mut files)?;
         self.directory.sync()?;
         self.manifest().append(Record {
             add_parts: outputs.clone(),
@@ -185,7 +205,13 @@ impl Shared {
             next_file: self.new_file(),
             ..Record::default()
         })?;
+        files.keep();
         let mut state = self.state();
+        if let Some(concerned) = &mut state.compacting
+            && inputs.iter().any(|part| concerned.contains(&part.record.file))
+        {
+            concerned.extend(outputs.iter().map(|record| record.file));
+        }
         let mut view = View::clone(&state.view);
         let kept = view.parts.iter().filter(|part| !inputs.iter().any(|i| Arc::ptr_eq(i, part)));
         let fresh = outputs.into_iter().map(|record| Part::new(&self.directory, record));
@@ -200,6 +226,7 @@ impl Shared {
         &self,
         inputs: &[Arc<Part>],
         targets: &Targets,
+        files: &mut NewFiles<'_>,
     ) -> Result<Vec<PartRecord>, StoreError> {
         let shard = inputs[0].record.shard;
         // Each part that is written holds a row group in memory.
@@ -211,13 +238,16 @@ impl Shared {
         }
         let mut writers: BTreeMap<Option<i64>, PartWriter> = BTreeMap::new();
         merge(sources, |chunk| {
+            if self.is_closed() {
+                return Err(StoreError::Closed);
+            }
             for (slice, rows) in self.split(chunk, targets) {
                 let writer = match writers.get_mut(&slice) {
                     Some(writer) => writer,
                     None => {
                         let rows = targets.get(&slice).copied().unwrap_or(0);
                         let size = PartSize { rows, group_rows };
-                        let (directory, file) = (&self.directory, self.new_file());
+                        let (directory, file) = (&self.directory, self.new_part(files));
                         let writer =
                             PartWriter::create(directory, file, shard, Effort::Merge, size)?;
                         writers.entry(slice).or_insert(writer)

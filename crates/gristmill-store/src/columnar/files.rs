@@ -41,6 +41,8 @@ impl Kind {
 impl Directory {
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         fs::create_dir_all(path)?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
         Ok(Self { path: path.to_owned() })
     }
 
@@ -111,6 +113,44 @@ impl Directory {
         }
         Ok(found)
     }
+}
+
+/// Files that are being made. They are removed again unless the manifest comes to name them, so
+/// that what fails for lack of room leaves the room it found.
+#[derive(Debug)]
+pub(super) struct NewFiles<'a> {
+    directory: &'a Directory,
+    files: Vec<(u64, Kind)>,
+}
+
+impl<'a> NewFiles<'a> {
+    pub(super) fn of(directory: &'a Directory) -> Self {
+        Self { directory, files: Vec::new() }
+    }
+
+    /// Notes that a file is about to be made.
+    pub(super) fn add(&mut self, number: u64, kind: Kind) {
+        self.files.push((number, kind));
+    }
+
+    /// Keeps them all.
+    pub(super) fn keep(mut self) {
+        self.files.clear();
+    }
+}
+
+impl Drop for NewFiles<'_> {
+    fn drop(&mut self) {
+        for &(number, kind) in &self.files {
+            self.directory.remove(number, kind);
+        }
+    }
+}
+
+/// Whether an error says that there is no room, which is waited for.
+pub(super) fn is_full(error: &StoreError) -> bool {
+    let StoreError::Io(error) = error else { return false };
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Appends the CRC that `read_checked` verifies.

@@ -64,7 +64,9 @@ pub(super) struct Filter {
 impl Filter {
     /// Opens a filter and verifies all of it once.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let bytes = std::fs::read(path)?;
+        let bytes = std::fs::read(path).map_err(|error| {
+            StoreError::Damaged(format!("cannot read {}: {error}", path.display()))
+        })?;
         let Some((body, crc)) = bytes.split_last_chunk::<4>() else {
             return Err(damaged(path));
         };

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use gristmill_model::Positions;
+use gristmill_model::{Positions, Timestamp};
 
 use super::identity::Identity;
-use super::manifest::Totals;
+use super::manifest::{Totals, WindowRecord};
 use super::merge_rows::{merge, single};
 use super::run::{Run, RunBuilder, TextBytes, shard_of, user_hash};
 use crate::{Quarantined, Row, StoreError};
@@ -34,6 +34,10 @@ pub(super) struct Frozen {
     pub(super) positions: Positions,
     /// The totals up to there.
     pub(super) totals: Totals,
+    /// The runs that left the window when the tail was frozen; their files go with its seal.
+    pub(super) expired: Vec<WindowRecord>,
+    /// When the window began then.
+    pub(super) window_start: Timestamp,
 }
 
 impl Hot {

@@ -62,10 +62,12 @@ impl Lookup {
                 shard_of(event.user_hash, shards) == part.record.shard
                     && is_old_and_covers(part, event.time, window_start)
             };
-            let mut wanted = wanted.iter().filter(in_part).peekable();
-            if wanted.peek().is_none() {
+            let mut wanted: Vec<_> = wanted.iter().filter(in_part).collect();
+            if wanted.is_empty() {
                 continue;
             }
+            // In the order of the part, so that each row group is read once.
+            wanted.sort_unstable_by_key(|event| (event.project, event.user_hash));
             let open = part.open()?;
             for event in wanted {
                 if open.filter.may_contain(event.identity)?

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -153,7 +153,7 @@ impl Manifest {
     pub(super) fn open(directory: &Directory, created: Created) -> Result<Self, StoreError> {
         let path = directory.manifest();
         let mut contents = Contents::default();
-        if path.exists() {
+        if path.try_exists()? {
             let (read, intact_bytes) = read(&path)?;
             contents = read;
             let file = OpenOptions::new().write(true).open(&path)?;
@@ -164,8 +164,15 @@ impl Manifest {
             }
         }
         if contents.created.is_none() {
+            if !directory.list()?.is_empty() {
+                return Err(StoreError::Damaged(format!(
+                    "{} is missing or empty, and there are files of a store beside it: restore the \
+                     data directory from a backup",
+                    path.display()
+                )));
+            }
             contents.apply(Record { created: Some(created), next_file: 1, ..Record::default() });
-            replace(directory, &contents)?;
+            put_in_place(directory, &write_fresh(directory, &contents)?)?;
         }
         let file = OpenOptions::new().append(true).open(&path)?;
         let bytes = file.metadata()?.len();
@@ -185,16 +192,30 @@ impl Manifest {
             self.file.set_len(self.bytes)?;
             return Err(error.into());
         }
-        self.file.sync_data().map_err(|error| {
-            io::Error::other(format!("the manifest could not be made durable: {error}"))
-        })?;
+        self.file.sync_data().map_err(unclear)?;
         self.bytes += line.len() as u64;
         self.contents.apply(record);
         if self.bytes > REWRITE_BYTES && self.bytes > 4 * self.rewritten_bytes {
-            self.rewritten_bytes = replace(&self.directory, &self.contents)?;
-            self.bytes = self.rewritten_bytes;
-            self.file = OpenOptions::new().append(true).open(self.directory.manifest())?;
+            self.rewrite()?;
         }
+        Ok(())
+    }
+
+    /// Puts one record in the place of all. The change before is durable already, so this may not
+    /// fail for lack of room: it is left for later.
+    fn rewrite(&mut self) -> Result<(), StoreError> {
+        let fresh = match write_fresh(&self.directory, &self.contents) {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                tracing::warn!(%error, "the manifest is not rewritten now");
+                self.rewritten_bytes = self.bytes;
+                return Ok(());
+            }
+        };
+        self.rewritten_bytes = put_in_place(&self.directory, &fresh).map_err(unclear)?;
+        self.bytes = self.rewritten_bytes;
+        let reopened = OpenOptions::new().append(true).open(self.directory.manifest());
+        self.file = reopened.map_err(unclear)?;
         Ok(())
     }
 }
@@ -253,17 +274,26 @@ fn record_of(line: &[u8]) -> Option<Record> {
     if intact { serde_json::from_slice(json).ok() } else { None }
 }
 
-/// Puts a manifest of one record in place of the old one and gives its size.
-fn replace(directory: &Directory, contents: &Contents) -> Result<u64, StoreError> {
-    let path = directory.manifest();
-    let fresh = path.with_extension("new");
-    let line = line_of(&contents.as_one_record())?;
+/// Writes a manifest of one record beside the old one.
+fn write_fresh(directory: &Directory, contents: &Contents) -> Result<PathBuf, StoreError> {
+    let fresh = directory.manifest().with_extension("new");
     let mut file = File::create(&fresh)?;
-    file.write_all(&line)?;
+    file.write_all(&line_of(&contents.as_one_record())?)?;
     file.sync_all()?;
-    fs::rename(&fresh, &path)?;
+    Ok(fresh)
+}
+
+/// Replaces the manifest and gives the size of the new one.
+fn put_in_place(directory: &Directory, fresh: &Path) -> io::Result<u64> {
+    let path = directory.manifest();
+    fs::rename(fresh, &path)?;
     directory.sync()?;
-    Ok(line.len() as u64)
+    Ok(fs::metadata(&path)?.len())
+}
+
+/// An error after which nobody knows what the manifest says.
+fn unclear(error: io::Error) -> io::Error {
+    io::Error::other(format!("the manifest could not be made durable: {error}"))
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ mod window;
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -55,6 +55,7 @@ use committer::Committer;
 use files::Directory;
 use identity::IdentityHasher;
 use manifest::Manifest;
+use outcomes::Outcomes;
 use view::{State, View};
 use window::WindowLimits;
 
@@ -93,6 +94,12 @@ struct Shared {
     next_file: AtomicU64,
     closed: AtomicBool,
     committer: Mutex<Committer>,
+    /// The outcomes of recent records, apart from the committer so that asking never waits for a
+    /// commit.
+    outcomes: Mutex<Outcomes>,
+    /// What the window holds and since when, as of the newest commit.
+    window_identities: AtomicU64,
+    window_start: AtomicI64,
     manifest: Mutex<Manifest>,
     state: Mutex<State>,
     /// Wakes the sealer and the merger.
@@ -113,6 +120,10 @@ impl Shared {
         self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn outcomes(&self) -> MutexGuard<'_, Outcomes> {
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn committer(&self) -> MutexGuard<'_, Committer> {
         self.committer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,7 +137,7 @@ impl Shared {
     }
 
     fn new_file(&self) -> u64 {
-        self.next_file.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+        self.next_file.fetch_add(1, Relaxed)
     }
 
     fn window_limits(&self) -> WindowLimits {
@@ -174,15 +185,14 @@ impl Store for ColumnarStore {
     }
 
     fn outcomes(&self, partition: Partition, offsets: Range<u64>) -> Vec<Option<Outcome>> {
-        self.shared.committer().outcomes.get(partition, offsets)
+        self.shared.outcomes().get(partition, offsets)
     }
 
     fn stats(&self) -> StoreStats {
         let view = self.shared.view();
-        let committer = self.shared.committer();
-        let start = committer.window.start();
+        let start = Timestamp(self.shared.window_start.load(Relaxed));
         StoreStats {
-            window_identities: committer.window.len(),
+            window_identities: self.shared.window_identities.load(Relaxed),
             window_start: (start > Timestamp::MIN).then_some(start),
             merge_debt_rows: compaction::debt_rows(&view, self.shared.slice),
             ..view.stats()
@@ -210,6 +220,7 @@ impl Store for ColumnarStore {
             let mut state = self.shared.state();
             state.compactions_wanted += 1;
             state.compaction_target = state.view.committed.clone();
+            state.compacting = None;
             self.shared.work.notify_all();
             state.compactions_wanted
         };

@@ -2,7 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex};
 
 use gristmill_model::{Clock, Entropy, Positions, Timestamp};
@@ -17,7 +17,7 @@ use super::manifest::{Contents, Created, FORMAT, Manifest};
 use super::outcomes::Outcomes;
 use super::part::Part;
 use super::view::{State, View};
-use super::window::{Window, WindowLimits};
+use super::window::Window;
 use super::{ColumnarConfig, ColumnarStore, Merger, Sealer, Shared};
 use crate::{Progress, StoreError};
 
@@ -38,10 +38,7 @@ impl ColumnarStore {
         remove_garbage(&directory, contents)?;
         let view = view_of(&directory, contents, created.shards)?;
         let window_start = contents.window_start.map_or(Timestamp::MIN, Timestamp);
-        let mut window =
-            Window::load(&directory, contents.windows.values().cloned(), window_start)?;
-        let limits = WindowLimits { length: config.window, bytes: config.window_bytes };
-        let expired = window.expire(&directory, &limits, clock.now());
+        let window = Window::load(&directory, contents.windows.values().cloned(), window_start)?;
         let progress =
             Progress { committed: view.committed.clone(), durable: view.durable.clone() };
         let shared = Arc::new(Shared {
@@ -50,12 +47,10 @@ impl ColumnarStore {
             slice: created.slice_micros,
             next_file: AtomicU64::new(contents.next_file),
             closed: AtomicBool::new(false),
-            committer: Mutex::new(Committer {
-                window,
-                lookup: Lookup::default(),
-                outcomes: Outcomes::default(),
-                expired,
-            }),
+            window_identities: AtomicU64::new(window.len()),
+            window_start: AtomicI64::new(window.start().0),
+            outcomes: Mutex::new(Outcomes::default()),
+            committer: Mutex::new(Committer { window, lookup: Lookup::default() }),
             manifest: Mutex::new(manifest),
             state: Mutex::new(State {
                 view: Arc::new(view),
@@ -63,6 +58,7 @@ impl ColumnarStore {
                 compactions_wanted: 0,
                 compactions_done: 0,
                 compaction_target: Positions::start(),
+                compacting: None,
             }),
             work: Condvar::new(),
             settled: Notify::new(),
@@ -112,6 +108,13 @@ fn view_of(directory: &Directory, contents: &Contents, shards: u32) -> Result<Vi
     let parts: Vec<_> = parts.collect();
     for part in &parts {
         let path = directory.file(part.record.file, Kind::Part);
+        let filter = directory.file(part.record.file, Kind::Filter);
+        if !filter.try_exists()? {
+            return Err(StoreError::Damaged(format!(
+                "{} is missing: restore it from a backup",
+                filter.display()
+            )));
+        }
         let length = std::fs::metadata(&path).map(|metadata| metadata.len()).ok();
         if length != Some(part.record.bytes) {
             return Err(StoreError::Damaged(format!(

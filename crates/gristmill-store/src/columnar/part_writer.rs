@@ -1,5 +1,6 @@
 //! Writes a part: rows in order, one row group after the other.
 
+use std::error::Error;
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -201,7 +202,15 @@ fn split_event_ids(texts: &Texts) -> Result<(ArrayRef, StringArray), StoreError>
     Ok((Arc::new(uuids.finish()), others.into_arrow()?))
 }
 
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+/// What went wrong with the device is kept as such, above all that it is full.
+fn failed(error: impl Error + Send + Sync + 'static) -> StoreError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+    while let Some(current) = cause {
+        if let Some(io) = current.downcast_ref::<io::Error>() {
+            return StoreError::Io(io::Error::new(io.kind(), io.to_string()));
+        }
+        cause = current.source();
+    }
     StoreError::Io(io::Error::other(error))
 }
 

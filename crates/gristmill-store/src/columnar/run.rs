@@ -174,9 +174,9 @@ impl RunBuilder {
         self.run.row_count()
     }
 
-    /// Whether another row may be added without a text column outgrowing Arrow's offsets.
+    /// Whether more rows may be added: not once their properties take much memory.
     pub(super) fn has_room(&self) -> bool {
-        self.run.rows.properties.text_bytes() < 1 << 28
+        self.run.rows.properties.text_bytes() < 32 << 20
     }
 
     /// Adds a row behind all others.

@@ -8,8 +8,8 @@ use gristmill_model::{Partition, Position};
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
-use super::compaction::parts_of_fullest_shard;
-use super::files::{Directory, Kind, append_crc};
+use super::compaction::most_waiting_parts;
+use super::files::{Directory, Kind, NewFiles, append_crc, is_full};
 use super::hot::Frozen;
 use super::manifest::{PartRecord, Record, WindowRecord};
 use super::merge_rows::{merge, single};
@@ -22,8 +22,9 @@ use crate::{Quarantined, StoreError};
 
 /// How often the sealer looks at the age of the hot tail, and tries again on a full disk.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Parts of one shard at which sealing waits for the merger. Reading gets slower with each part.
-const PARTS_OF_A_SHARD: usize = 256;
+/// Parts of one shard that wait to be merged at which sealing waits for the merger: reading gets
+/// slower with each part.
+const WAITING_PARTS: usize = 256;
 
 /// The loop that seals.
 pub struct Sealer {
@@ -41,7 +42,7 @@ impl Sealer {
         while let Some(frozen) = self.shared.next_frozen() {
             match self.shared.seal(&frozen) {
                 Ok(()) => {}
-                Err(StoreError::Io(error)) if error.kind() == io::ErrorKind::StorageFull => {
+                Err(error) if is_full(&error) => {
                     tracing::warn!(%error, "cannot seal: free space in the data directory");
                     let state = self.shared.state();
                     drop(self.shared.work.wait_timeout(state, PAUSE));
@@ -63,7 +64,7 @@ impl Shared {
                 return None;
             }
             if let Some(frozen) = state.view.frozen.first()
-                && parts_of_fullest_shard(&state.view) < PARTS_OF_A_SHARD
+                && most_waiting_parts(&state.view, self.slice) < WAITING_PARTS
             {
                 return Some(Arc::clone(frozen));
             }
@@ -82,67 +83,57 @@ impl Shared {
         if !(is_old || wanted) || !has_news || !state.view.frozen.is_empty() {
             return;
         }
+        let last_received = state.view.hot.last_received;
         drop(state);
-        self.expire_window(&mut committer);
+        let expired = self.expire_window(&mut committer, last_received);
         let mut state = self.state();
         state.hot_since = None;
         let mut view = View::clone(&state.view);
-        self.freeze(&mut view);
+        self.freeze(&mut view, expired, committer.window.start());
         self.publish(&mut state, view);
     }
 
     fn seal(&self, frozen: &Arc<Frozen>) -> Result<(), StoreError> {
-        let parts = self.write_parts(frozen)?;
-        let window_run = WindowRecord {
-            file: self.new_file(),
-            identities: frozen.hot.rows as u64,
-            last_received: frozen.hot.last_received,
-        };
-        let has_rows = frozen.hot.rows > 0;
-        if has_rows {
-            window::write_run(&self.directory, window_run.file, frozen.hot.identities())?;
-        }
-        let quarantine = self.write_quarantine(frozen)?;
+        let mut files = NewFiles::of(&self.directory);
+        let parts = self.write_parts(frozen, &mut files)?;
+        let window = self.write_window(frozen, &mut files)?;
+        let quarantine = self.write_quarantine(frozen, &mut files)?;
         self.directory.sync()?;
-        let (expired, window_start) = {
-            let mut committer = self.committer();
-            (std::mem::take(&mut committer.expired), committer.window.start())
-        };
-        let windows: Vec<_> = has_rows.then(|| window_run.clone()).into_iter().collect();
-        let record = Record {
+        self.manifest().append(Record {
             add_parts: parts.clone(),
-            add_windows: windows,
-            remove_windows: expired.iter().map(|run| run.file).collect(),
+            add_windows: window.clone().into_iter().collect(),
+            remove_windows: frozen.expired.iter().map(|run| run.file).collect(),
             add_quarantines: quarantine.into_iter().collect(),
-            window_start: Some(window_start.0),
+            window_start: Some(frozen.window_start.0),
             durable: Some(frozen.positions.to_string()),
             totals: Some(frozen.totals),
             next_file: self.new_file(),
             ..Record::default()
-        };
-        if let Err(error) = self.manifest().append(record) {
-            self.committer().expired.splice(0..0, expired);
-            return Err(error);
-        }
-        expired.iter().for_each(|run| self.directory.remove(run.file, Kind::Window));
+        })?;
+        files.keep();
+        frozen.expired.iter().for_each(|run| self.directory.remove(run.file, Kind::Window));
         self.show_sealed(frozen, parts, quarantine);
         // Only now may the run leave the window: a commit that no longer finds an identity there
         // must find it in the parts.
-        if has_rows {
-            self.committer().window.sealed(window_run);
+        if let Some(window) = window {
+            self.committer().window.sealed(window);
         }
         Ok(())
     }
 
-    fn write_parts(&self, frozen: &Frozen) -> Result<Vec<PartRecord>, StoreError> {
+    fn write_parts(
+        &self,
+        frozen: &Frozen,
+        files: &mut NewFiles<'_>,
+    ) -> Result<Vec<PartRecord>, StoreError> {
         let mut written = Vec::new();
         for (shard, runs) in frozen.hot.shards.iter().enumerate() {
             if runs.is_empty() {
                 continue;
             }
-            let file = self.new_file();
             let rows = runs.iter().map(|run| run.row_count() as u64).sum();
             let size = PartSize { rows, group_rows: ROW_GROUP_ROWS };
+            let file = self.new_part(files);
             let mut writer =
                 PartWriter::create(&self.directory, file, shard as u32, Effort::Seal, size)?;
             let sources = runs.iter().map(|run| single(Arc::clone(run))).collect();
@@ -152,11 +143,42 @@ impl Shared {
         Ok(written)
     }
 
-    fn write_quarantine(&self, frozen: &Frozen) -> Result<Option<u64>, StoreError> {
+    /// The number of a new part, whose files go again unless they are kept.
+    pub(super) fn new_part(&self, files: &mut NewFiles<'_>) -> u64 {
+        let number = self.new_file();
+        files.add(number, Kind::Part);
+        files.add(number, Kind::Filter);
+        number
+    }
+
+    fn write_window(
+        &self,
+        frozen: &Frozen,
+        files: &mut NewFiles<'_>,
+    ) -> Result<Option<WindowRecord>, StoreError> {
+        if frozen.hot.rows == 0 {
+            return Ok(None);
+        }
+        let file = self.new_file();
+        files.add(file, Kind::Window);
+        window::write_run(&self.directory, file, frozen.hot.identities())?;
+        Ok(Some(WindowRecord {
+            file,
+            identities: frozen.hot.rows as u64,
+            last_received: frozen.hot.last_received,
+        }))
+    }
+
+    fn write_quarantine(
+        &self,
+        frozen: &Frozen,
+        files: &mut NewFiles<'_>,
+    ) -> Result<Option<u64>, StoreError> {
         if frozen.hot.quarantine.is_empty() {
             return Ok(None);
         }
         let file = self.new_file();
+        files.add(file, Kind::Quarantine);
         let lines: Vec<_> = frozen.hot.quarantine.iter().map(|q| QuarantineLine::of(q)).collect();
         let mut bytes = serde_json::to_vec(&lines).map_err(io::Error::other)?;
         append_crc(&mut bytes);

@@ -217,10 +217,13 @@ async fn late_copies_are_found_in_parts() {
     running.store.compact().await.unwrap();
     drop(running);
     let running = Running::open(config).unwrap();
-    assert_eq!(running.store.stats().window_identities, 0);
-    let outcomes = running.store.commit(commit(all(400))).await.unwrap();
+    // Freezing a tail lets every run go that is sealed.
+    let another = row(400, "other", "another".to_owned(), 5);
+    running.store.commit(commit(vec![another])).await.unwrap();
+    assert_eq!(running.store.stats().window_identities, 1);
+    let outcomes = running.store.commit(commit(all(401))).await.unwrap();
     assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Duplicate));
-    assert_eq!(count(running.store.as_ref()).await, 400);
+    assert_eq!(count(running.store.as_ref()).await, 401);
 }
 
 #[tokio::test]
@@ -229,6 +232,22 @@ async fn a_second_process_is_refused() {
     let _running = Running::open(config(folder.path())).unwrap();
     let second = Running::open(config(folder.path()));
     assert!(second.is_err_and(|error| error.to_string().contains("in use by another process")));
+}
+
+#[tokio::test]
+async fn files_without_a_manifest_are_never_taken_for_a_new_store() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let running = Running::open(config(folder.path())).unwrap();
+        running.store.commit(commit(vec![row(0, "u", "e".into(), 1)])).await.unwrap();
+        running.store.compact().await.unwrap();
+    }
+    let files = || fs::read_dir(folder.path()).unwrap().count();
+    let before = files();
+    fs::write(folder.path().join("manifest"), "").unwrap();
+    let opened = Running::open(config(folder.path()));
+    assert!(opened.is_err_and(|error| error.to_string().contains("missing or empty")));
+    assert_eq!(files(), before, "nothing was removed");
 }
 
 #[tokio::test]

@@ -56,7 +56,7 @@ impl Texts {
         self.bytes.capacity() + 4 * (self.offsets.capacity() + self.absent.capacity())
     }
 
-    /// How many bytes of text there are. Arrow's offsets allow 2 GiB.
+    /// How many bytes of text there are.
     pub(super) fn text_bytes(&self) -> usize {
         self.bytes.len()
     }

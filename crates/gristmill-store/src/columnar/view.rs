@@ -1,5 +1,6 @@
 //! What is visible, and what the store's loops wait for.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gristmill_model::{Positions, Timestamp};
@@ -70,6 +71,10 @@ pub(super) struct State {
     pub(super) compactions_done: u64,
     /// What must be durable before the newest compaction can be done.
     pub(super) compaction_target: Positions,
+    /// The parts that the newest compaction is about: those that there were when its target had
+    /// become durable, and what they were merged into. Later parts are not its business, so it
+    /// comes to an end while more is sealed.
+    pub(super) compacting: Option<BTreeSet<u64>>,
 }
 
 impl State {
