@@ -38,7 +38,7 @@ pub use writer::LogWriter;
 use self::queue::Queue;
 use self::reader::{EmbeddedReader, Location};
 use self::recent::Recent;
-use self::segment::Segments;
+use self::segment::{Segments, Source};
 use crate::codec;
 use crate::{AppendError, Appended, EventLog, LogReader, ReadError, TrimError};
 
@@ -90,8 +90,9 @@ struct Shared {
     durable: watch::Sender<Durable>,
     recent: Mutex<Recent>,
     segments: Mutex<Segments>,
-    /// Held while files are removed, so that they go in order.
-    trimming: Mutex<()>,
+    /// Held while files are trimmed, so that they go in order. Says what the next segment may be
+    /// made from.
+    trimming: Mutex<Source>,
     /// Held until the last user of the directory is gone.
     _lock: Box<dyn DiskLock>,
 }
@@ -136,7 +137,7 @@ impl EmbeddedLog {
             recent: Mutex::new(Recent::new(config.recent_bytes, durable.sequence)),
             durable: watch::Sender::new(durable),
             segments: Mutex::new(recovered.segments),
-            trimming: Mutex::new(()),
+            trimming: Mutex::new(Source::Fresh),
             _lock: lock,
         });
         let writer =
@@ -212,12 +213,14 @@ impl Shared {
     }
 
     /// Takes segments away from the front while every record in them is below; the last one is
-    /// kept as the spare. The directory is synced after each, so that no crash leaves a gap.
+    /// kept as the spare. The directory is synced after each, so that no crash leaves a gap. Until
+    /// that has succeeded the file may have its old name on the disk, and is not used again.
     fn trim(&self, below: &[u64]) -> std::io::Result<()> {
-        let _one_at_a_time = locked(&self.trimming);
+        let mut source = locked(&self.trimming);
         loop {
             let Some(segment) = locked(&self.segments).take_below(below) else { return Ok(()) };
             let path = segment::path(&self.dir, segment.number);
+            *source = Source::Fresh;
             let removed = match self.disk.rename(&path, &self.dir.join(segment::SPARE)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
                 _ => self.disk.sync_dir(&self.dir),
@@ -226,6 +229,7 @@ impl Shared {
                 locked(&self.segments).put_back(segment);
                 return Err(error);
             }
+            *source = Source::Spare;
             tracing::debug!(segment = segment.number, "trimmed a segment of the log");
         }
     }

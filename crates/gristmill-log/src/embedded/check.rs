@@ -18,8 +18,8 @@ pub struct CheckReport {
     pub records: u64,
     /// The size of the segment files in bytes.
     pub bytes: u64,
-    /// Whether an unfinished write, which nobody was told of, stands at the end; opening the log
-    /// cuts it off.
+    /// Whether an unfinished write, which nobody was told of, stands at the end with a header at
+    /// least; opening the log cuts it off.
     pub has_unfinished_write: bool,
     /// The first damage, if there is any.
     pub damage: Option<Damage>,

@@ -163,7 +163,7 @@ impl LogReader for EmbeddedReader {
 }
 
 impl Shared {
-    /// Reads on from `cursor` in its segment, at least one frame.
+    /// Reads on from `cursor` in its segment, at least one frame if the segment is still there.
     fn read_files(
         &self,
         mut cursor: Cursor,
@@ -172,20 +172,28 @@ impl Shared {
     ) -> Result<Read, ReadError> {
         let (segment, end) = self.locate(&mut cursor)?;
         let until = end.map_or(until, |end| end.min(until));
+        let mut read = Read::new(cursor);
+        match self.read_segment(&segment, until, max_bytes, &mut read) {
+            // It was trimmed since it was looked up: its file is gone or holds another segment.
+            Err(_) if locked(&self.segments).first().number > segment.number => Ok(read),
+            outcome => outcome.map(|()| read),
+        }
+    }
+
+    /// Reads frames of a segment behind those in `read`; after an error `read` is still whole.
+    fn read_segment(
+        &self,
+        segment: &Segment,
+        until: u64,
+        max_bytes: usize,
+        read: &mut Read,
+    ) -> Result<(), ReadError> {
         let path = segment::path(&self.dir, segment.number);
-        let file = match self.disk.open(&path) {
-            Ok(file) => file,
-            Err(error) => {
-                // It may have been trimmed since it was looked up.
-                let is_gone = self.locate(&mut cursor)?.0.number != segment.number;
-                return if is_gone { Ok(Read::new(cursor)) } else { Err(error.into()) };
-            }
-        };
+        let file = self.disk.open(&path)?;
         let damaged = |at: u64, what: &str| {
             let damage = Damage { file: path.clone(), at, what: what.to_owned() };
             ReadError::Damaged(damage.to_string())
         };
-        let mut read = Read::new(cursor);
         let location = read.cursor.location;
         let mut walk = Walk::new(&*file, segment.seed, location.at, read.cursor.sequence, None);
         while read.bytes < max_bytes.max(1) && walk.sequence() < until {
@@ -196,20 +204,21 @@ impl Shared {
             let next = read.cursor.next(frame.header.partition);
             if frame.header.kind == Kind::Data {
                 if frame.header.first_offset > next {
-                    return Err(damaged(
-                        frame.at,
-                        "the frame's records do not follow those before",
-                    ));
+                    let what = "the frame's records do not follow those before";
+                    return Err(damaged(frame.at, what));
                 }
-                read.bytes += frame::split_body(&frame.header, frame.body, next, &mut read.batches)
-                    .ok_or_else(|| {
-                        damaged(frame.at, "the frame's body is not as its header says")
-                    })?;
+                let whole = read.batches.len();
+                let split = frame::split_body(&frame.header, frame.body, next, &mut read.batches);
+                let Some(bytes) = split else {
+                    read.batches.truncate(whole);
+                    return Err(damaged(frame.at, "the frame's body is not as its header says"));
+                };
+                read.bytes += bytes;
             }
             let end = Location { segment: segment.number, at: walk.at() };
             read.cursor.pass(&frame.header, end);
         }
-        Ok(read)
+        Ok(())
     }
 
     /// The segment of the cursor's frame and where it ends. Moves the cursor to the segment's

@@ -2,8 +2,9 @@
 //!
 //! Only the last segment can have an unfinished end. Where its frames stop being valid, either a
 //! write was torn that nobody was told of, and is cut off, or an acknowledged frame is damaged,
-//! which a later frame gives away by the number below which all frames were durable. Everything
-//! that is kept is synced before anybody sees it. Doing all this twice changes nothing.
+//! which a later frame gives away by the number below which all frames were durable. Bytes without
+//! a header of the segment cannot become a frame: they stay, and the next frame overwrites them.
+//! Everything that is kept is synced before anybody sees it. Doing all this twice changes nothing.
 
 use std::io;
 use std::path::Path;
@@ -285,8 +286,8 @@ pub(super) fn start_of<'a>(segment: &Segment, file: &'a dyn DiskFile) -> Walk<'a
     Walk::new(file, segment.seed, at, segment.sequence, Some(segment.crc))
 }
 
-/// Whether something unfinished stands behind the last valid frame of the last segment; refuses
-/// if it was acknowledged.
+/// Whether an unfinished write stands behind the last valid frame of the last segment, with a
+/// header at least; refuses if it was acknowledged.
 pub(super) fn judge(
     dir: &Path,
     number: u64,
@@ -302,17 +303,17 @@ pub(super) fn judge(
             return Err(damage(&missing, 0, what));
         }
     };
-    let rest = walk.rest().map_err(DiskError::on("read", &path))?;
+    let claim = walk.rest().map_err(DiskError::on("read", &path))?;
     let sequence = walk.sequence();
-    if rest.durable > sequence {
+    if let Some(durable) = claim.filter(|durable| *durable > sequence) {
         let what = format!(
             "frame {sequence} was acknowledged, as a later frame says, but {what}; the last \
              frame known to be acknowledged is {}",
-            rest.durable - 1
+            durable - 1
         );
         return Err(damage(&path, walk.at(), what));
     }
-    Ok(rest.is_dirty)
+    Ok(claim.is_some())
 }
 
 impl Tail {
@@ -326,7 +327,7 @@ impl Tail {
         self.file.sync_all().map_err(DiskError::on("sync", path))
     }
 
-    /// Makes sure that nothing stands behind the last frame.
+    /// Makes sure that only zeros stand behind the last frame.
     pub(super) fn retreat(&mut self, path: &Path) -> Result<(), DiskError> {
         self.file.truncate(self.at).map_err(DiskError::on("cut off the end of", path))?;
         match self.file.preallocate(self.capacity).map_err(DiskError::on("allocate", path)) {

@@ -39,15 +39,6 @@ pub(super) struct Frame {
     pub(super) body: Bytes,
 }
 
-/// What stands behind the last frame of a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Rest {
-    /// Whether any byte is not zero.
-    pub(super) is_dirty: bool,
-    /// All frames below this number were durable, says a later frame.
-    pub(super) durable: u64,
-}
-
 impl<'a> Walk<'a> {
     pub(super) fn new(
         file: &'a dyn DiskFile,
@@ -104,20 +95,21 @@ impl<'a> Walk<'a> {
         Ok(Step::Frame(Frame { header, at, body }))
     }
 
-    /// Looks through everything from here to the file's end.
-    pub(super) fn rest(&mut self) -> io::Result<Rest> {
-        let mut rest = Rest::default();
+    /// Looks for headers of this segment from here to the file's end: the number below which all
+    /// frames were durable, as they say, or `None` if there is no such header.
+    ///
+    /// Whatever else stands there can never be taken for a frame: the torn part of a write, or
+    /// what the file held before it was used again.
+    pub(super) fn rest(&mut self) -> io::Result<Option<u64>> {
+        let mut durable = None;
         let mut at = self.at;
         let mut chunk = vec![0; CHUNK];
         loop {
             let count = self.file.read_at(&mut chunk, at)?;
             let bytes = chunk.get(..count).unwrap_or_default();
-            if bytes.iter().any(|byte| *byte != 0) {
-                rest.is_dirty = true;
-                rest.durable = rest.durable.max(self.durable_claim(bytes));
-            }
+            durable = durable.max(self.durable_claim(bytes));
             if count < CHUNK {
-                return Ok(rest);
+                return Ok(durable);
             }
             // A header may lie across two chunks.
             at += (CHUNK - HEADER_BYTES) as u64;
@@ -125,7 +117,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The most that any valid header in `bytes` says to be durable.
-    fn durable_claim(&self, bytes: &[u8]) -> u64 {
+    fn durable_claim(&self, bytes: &[u8]) -> Option<u64> {
         bytes
             .windows(HEADER_BYTES)
             .step_by(ALIGN)
@@ -133,7 +125,6 @@ impl<'a> Walk<'a> {
             .filter_map(|window| FrameHeader::decode(window.first_chunk()?, self.seed))
             .map(|(header, _)| header.durable)
             .max()
-            .unwrap_or(0)
     }
 
     /// Some bytes of the file; `None` if it ends before.

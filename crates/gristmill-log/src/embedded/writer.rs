@@ -197,7 +197,7 @@ impl LogWriter {
         let (bytes, crc) = header.encode();
         // While segments are being trimmed, the spare may still have its old name on the disk.
         let trimming = self.shared.trimming.try_lock();
-        let source = if trimming.is_ok() { Source::Spare } else { Source::Fresh };
+        let source = trimming.as_deref().copied().unwrap_or(Source::Fresh);
         let disk = &*self.shared.disk;
         let created = segment::create(dir, disk, &bytes, header.number, capacity, source);
         drop(trimming);

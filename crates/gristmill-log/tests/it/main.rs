@@ -6,4 +6,5 @@ mod adapters;
 mod crash;
 mod damage;
 mod failing;
+mod reuse;
 mod support;

@@ -192,7 +192,7 @@ impl Manifest {
             self.file.set_len(self.bytes)?;
             return Err(error.into());
         }
-        self.file.sync_data().map_err(unclear)?;
+        self.file.sync_data().map_err(|error| unclear(&error))?;
         self.bytes += line.len() as u64;
         self.contents.apply(record);
         if self.bytes > REWRITE_BYTES && self.bytes > 4 * self.rewritten_bytes {
@@ -212,10 +212,11 @@ impl Manifest {
                 return Ok(());
             }
         };
-        self.rewritten_bytes = put_in_place(&self.directory, &fresh).map_err(unclear)?;
+        self.rewritten_bytes =
+            put_in_place(&self.directory, &fresh).map_err(|error| unclear(&error))?;
         self.bytes = self.rewritten_bytes;
         let reopened = OpenOptions::new().append(true).open(self.directory.manifest());
-        self.file = reopened.map_err(unclear)?;
+        self.file = reopened.map_err(|error| unclear(&error))?;
         Ok(())
     }
 }
@@ -292,7 +293,7 @@ fn put_in_place(directory: &Directory, fresh: &Path) -> io::Result<u64> {
 }
 
 /// An error after which nobody knows what the manifest says.
-fn unclear(error: io::Error) -> io::Error {
+fn unclear(error: &io::Error) -> io::Error {
     io::Error::other(format!("the manifest could not be made durable: {error}"))
 }
 
