@@ -50,9 +50,18 @@ pub(crate) fn start_all(settings: &Settings, ambient: &Ambient) -> anyhow::Resul
         .with_context(|| format!("data_dir: cannot create {}", settings.data_dir.display()))?;
     let (log, log_part) = start_log(settings, ambient)?;
     let (store, store_part) = start_store(settings, ambient)?;
+    let held = store.progress().durable;
     ensure!(
-        log.durable().covers(&store.progress().durable),
-        "the log in {} does not reach as far as the store in {}: they do not belong together",
+        log.durable().covers(&held),
+        "the log in {} does not reach as far as the store in {}: they do not belong together, or \
+         one of them was lost; restore both from the same backup",
+        settings.log_dir().display(),
+        settings.store_dir().display(),
+    );
+    ensure!(
+        held.covers(&log.start()),
+        "the log in {} begins behind what the store in {} holds, so the events between are \
+         missing: restore the store from a backup",
         settings.log_dir().display(),
         settings.store_dir().display(),
     );

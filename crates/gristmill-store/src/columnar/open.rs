@@ -35,6 +35,13 @@ impl ColumnarStore {
         let manifest = Manifest::open(&directory, created(&config, entropy))?;
         let contents = manifest.contents();
         let created = contents.created.clone().unwrap_or_else(|| created(&config, entropy));
+        if (created.shards, created.slice_micros) != (config.shards, config.slice) {
+            tracing::warn!(
+                shards = created.shards,
+                slice_micros = created.slice_micros,
+                "the store keeps the shards and the slice it was created with"
+            );
+        }
         remove_garbage(&directory, contents)?;
         let view = view_of(&directory, contents, created.shards)?;
         let window_start = contents.window_start.map_or(Timestamp::MIN, Timestamp);

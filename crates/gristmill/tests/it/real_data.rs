@@ -262,7 +262,7 @@ fn funnel(
 /// Has everything written to files and all files merged that can be.
 fn merge_all(server: &TestServer) -> anyhow::Result<()> {
     let before = store_number(server, "parts")?;
-    let done = server.command(&["compact", "--url", &server.url()])?;
+    let done = server.command(&["compact", &format!("--url=http://{}", server.address())])?;
     anyhow::ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let after = store_number(server, "parts")?;
     anyhow::ensure!(0 < after && after < before, "{before} parts became {after}");
