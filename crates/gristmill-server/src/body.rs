@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use gristmill_ingest::{AdmitError, Encoding, Permit, inflate};
+use gristmill_ingest::{AdmitError, Encoding, InflateError, Permit, inflate};
 use gristmill_model::ErrorCode;
 use http::{HeaderMap, Request, header};
 use http_body_util::BodyExt;
@@ -22,10 +22,12 @@ use crate::problem::Problem;
 const FIRST_BYTES: usize = 16 * 1024;
 /// The largest buffer that is made on the strength of a `Content-Length` alone.
 const CAPACITY_BYTES: usize = 64 * 1024;
-/// How much of a refused body is read and thrown away, and for how long, so that the client gets
-/// to see the refusal and its connection can be used again.
+/// How much of a refused body is read and thrown away before the answer, for how long, and how
+/// long the client may pause in it: what is there already, so that its connection can be used
+/// again. Nobody waits for more; the answer comes at once, and the connection ends with it.
 const DISCARD_BYTES: usize = 32 * 1024 * 1024;
-const DISCARD_TIME: Duration = Duration::from_secs(5);
+const DISCARD_TIME: Duration = Duration::from_millis(100);
+const DISCARD_IDLE: Duration = Duration::from_millis(10);
 
 /// A body with its content encoding undone, and the share of the budget that it holds.
 pub(crate) struct Received {
@@ -46,12 +48,7 @@ pub(crate) async fn receive(app: &Arc<App>, request: Request<Body>) -> Result<Re
     };
     let (encoding, bytes, mut permit) = match read.await {
         Ok(read) => read,
-        Err(problem) => {
-            if !problem.closes() {
-                discard(&parts.headers, &mut body).await;
-            }
-            return Err(problem);
-        }
+        Err(problem) => return Err(discard(&parts.headers, &mut body, problem).await),
     };
     if encoding == Encoding::Identity {
         app.metrics.received_bytes.add(bytes.len() as u64);
@@ -68,17 +65,28 @@ pub(crate) async fn receive(app: &Arc<App>, request: Request<Body>) -> Result<Re
 /// Refuses a request before its body is read.
 pub(crate) async fn refuse(request: Request<Body>, problem: Problem) -> Problem {
     let (parts, mut body) = request.into_parts();
-    discard(&parts.headers, &mut body).await;
-    problem
+    discard(&parts.headers, &mut body, problem).await
 }
 
-/// Reads a small body of a question, which is not counted against the budget of ingestion.
+/// Reads the small body of a question and undoes its encoding; it is at most `limit` long before
+/// and after, and not counted against the budget of ingestion.
 pub(crate) async fn receive_question(
     app: &App,
-    body: &mut Body,
+    request: Request<Body>,
     limit: usize,
 ) -> Result<Bytes, Problem> {
-    collect(app, body, limit, |_| Ok(())).await
+    let (parts, mut body) = request.into_parts();
+    let read = async {
+        let encoding = Encoding::from_header(encoding(&parts.headers)?.as_deref())?;
+        Ok::<_, Problem>((encoding, collect(app, &mut body, limit, |_| Ok(())).await?))
+    };
+    match read.await {
+        Ok((encoding, bytes)) => inflate(encoding, bytes, limit).map_err(|error| match error {
+            InflateError::TooLarge { limit } => too_large(limit),
+            InflateError::Unsupported(_) | InflateError::Corrupt(_) => error.into(),
+        }),
+        Err(problem) => Err(discard(&parts.headers, &mut body, problem).await),
+    }
 }
 
 async fn read(app: &App, body: &mut Body, limit: usize) -> Result<(Bytes, Permit), Problem> {
@@ -161,19 +169,28 @@ fn encoding(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     Ok(if all.is_empty() { None } else { Some(all.join(", ")) })
 }
 
-/// Reads what is left of a refused body. A client that waits for `100 Continue` sends none, and
-/// must not be told to.
-async fn discard(headers: &HeaderMap, body: &mut Body) {
-    if headers.contains_key(header::EXPECT) || body.is_end_stream() {
-        return;
+/// Reads what has come of a refused body. If that is not all of it, the connection ends with the
+/// refusal. A client that waits for `100 Continue` sends none, and must not be told to.
+async fn discard(headers: &HeaderMap, body: &mut Body, problem: Problem) -> Problem {
+    if problem.closes() || body.is_end_stream() {
+        return problem;
+    }
+    let announced = body.size_hint().lower();
+    if headers.contains_key(header::EXPECT) || announced > DISCARD_BYTES as u64 {
+        return problem.closing();
     }
     let end = Instant::now() + DISCARD_TIME;
     let mut left = DISCARD_BYTES;
-    while let Ok(Some(Ok(frame))) = timeout_at(end, body.frame()).await {
-        let length = frame.data_ref().map_or(0, Bytes::len);
+    loop {
+        let pause = Instant::now() + DISCARD_IDLE;
+        let length = match timeout_at(pause.min(end), body.frame()).await {
+            Ok(None) => return problem,
+            Ok(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len),
+            Ok(Some(Err(_))) | Err(_) => return problem.closing(),
+        };
         match left.checked_sub(length) {
             Some(rest) => left = rest,
-            None => return,
+            None => return problem.closing(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use gristmill_model::limits;
-use http::Request;
+use http::{HeaderMap, Request, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -48,6 +48,9 @@ pub(crate) async fn serve(stream: TcpStream, front: Front, drain: CancellationTo
         async move {
             let handling = Handling::begin(&vitals);
             let response = front.answer_on(&vitals, request.map(Body::new)).await;
+            if protocol == Protocol::Http1 && closes(response.headers()) {
+                vitals.linger();
+            }
             Ok::<_, Infallible>(response.map(|body| handling.answer(body)))
         }
     });
@@ -61,6 +64,11 @@ pub(crate) async fn serve(stream: TcpStream, front: Front, drain: CancellationTo
             drive(connection, http2::Connection::graceful_shutdown, &vitals, &front, &drain).await;
         }
     }
+}
+
+/// Whether an answer ends its connection.
+fn closes(headers: &HeaderMap) -> bool {
+    headers.get(header::CONNECTION).is_some_and(|value| value == "close")
 }
 
 /// Polls a connection to its end, asks it to finish when `drain` is set, and drops it when its

@@ -8,11 +8,27 @@ use crate::problem::Problem;
 
 /// The format that the `Content-Type` of a native request names.
 pub(crate) fn format(headers: &HeaderMap) -> Result<Format, Problem> {
+    named(headers).map_err(|what| {
+        unsupported(what, "application/json, application/x-ndjson or application/ndjson")
+    })
+}
+
+/// Makes sure that the `Content-Type` of a question is JSON.
+pub(crate) fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let what = match named(headers) {
+        Ok(Format::Json) => return Ok(()),
+        Ok(Format::Ndjson) => "is not supported here",
+        Err(what) => what,
+    };
+    Err(unsupported(what, "application/json"))
+}
+
+fn named(headers: &HeaderMap) -> Result<Format, &'static str> {
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
     let text = match (values.next(), values.next()) {
-        (Some(value), None) => value.to_str().map_err(|_| unsupported("is not ASCII"))?,
-        (None, _) => return Err(unsupported("is missing")),
-        (Some(_), Some(_)) => return Err(unsupported("is given twice")),
+        (Some(value), None) => value.to_str().map_err(|_| "is not ASCII")?,
+        (None, _) => return Err("is missing"),
+        (Some(_), Some(_)) => return Err("is given twice"),
     };
     let mut parts = text.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
@@ -24,23 +40,21 @@ pub(crate) fn format(headers: &HeaderMap) -> Result<Format, Problem> {
     {
         Format::Ndjson
     } else {
-        return Err(unsupported("is not one of them"));
+        return Err("is not supported");
     };
     for part in parts {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         let value = value.trim_matches('"');
         let is_utf8 = value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("utf8");
         if name.eq_ignore_ascii_case("charset") && !is_utf8 {
-            return Err(unsupported("has a charset other than utf-8"));
+            return Err("has a charset other than utf-8");
         }
     }
     Ok(format)
 }
 
-fn unsupported(what: &str) -> Problem {
-    let detail = format!(
-        "content-type {what}: use application/json, application/x-ndjson or application/ndjson"
-    );
+fn unsupported(what: &str, use_instead: &str) -> Problem {
+    let detail = format!("content-type {what}: use {use_instead}");
     Problem::new(ErrorCode::UnsupportedMedia, detail)
 }
 

@@ -31,6 +31,7 @@ pub(crate) struct Vitals {
     handlers: AtomicUsize,
     bodies: AtomicUsize,
     has_ambiguous_length: AtomicBool,
+    lingers: AtomicBool,
 }
 
 impl Vitals {
@@ -44,6 +45,7 @@ impl Vitals {
             handlers: AtomicUsize::new(0),
             bodies: AtomicUsize::new(0),
             has_ambiguous_length: AtomicBool::new(false),
+            lingers: AtomicBool::new(false),
         })
     }
 
@@ -75,6 +77,16 @@ impl Vitals {
     /// Whether a head gave its body's length in two ways.
     pub(crate) fn has_ambiguous_length(&self) -> bool {
         self.has_ambiguous_length.load(Relaxed)
+    }
+
+    /// An answer ends the connection, maybe while the client still sends.
+    pub(crate) fn linger(&self) {
+        self.lingers.store(true, Relaxed);
+    }
+
+    /// Whether what the client still sends is to be read before the connection closes.
+    pub(crate) fn lingers(&self) -> bool {
+        self.lingers.load(Relaxed)
     }
 
     /// When to give the connection up if nothing changes; `None` while a request is worked on,

@@ -2,14 +2,20 @@
 //!
 //! hyper drops `Content-Length` from a request that also has `Transfer-Encoding`, so such a
 //! request, the classic way to smuggle a second one past a proxy, can only be seen here.
+//!
+//! A socket that closes with unread bytes throws away the answer that is under way to a client
+//! that still sends. After such an answer the socket is closed for writing, and read for a while.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 use crate::vitals::Vitals;
 
@@ -17,6 +23,10 @@ use crate::vitals::Vitals;
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How much of a line of a head is looked at: more than the longest name that matters.
 const LINE_BYTES: usize = 32;
+/// How long a client may go on sending after an answer that ends its connection.
+const LINGER_TIME: Duration = Duration::from_secs(5);
+/// How much of that is read at a time.
+const LINGER_BYTES: usize = 16 * 1024;
 
 /// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +46,8 @@ pub(crate) struct Wire {
     protocol: Protocol,
     vitals: Arc<Vitals>,
     head: Head,
+    /// When a socket that is closed for writing is closed for reading too.
+    lingering: Option<Pin<Box<Sleep>>>,
 }
 
 /// What has been seen of the head of a request.
@@ -73,7 +85,8 @@ impl Wire {
             }
         }
         let head = Head::default();
-        Ok(Some(Self { stream, first, given: 0, filled, protocol, vitals, head }))
+        let lingering = None;
+        Ok(Some(Self { stream, first, given: 0, filled, protocol, vitals, head, lingering }))
     }
 
     /// The protocol.
@@ -185,7 +198,24 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let this = &mut *self;
+        if this.lingering.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+            if !this.vitals.lingers() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let end = this.lingering.get_or_insert_with(|| Box::pin(sleep(LINGER_TIME)));
+        while end.as_mut().poll(context).is_pending() {
+            let mut room = [MaybeUninit::uninit(); LINGER_BYTES];
+            let mut ignored = ReadBuf::uninit(&mut room);
+            // An error is an end too: the client is gone.
+            let read = ready!(Pin::new(&mut this.stream).poll_read(context, &mut ignored));
+            if read.is_err() || ignored.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

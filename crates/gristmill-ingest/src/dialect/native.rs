@@ -64,7 +64,9 @@ fn json<'a>(text: &'a str, ctx: &Context<'a>) -> Result<Events<'a>, BodyError> {
     } else {
         reader.expect_object("expected an array of events, or an object with `events`")?;
         reader.object(|reader, key| {
-            if key != "events" {
+            if key == "options" {
+                check_options(reader.skip()?)?;
+            } else if key != "events" {
                 reader.skip()?;
             } else if events.replace(array(reader, ctx)?).is_some() {
                 return Err(BodyError::Invalid("`events` stands twice".to_owned()));
@@ -166,6 +168,9 @@ fn event<'a>(
     let fault = reader.take_fault();
     match fields.wrapped {
         Some(place) if wrapping == Wrapping::Allowed && fault.is_none() && fields.is_envelope() => {
+            if let Err(error) = check_options(fields.options) {
+                return Ok(Err(Rejection::json(error.to_string(), "")));
+            }
             let end = reader.place();
             reader.back_to(place);
             let event = reader.rooted(|reader| self::event(reader, ctx, index, Wrapping::None))?;
@@ -183,6 +188,8 @@ struct Fields<'a> {
     payload: Option<(&'static str, &'a str)>,
     /// Where the value of `event` starts.
     wrapped: Option<usize>,
+    /// The text of `options`, which means something beside a wrapped event only.
+    options: &'a str,
     /// The first field at fault, and why.
     wrong: Option<(&'static str, String)>,
 }
@@ -194,6 +201,7 @@ impl<'a> Fields<'a> {
             properties: None,
             payload: None,
             wrapped: None,
+            options: "",
             wrong: None,
         }
     }
@@ -232,6 +240,10 @@ impl<'a> Fields<'a> {
             "event" if reader.kind()? == Kind::Object => {
                 self.wrapped = Some(reader.place());
                 reader.rooted(Reader::skip).map(drop)
+            }
+            "options" => {
+                self.options = reader.skip()?;
+                Ok(())
             }
             _ => reader.skip().map(drop),
         }
@@ -336,6 +348,21 @@ impl<'a> Fields<'a> {
         };
         self.draft.finish(ctx, index)
     }
+}
+
+/// Refuses the options of a request that wants its events checked and not kept: keeping them
+/// would be the opposite. The text was read before; one that is no object asks for nothing.
+fn check_options(options: &str) -> Result<(), BodyError> {
+    let mut validates_only = false;
+    let _: Result<(), Syntax> = Reader::new(options).object(|reader, key| {
+        let is_set = !matches!(reader.skip()?, "false" | "null");
+        validates_only |= is_set && matches!(key.as_ref(), "validate_only" | "validateOnly");
+        Ok(())
+    });
+    if validates_only {
+        return Err(BodyError::Invalid("`options.validate_only` is not supported".to_owned()));
+    }
+    Ok(())
 }
 
 /// The properties with a payload as their first member.

@@ -1,59 +1,27 @@
 //! `POST /v1/analytics/funnel`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use gristmill_ingest::dialect::native::Format as BodyFormat;
 use gristmill_model::{
-    ErrorCode, FunnelAnswer, FunnelQuery, FunnelStep, Selection, TimeRange, Timestamp, limits,
+    FunnelAnswer, FunnelQuery, FunnelStep, Micros, Selection, Timestamp, limits,
 };
-use http::{HeaderMap, Request, StatusCode};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use http::{HeaderMap, Request, StatusCode, Uri};
+use serde::Serialize;
 use tokio::time::Instant;
 
 use super::csv::Table;
+use super::object::{Member, Object};
 use super::question::{
-    Format, RangeBody, at_least, duration_of, filters, format, seconds, time_of,
+    Format, RangeBody, at_least, check_filters, duration_of, filters, format, seconds, selection,
+    time_of,
 };
-use crate::app::{App, project_of};
+use crate::app::App;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::{body, json, media};
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct QuestionBody {
-    steps: Vec<StepBody>,
-    #[serde(default)]
-    time_range: TimeRangeBody,
-    #[serde(default)]
-    event_types: Vec<String>,
-    #[serde(default)]
-    filters: BTreeMap<String, String>,
-    window: Option<String>,
-    step_timeout: Option<String>,
-    at_least: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StepBody {
-    name: Option<String>,
-    event_type: String,
-    #[serde(default)]
-    filters: BTreeMap<String, String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TimeRangeBody {
-    start: Option<Value>,
-    end: Option<Value>,
-}
 
 #[derive(Serialize)]
 struct AnswerBody<'a> {
@@ -78,30 +46,26 @@ struct MetadataBody {
     processing_time: String,
 }
 
-/// How far users came through steps in order.
+/// How far users came through steps in order. The parameters that all questions take may stand
+/// in the target or in the body.
 pub(crate) async fn post(
     State(app): State<Arc<App>>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let since = Instant::now();
-    let (parts, mut body) = request.into_parts();
-    Parameters::of(&parts.uri)?.finish()?;
-    if media::format(&parts.headers)? != BodyFormat::Json {
-        return Err(Problem::new(
-            ErrorCode::UnsupportedMedia,
-            "content-type must be application/json",
-        ));
+    let headers = request.headers().clone();
+    let selection = match of_target(&app, &request.uri().clone(), &headers).await {
+        Ok(selection) => selection,
+        Err(problem) => return Err(body::refuse(request, problem).await),
+    };
+    let bytes = body::receive_question(&app, request, limits::QUERY_BODY_BYTES).await?;
+    let (query, token) = question(&bytes, selection)?;
+    if let Some(token) = token {
+        at_least(&app, &token).await?;
     }
-    let bytes = body::receive_question(&app, &mut body, limits::QUERY_BODY_BYTES).await?;
-    let question: QuestionBody = serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::new(ErrorCode::InvalidBody, error.to_string()))?;
-    if let Some(token) = &question.at_least {
-        at_least(&app, token).await?;
-    }
-    let query = query(question, &parts.headers)?;
     let range = query.selection.range;
     let answer = app.services.query.funnel(query).await?;
-    if format(&parts.headers) == Format::Csv {
+    if format(&headers) == Format::Csv {
         return Ok(table(&answer));
     }
     let rates = rates(&answer);
@@ -123,41 +87,88 @@ pub(crate) async fn post(
     Ok(json::respond(StatusCode::OK, &body))
 }
 
-fn query(question: QuestionBody, headers: &HeaderMap) -> Result<FunnelQuery, Problem> {
-    if !(2..=limits::FUNNEL_STEPS).contains(&question.steps.len()) {
-        let (count, most) = (question.steps.len(), limits::FUNNEL_STEPS);
-        return Err(Problem::argument(format!("a funnel has 2 to {most} `steps`, not {count}")));
-    }
-    let step = |step: StepBody| {
-        let name = step.name.unwrap_or_else(|| step.event_type.clone());
-        Ok(FunnelStep { name, event_type: step.event_type, filters: filters(step.filters)? })
-    };
-    let steps = question.steps.into_iter().map(step).collect::<Result<_, Problem>>()?;
-    let range = TimeRange {
-        start: time("time_range.start", question.time_range.start)?,
-        end: time("time_range.end", question.time_range.end)?,
-    };
-    let selection = Selection {
-        project: project_of(headers),
-        range,
-        event_types: question.event_types,
-        filters: filters(question.filters)?,
-    };
-    let duration =
-        |name: &str, text: Option<String>| text.map(|text| duration_of(name, &text)).transpose();
-    // Without a window the steps may be any time apart.
-    let window = duration("window", question.window)?
-        .unwrap_or_else(|| Timestamp::MAX.since(Timestamp::MIN));
-    let step_timeout = duration("step_timeout", question.step_timeout)?;
-    Ok(FunnelQuery { selection, steps, window, step_timeout })
+/// What the head of a request says.
+async fn of_target(app: &App, uri: &Uri, headers: &HeaderMap) -> Result<Selection, Problem> {
+    media::expect_json(headers)?;
+    let mut parameters = Parameters::of(uri)?;
+    let selection = selection(app, headers, &mut parameters).await?;
+    parameters.finish()?;
+    Ok(selection)
 }
 
-fn time(name: &str, value: Option<Value>) -> Result<Option<Timestamp>, Problem> {
-    match value {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => time_of(name, &text).map(Some),
-        Some(other) => time_of(name, &other.to_string()).map(Some),
+/// The question of a body, about what is left of `selection`, and its `at_least`.
+fn question(
+    body: &[u8],
+    mut selection: Selection,
+) -> Result<(FunnelQuery, Option<String>), Problem> {
+    let mut body = Object::of_body(body)?;
+    let steps = body.take_array("steps")?.ok_or_else(|| Problem::argument("`steps` is missing"))?;
+    if !(2..=limits::FUNNEL_STEPS).contains(&steps.len()) {
+        let (count, most) = (steps.len(), limits::FUNNEL_STEPS);
+        return Err(Problem::argument(format!("a funnel has 2 to {most} `steps`, not {count}")));
     }
+    let steps = steps.into_iter().map(step).collect::<Result<_, Problem>>()?;
+    select(&mut body, &mut selection)?;
+    let window = duration(&mut body, "window")?;
+    let step_timeout = duration(&mut body, "step_timeout")?;
+    let token = body.take_text("at_least")?;
+    body.finish()?;
+    // Without a window the steps may be any time apart.
+    let window = window.unwrap_or_else(|| Timestamp::MAX.since(Timestamp::MIN));
+    Ok((FunnelQuery { selection, steps, window, step_timeout }, token))
+}
+
+fn step(step: Member<'_>) -> Result<FunnelStep, Problem> {
+    let mut step = step.object()?;
+    let missing = Problem::argument(format!("`{}` is missing", step.name_of("event_type")));
+    let event_type = step.take_text("event_type")?.ok_or(missing)?;
+    let name = step.take_text("name")?.unwrap_or_else(|| event_type.clone());
+    let filters = filters(texts(&mut step, "filters")?)?;
+    step.finish()?;
+    Ok(FunnelStep { name, event_type, filters })
+}
+
+/// Narrows a selection by what a body says of it.
+fn select(body: &mut Object<'_>, selection: &mut Selection) -> Result<(), Problem> {
+    let (start, end) = (time(body, "start")?, time(body, "end")?);
+    let (mut nested_start, mut nested_end) = (None, None);
+    if let Some(range) = body.take("time_range")? {
+        let mut range = range.object()?;
+        (nested_start, nested_end) = (time(&mut range, "start")?, time(&mut range, "end")?);
+        range.finish()?;
+    }
+    let range = &mut selection.range;
+    range.start = one_of("start", [range.start, start, nested_start])?;
+    range.end = one_of("end", [range.end, end, nested_end])?;
+    for name in ["event_type", "event_types"] {
+        selection.event_types.extend(body.take_texts(name)?);
+    }
+    let more = filters(texts(body, "filters")?)?;
+    selection.filters.extend(more);
+    check_filters(selection.filters.len())
+}
+
+/// The one value that is given of those that mean the same.
+fn one_of(name: &str, given: [Option<Timestamp>; 3]) -> Result<Option<Timestamp>, Problem> {
+    let mut given = given.into_iter().flatten();
+    match (given.next(), given.next()) {
+        (_, Some(_)) => Err(Problem::argument(format!("`{name}` is given more than once"))),
+        (one, None) => Ok(one),
+    }
+}
+
+/// The members of an object of texts.
+fn texts(object: &mut Object<'_>, name: &str) -> Result<Vec<(String, String)>, Problem> {
+    object.take(name)?.map_or(Ok(Vec::new()), |member| member.object()?.into_texts())
+}
+
+fn duration(body: &mut Object<'_>, name: &str) -> Result<Option<Micros>, Problem> {
+    body.take_text(name)?.map(|text| duration_of(name, &text)).transpose()
+}
+
+fn time(object: &mut Object<'_>, name: &str) -> Result<Option<Timestamp>, Problem> {
+    let Some(member) = object.take(name)? else { return Ok(None) };
+    time_of(member.name(), &member.text_or_number()?).map(Some)
 }
 
 /// The share of the first step's users that reached each step.

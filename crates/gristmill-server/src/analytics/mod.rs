@@ -2,6 +2,7 @@
 
 mod csv;
 pub(crate) mod funnel;
+mod object;
 mod question;
 pub(crate) mod summary;
 pub(crate) mod timeseries;

@@ -56,11 +56,17 @@ pub(super) fn filters(
         .into_iter()
         .map(|(key, equals)| Filter { field: Field::from_name(&key), equals })
         .collect();
-    if filters.len() > limits::FILTERS {
-        let (count, most) = (filters.len(), limits::FILTERS);
+    check_filters(filters.len())?;
+    Ok(filters)
+}
+
+/// Refuses more filters than a selection or a step may have.
+pub(super) fn check_filters(count: usize) -> Result<(), Problem> {
+    let most = limits::FILTERS;
+    if count > most {
         return Err(Problem::argument(format!("{count} `filters` are more than {most}")));
     }
-    Ok(filters)
+    Ok(())
 }
 
 /// The time that a parameter says, under its own name or within `time_range`.
@@ -70,9 +76,22 @@ fn time(parameters: &mut Parameters, name: &str) -> Result<Option<Timestamp>, Pr
         (Some(_), Some(_)) => {
             Err(Problem::argument(format!("`{name}` and `{nested}` are the same parameter")))
         }
-        (Some(text), None) | (None, Some(text)) => time_of(name, &text).map(Some),
+        (Some(text), None) => parameter_time(name, &text).map(Some),
+        (None, Some(text)) => parameter_time(&nested, &text).map(Some),
         (None, None) => Ok(None),
     }
+}
+
+/// The time that the text of a parameter says.
+fn parameter_time(name: &str, text: &str) -> Result<Timestamp, Problem> {
+    time_of(name, text).map_err(|problem| {
+        // A bare `+` of a query means a space: what should be an offset then is none.
+        let with_plus = text.rsplit_once(' ').map(|(time, offset)| format!("{time}+{offset}"));
+        match with_plus.and_then(|text| parse_time(&text)) {
+            Some(_) => Problem::argument(format!("{}, and write + as %2B", problem.detail())),
+            None => problem,
+        }
+    })
 }
 
 /// The time that a text says.
@@ -107,6 +126,12 @@ pub(super) fn duration_of(name: &str, text: &str) -> Result<Micros, Problem> {
     if micros < 1.0 { Err(wrong()) } else { Ok(micros.min(longest) as Micros) }
 }
 
+/// The value of a parameter that is `true` or `false`.
+pub(super) fn flag(parameters: &mut Parameters, name: &str) -> Result<Option<bool>, Problem> {
+    let value = parameters.take(name)?.map(|text| text.parse());
+    value.transpose().map_err(|_| Problem::argument(format!("`{name}` must be true or false")))
+}
+
 /// The number of results asked for.
 pub(super) fn limit(
     parameters: &mut Parameters,
@@ -127,11 +152,12 @@ pub(super) enum Format {
     Csv,
 }
 
-/// The format that the `Accept` header asks for: the first that is known.
+/// The format that the `Accept` header asks for: the first that is known and not refused.
 pub(super) fn format(headers: &HeaderMap) -> Format {
     let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut types = accepts
         .flat_map(|text| text.split(','))
+        .filter(|range| !is_refused(range))
         .map(|range| range.split(';').next().unwrap_or_default().trim());
     let first = types.find(|name| {
         ["text/csv", "application/json", "*/*"].iter().any(|known| known.eq_ignore_ascii_case(name))
@@ -140,6 +166,14 @@ pub(super) fn format(headers: &HeaderMap) -> Format {
         Some(name) if name.eq_ignore_ascii_case("text/csv") => Format::Csv,
         Some(_) | None => Format::Json,
     }
+}
+
+/// Whether a range of an `Accept` header has the weight 0.
+fn is_refused(range: &str) -> bool {
+    let mut parameters = range.split(';').skip(1).filter_map(|text| text.split_once('='));
+    parameters.any(|(name, weight)| {
+        name.trim().eq_ignore_ascii_case("q") && weight.trim().parse() == Ok(0.0)
+    })
 }
 
 /// The range of a question, as its answer repeats it.
@@ -190,6 +224,9 @@ mod tests {
         assert_eq!(of("text/html, text/CSV;q=0.9, */*"), Format::Csv);
         assert_eq!(of("*/*"), Format::Json);
         assert_eq!(of("application/json, text/csv"), Format::Json);
+        assert_eq!(of("text/csv;q=0, application/json"), Format::Json);
+        assert_eq!(of("text/csv; Q = 0.000"), Format::Json);
+        assert_eq!(of("application/json;q=0, text/csv;q=0.001"), Format::Csv);
         assert_eq!(format(&HeaderMap::new()), Format::Json);
     }
 }

@@ -54,6 +54,12 @@ pub(crate) async fn get(
 ) -> Result<Response, Problem> {
     let since = Instant::now();
     let mut parameters = Parameters::of(request.uri())?;
+    if parameters.take_all("group_by").iter().any(|field| field != "event_type") {
+        return Err(Problem::argument(
+            "`group_by` of a summary may only be `event_type`: \
+             ask /v1/analytics/timeseries or /v1/analytics/top for other fields",
+        ));
+    }
     let selection = selection(&app, request.headers(), &mut parameters).await?;
     parameters.finish()?;
     let range = selection.range;

@@ -60,7 +60,13 @@ pub(crate) async fn get(
     let name = name.strip_prefix("time_granularity_").unwrap_or(&name);
     let (granularity, interval) = choice("granularity", name, &INTERVALS)?;
     let zone = parameters.take("tz")?.unwrap_or_else(|| "UTC".to_owned());
-    let group_by = parameters.take("group_by")?.map(|name| Field::from_name(&name));
+    let group_by = match parameters.take_all("group_by").as_slice() {
+        [] => None,
+        [name] => Some(Field::from_name(name)),
+        _ => {
+            return Err(Problem::argument("only one field can be grouped by: give `group_by` once"));
+        }
+    };
     let selection = selection(&app, request.headers(), &mut parameters).await?;
     parameters.finish()?;
     let query = SeriesQuery { selection, metric, interval, zone, group_by: group_by.clone() };

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::csv::Table;
-use super::question::{Format, format, limit, selection};
+use super::question::{Format, flag, format, limit, selection};
 use crate::app::App;
 use crate::json;
 use crate::parameters::Parameters;
@@ -25,7 +25,8 @@ const EVENTS: usize = 100;
 #[derive(Serialize)]
 struct AnswerBody<'a> {
     user_profile: ProfileBody<'a>,
-    events: Vec<EventBody<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<Vec<EventBody<'a>>>,
 }
 
 #[derive(Serialize)]
@@ -59,17 +60,26 @@ pub(crate) async fn get(
     let Path(user) = user.map_err(|_| Problem::argument("the user id in the path is not UTF-8"))?;
     let mut parameters = Parameters::of(request.uri())?;
     let limit = limit(&mut parameters, EVENTS, limits::USER_EVENTS)?;
+    let with_events = flag(&mut parameters, "include_events")?.unwrap_or(true);
+    // Sessions are counted in the profile either way; there is nothing more to tell of them.
+    flag(&mut parameters, "include_sessions")?;
     let selection = selection(&app, request.headers(), &mut parameters).await?;
     parameters.finish()?;
+    let limit = if with_events { limit } else { 0 };
     let query = UserQuery { selection, user: user.clone(), limit };
     let answer = app.services.query.user(query).await?;
     if format(request.headers()) == Format::Csv {
         return Ok(table(&user, &answer.events));
     }
-    Ok(json::respond(StatusCode::OK, &body(&user, &answer)))
+    let events = with_events.then_some(answer.events.as_slice());
+    Ok(json::respond(StatusCode::OK, &body(&user, &answer, events)))
 }
 
-fn body<'a>(user: &'a str, answer: &'a UserAnswer) -> AnswerBody<'a> {
+fn body<'a>(
+    user: &'a str,
+    answer: &'a UserAnswer,
+    events: Option<&'a [UserEvent]>,
+) -> AnswerBody<'a> {
     let profile = answer.profile.as_ref();
     AnswerBody {
         user_profile: ProfileBody {
@@ -80,7 +90,7 @@ fn body<'a>(user: &'a str, answer: &'a UserAnswer) -> AnswerBody<'a> {
             total_events: profile.map_or(0, |profile| profile.total_events),
             attributes: BTreeMap::new(),
         },
-        events: answer.events.iter().map(|event| event_body(user, event)).collect(),
+        events: events.map(|events| events.iter().map(|event| event_body(user, event)).collect()),
     }
 }
 

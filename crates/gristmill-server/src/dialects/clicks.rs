@@ -51,11 +51,10 @@ async fn take(app: &Arc<App>, request: Request<Body>) -> Result<Vec<u8>, Problem
 }
 
 async fn count_of(app: &Arc<App>, request: Request<Body>) -> Result<Vec<u8>, Problem> {
-    let (parts, mut body) = request.into_parts();
-    let bytes = body::receive_question(app, &mut body, limits::QUERY_BODY_BYTES).await?;
-    let (user, page_url) =
-        if bytes.is_empty() { from_target(&parts.uri)? } else { from_body(&bytes)? };
-    let query = PageCountQuery { project: project_of(&parts.headers), user, page_url };
+    let (uri, project) = (request.uri().clone(), project_of(request.headers()));
+    let bytes = body::receive_question(app, request, limits::QUERY_BODY_BYTES).await?;
+    let (user, page_url) = if bytes.is_empty() { from_target(&uri)? } else { from_body(&bytes)? };
+    let query = PageCountQuery { project, user, page_url };
     let (user, page_url) = (query.user.clone(), query.page_url.clone());
     let count = app.services.query.page_count(query).await.map_err(|error| {
         tracing::warn!(%error, "cannot count a page's clicks");

@@ -46,6 +46,7 @@ async fn summary_counts_what_is_selected() {
         ("filters[plan]=free&filters.user_id=bob", 1),
         ("filters.nothing=x", 0),
         ("at_least=", 4),
+        ("group_by=event_type", 4),
     ] {
         let answer = api.get(&format!("/v1/analytics/summary?{query}")).await;
         assert_eq!(answer.status, 200, "{query}: {}", answer.text);
@@ -73,6 +74,13 @@ async fn wrong_questions_are_named() {
         ("top?property=plan&limit=-1", "`limit`"),
         ("top?property=plan&limit=10001", "`limit`"),
         ("users/ann?limit=x", "`limit`"),
+        ("users/ann?include_events=yes", "`include_events`"),
+        ("users/ann?include_sessions=1", "`include_sessions`"),
+        ("timeseries?group_by=plan&group_by=source", "only one field can be grouped by"),
+        ("summary?group_by=plan", "`group_by`"),
+        ("summary?group_by=event_type&group_by=plan", "/v1/analytics/timeseries"),
+        ("summary?start=2025-03-01T12:00:00+02:00", "write + as %2B"),
+        ("summary?time_range.end=2025-03-01T12:00:00+02:00", "`time_range.end` is no time"),
         ("users/%ff", ""),
     ] {
         let answer = api.get(&format!("/v1/analytics/{target}")).await;
@@ -131,6 +139,13 @@ async fn top_values_and_users_are_told() {
     assert_eq!((&event["id"], &event["session_id"]), (&json!("2"), &json!("ann-1")));
     assert_eq!(event["properties"], json!({"plan": "paid"}));
 
+    let without = api.get("/v1/analytics/users/ann?include_events=false&include_sessions=true");
+    let without = without.await.json();
+    assert_eq!(&without["user_profile"], profile);
+    assert!(without.get("events").is_none(), "{without}");
+    let with = "/v1/analytics/users/ann?limit=1&include_events=true&include_sessions=false";
+    assert_eq!(api.get(with).await.json(), user);
+
     let nobody = api.get("/v1/analytics/users/no%2Fbody").await;
     assert_eq!(nobody.status, 200);
     assert_eq!(nobody.json()["user_profile"]["user_id"], "no/body");
@@ -162,22 +177,128 @@ async fn funnels_tell_steps_and_rates() {
     let body = ask(json!({"steps": steps, "window": "59m", "filters": {}})).await.json();
     assert_eq!(body["steps"][1]["users"], 0, "{body}");
 
-    for bad in [
-        json!({"steps": [steps[0]]}),
-        json!({"steps": vec![steps[0].clone(); 21]}),
-        json!({"steps": steps, "window": "soon"}),
-        json!({"steps": steps, "windows": "1h"}),
-        json!({"steps": steps, "time_range": {"start": "x"}}),
-        json!([]),
-    ] {
-        assert_eq!(ask(bad.clone()).await.status, 400, "{bad}");
-    }
-    let deep = format!("{{\"steps\":{}", "[".repeat(100_000));
-    assert_eq!(api.post("/v1/analytics/funnel", deep).await.status, 400);
     let large = format!("{{\"steps\":[],\"x\":\"{}\"}}", "a".repeat(300_000));
     assert_eq!(api.post("/v1/analytics/funnel", large).await.status, 413);
-    let plain = Request::post("/v1/analytics/funnel").body(Body::from("{}")).unwrap();
-    assert_eq!(api.send(plain).await.status, 415);
+    for (content_type, encoding) in
+        [("", "gzip"), ("application/x-ndjson", "gzip"), ("application/json", "br")]
+    {
+        let request = Request::post("/v1/analytics/funnel")
+            .header("content-type", content_type)
+            .header("content-encoding", encoding);
+        let answer = api.send(request.body(Body::from("{}")).unwrap()).await;
+        assert_eq!(answer.status, 415, "{content_type} {encoding}");
+        assert!(!answer.text.contains("application/x-ndjson"), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn funnels_take_what_all_questions_take_in_the_target_or_in_the_body() {
+    let api = filled().await;
+    let steps = json!([{"event_type": "view"}, {"event_type": "buy"}]);
+    for (target, members, users) in [
+        ("", json!({}), 2),
+        ("?start=2025-03-01T10:30:00Z", json!({}), 1),
+        ("?time_range.end=2025-03-01T11:30:00Z", json!({"start": 1}), 1),
+        ("", json!({"end": "2025-03-01T11:30:00Z", "at_least": ""}), 1),
+        ("?at_least=", json!({"time_range": {"end": 1_740_827_400}}), 1),
+        ("?event_type=buy", json!({}), 0),
+        ("", json!({"event_type": "view"}), 2),
+        ("?event_type=buy", json!({"event_types": ["view"]}), 2),
+        ("", json!({"event_type": ["buy", "view"], "window": null}), 2),
+        ("?filters.user_id=bob", json!({"filters": {"plan": "free"}}), 1),
+    ] {
+        let mut question = members.clone();
+        question["steps"] = steps.clone();
+        let answer = api.post(&format!("/v1/analytics/funnel{target}"), question.to_string()).await;
+        assert_eq!(answer.status, 200, "{target} {members}: {}", answer.text);
+        assert_eq!(answer.json()["steps"][0]["users"], users, "{target} {members}");
+    }
+    let twice = json!({"steps": steps, "start": 2}).to_string();
+    let answer = api.post("/v1/analytics/funnel?start=1", twice).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (400, &json!("invalid_argument")));
+    let text = json!({"steps": steps}).to_string();
+    assert_eq!(api.post("/v1/analytics/funnel?nonsense=1", text).await.status, 400);
+}
+
+#[tokio::test]
+async fn wrong_funnels_are_named_without_words_of_the_program() {
+    let api = filled().await;
+    let s = r#""steps":[{"event_type":"view"},{"event_type":"buy"}]"#;
+    let steps = |count: usize| vec![r#"{"event_type":"t"}"#; count].join(",");
+    let filters = |count: usize| -> String {
+        (0..count).map(|n| format!("\"f{n}\":\"\",")).collect::<String>()
+    };
+    for (body, named) in [
+        (String::new(), "the body is empty"),
+        (" \n".into(), "the body is empty"),
+        ("[]".into(), "the body must be a JSON object"),
+        (format!("[[{}],null,[],{{}},null,null,null]", steps(2)), "must be a JSON object"),
+        ("null".into(), "the body must be a JSON object"),
+        ("{".into(), "the body is not JSON"),
+        (format!("{{{s}}} x"), "the body is not JSON"),
+        ("{}".into(), "`steps` is missing"),
+        (r#"{"steps":{}}"#.into(), "`steps` must be an array"),
+        (format!("{{\"steps\":{}", "[".repeat(100_000)), "the body is not JSON"),
+        (format!("{{\"steps\":{}{}}}", "[".repeat(1_000), "]".repeat(1_000)), "2 to 20 `steps`"),
+        (format!("{{\"steps\":[{}]}}", steps(1)), "2 to 20 `steps`, not 1"),
+        (format!("{{\"steps\":[{}]}}", steps(21)), "2 to 20 `steps`, not 21"),
+        (r#"{"steps":[{"event_type":"t"},["t","u",{}]]}"#.into(), "`steps[1]` must be an object"),
+        (r#"{"steps":[{"name":"t"},{}]}"#.into(), "`steps[0].event_type` is missing"),
+        (r#"{"steps":[{"event_type":"t"},{"event_type":1}]}"#.into(), "`steps[1].event_type` must"),
+        (
+            r#"{"steps":[{"event_type":"t"},{"event_type":"t","filters":{"a":1}}]}"#.into(),
+            "`steps[1].filters.a` must be a string",
+        ),
+        (r#"{"steps":[{"event_type":"t","x":1},{}]}"#.into(), "`steps[0].x` in the body"),
+        (format!("{{{s},\"window\":3600}}"), "`window` must be a string"),
+        (format!("{{{s},\"window\":\"soon\"}}"), "`window`"),
+        (format!("{{{s},\"step_timeout\":{{}}}}"), "`step_timeout` must be a string"),
+        (format!("{{{s},\"windows\":\"1h\"}}"), "`windows`"),
+        (format!("{{{s},\"window\":\"1h\",\"window\":\"1h\"}}"), "`window` is given more"),
+        (format!("{{{s},\"at_least\":[]}}"), "`at_least` must be a string"),
+        (format!("{{{s},\"at_least\":\"soon\"}}"), "`at_least`"),
+        (format!("{{{s},\"start\":true}}"), "`start` must be a string or a number"),
+        (format!("{{{s},\"time_range\":[1,2]}}"), "`time_range` must be an object"),
+        (format!("{{{s},\"time_range\":{{\"start\":\"x\"}}}}"), "`time_range.start` is no time"),
+        (format!("{{{s},\"time_range\":{{\"from\":1}}}}"), "`time_range.from`"),
+        (format!("{{{s},\"end\":1,\"time_range\":{{\"end\":1}}}}"), "`end` is given more"),
+        (format!("{{{s},\"event_types\":[1]}}"), "`event_types` must be"),
+        (format!("{{{s},\"filters\":[]}}"), "`filters` must be an object"),
+        (format!("{{{s},\"filters\":{{{}\"z\":\"\"}}}}", filters(1_000)), "`filters`"),
+    ] {
+        let answer = api.post("/v1/analytics/funnel", body.clone()).await;
+        assert_eq!(answer.status, 400, "{named}: {}", answer.text);
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(named), "{named}: {detail}");
+        assert!(!detail.contains("struct") && !detail.contains("Body"), "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn funnels_may_be_compressed_up_to_the_same_size() {
+    let api = filled().await;
+    let question = r#"{"steps":[{"event_type":"view"},{"event_type":"buy"}]}"#;
+    let bomb = format!("{question}{}", " ".repeat(300_000));
+    for (encoding, text, status) in [
+        ("gzip", question, 200),
+        ("zstd", question, 200),
+        ("gzip", &bomb, 413),
+        ("zstd", &bomb, 413),
+        ("", question, 400),
+    ] {
+        let mut bytes = zstd::encode_all(text.as_bytes(), 3).unwrap();
+        if encoding == "gzip" {
+            let mut gzip = flate2::read::GzEncoder::new(text.as_bytes(), Default::default());
+            bytes.clear();
+            std::io::Read::read_to_end(&mut gzip, &mut bytes).unwrap();
+        }
+        let request = Request::post("/v1/analytics/funnel")
+            .header("content-type", "application/json")
+            .header("content-encoding", encoding);
+        let answer = api.send(request.body(Body::from(bytes)).unwrap()).await;
+        assert_eq!(answer.status, status, "{encoding}: {}", answer.text);
+        assert!(!answer.text.contains("ingest."), "{}", answer.text);
+    }
 }
 
 #[tokio::test]

@@ -131,3 +131,32 @@ async fn unknown_parameters_and_waits_are_refused() {
     assert_eq!(api.post("/v1/events?wait=forever", event).await.status, 400);
     assert_eq!(api.post("/v1/events?wiat=visible", event).await.status, 400);
 }
+
+#[tokio::test]
+async fn events_that_are_to_be_checked_only_are_refused_and_not_kept() {
+    let api = Api::new();
+    let event = r#"{"event_type":"t","options":{"validate_only":true}}"#;
+    let options = r#""options":{"async":true,"validate_only":true}"#;
+    for (path, body) in [
+        ("/v1/events", format!(r#"{{"event":{event},{options}}}"#)),
+        ("/v1/events", format!(r#"{{{options},"event":{event}}}"#)),
+        ("/v1/events", format!(r#"{{"event":{event},"options":{{"validateOnly":true}}}}"#)),
+        ("/v1/events/batch", format!(r#"{{"events":[{event}],{options}}}"#)),
+        ("/v1/events/batch", format!(r#"{{{options},"events":[{event}]}}"#)),
+    ] {
+        let answer = api.post(path, body.clone()).await;
+        assert_eq!(answer.status, 400, "{body}: {}", answer.text);
+        assert_eq!(answer.json()["detail"], "`options.validate_only` is not supported", "{body}");
+    }
+    assert_eq!(api.total_events().await, 0);
+    // A bare event may have a field of that name, and other options ask for nothing.
+    for (path, body) in [
+        ("/v1/events", event.to_owned()),
+        ("/v1/events", format!(r#"{{"event":{event},"options":{{"validate_only":false}}}}"#)),
+        ("/v1/events/batch", format!(r#"{{"events":[{event}],"options":{{"async":true}}}}"#)),
+        ("/v1/events/batch", format!(r#"{{"events":[{event}],"options":null}}"#)),
+    ] {
+        let answer = api.post(path, body.clone()).await;
+        assert_eq!(answer.status, 200, "{body}: {}", answer.text);
+    }
+}

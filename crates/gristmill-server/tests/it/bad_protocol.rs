@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use gristmill_server::ServerConfig;
 use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
 
 use crate::support::{Listening, post, read_all, status_of};
 
@@ -138,6 +139,47 @@ async fn expectation_of_100_is_met_only_for_bodies_that_will_be_read() {
     stream.write_all(EVENT.as_bytes()).await.unwrap();
     stream.shutdown().await.unwrap();
     assert_eq!(status_of(&read_all(&mut stream).await), 200);
+}
+
+#[tokio::test]
+async fn refusals_come_at_once_also_to_clients_that_send_nothing_or_go_on_sending() {
+    let server = Listening::new(ServerConfig::default());
+    let head = |path: &str, length: usize| {
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n"
+        )
+    };
+    for (path, length, status) in [
+        ("/v1/events", 1 << 30, 413),
+        ("/v1/events", 2 << 20, 413),
+        ("/v1/events?wiat=visible", 100, 400),
+        ("/v1/analytics/funnel", 1 << 20, 413),
+    ] {
+        let since = Instant::now();
+        let mut stream = server.connect().await;
+        stream.write_all(head(path, length).as_bytes()).await.unwrap();
+        // The client keeps its side open.
+        let answer = read_all(&mut stream).await;
+        assert_eq!(status_of(&answer), status, "{path}: {answer}");
+        assert!(answer.contains("connection: close"), "{path}: {answer}");
+        assert!(since.elapsed() < Duration::from_secs(3), "{path}: {:?}", since.elapsed());
+    }
+
+    let length = 64 << 20;
+    let mut stream = server.connect().await;
+    stream.write_all(head("/v1/events", length).as_bytes()).await.unwrap();
+    let piece = vec![b' '; 1 << 20];
+    for _ in 0..64 {
+        stream.write_all(&piece).await.unwrap();
+    }
+    assert_eq!(status_of(&read_all(&mut stream).await), 413);
+
+    // A body that is there already does not cost the connection.
+    let mut bytes = post("/v1/events?wiat=visible", "", EVENT);
+    bytes.extend_from_slice(b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n");
+    let answer = server.exchange(&bytes).await;
+    assert_eq!((status_of(&answer), answer.matches("HTTP/1.1").count()), (400, 2), "{answer}");
 }
 
 #[tokio::test]

@@ -46,6 +46,18 @@ async fn shared_pages_satisfy_every_older_client() {
 }
 
 #[tokio::test]
+async fn mistakes_of_clients_are_no_errors_of_the_producer() {
+    let api = Api::new();
+    for path in ["/v1/events", "/v1/events/batch", "/ingest", "/events", "/activity"] {
+        let answer = api.post(path, r#"{"events":[{}],"id":7}"#).await;
+        assert!(answer.status.is_client_error(), "{path}: {}", answer.text);
+    }
+    for path in ["/stats", "/health"] {
+        assert_eq!(api.get(path).await.json()["messages_error"], 0, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn readiness_waits_for_what_was_acknowledged() {
     assert_eq!(Api::new().get("/ready").await.status, 200);
     let stalled = Api::over(Platform::stalled(ingest_config()));
