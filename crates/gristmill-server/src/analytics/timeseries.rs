@@ -64,7 +64,9 @@ pub(crate) async fn get(
         [] => None,
         [name] => Some(Field::from_name(name)),
         _ => {
-            return Err(Problem::argument("only one field can be grouped by: give `group_by` once"));
+            return Err(Problem::argument(
+                "only one field can be grouped by: give `group_by` once",
+            ));
         }
     };
     let selection = selection(&app, request.headers(), &mut parameters).await?;
