@@ -11,6 +11,9 @@ pub enum Field {
     UserId,
     /// The session id; absent where the event has none.
     SessionId,
+    /// The session id, for telling one user's sessions apart: its codes hold within one user's
+    /// run only, so that a walk over many users need not remember all sessions.
+    SessionWithinUser,
     /// The source.
     Source,
     /// The page.
@@ -46,7 +49,7 @@ impl Field {
         match self {
             Field::EventType => "event_type",
             Field::UserId => "user_id",
-            Field::SessionId => "session_id",
+            Field::SessionId | Field::SessionWithinUser => "session_id",
             Field::Source => "source",
             Field::PageUrl => "page_url",
             Field::Origin => "origin",

@@ -11,7 +11,7 @@ use crate::tally::Tally;
 pub(crate) async fn answer(view: &View, query: &SummaryQuery) -> Result<SummaryAnswer, QueryError> {
     let mut plan = Plan::new(&query.selection)?;
     let type_column = plan.column(&Field::EventType);
-    let session_column = plan.column(&Field::SessionId);
+    let session_column = plan.column(&Field::SessionWithinUser);
     let start = || SummaryFold {
         matcher: plan.matcher.clone(),
         type_column,

@@ -108,7 +108,7 @@ pub(crate) fn text(event: &Event<'_>, field: &Field) -> Option<String> {
     let text = match field {
         Field::EventType => event.event_type.to_string(),
         Field::UserId => event.user.to_string(),
-        Field::SessionId => event.session.as_ref()?.to_string(),
+        Field::SessionId | Field::SessionWithinUser => event.session.as_ref()?.to_string(),
         Field::Source => event.source.to_string(),
         Field::PageUrl => event.page_url.to_string(),
         Field::Origin => event.origin.as_str().to_owned(),

@@ -217,7 +217,7 @@ fn text<'a>(event: &'a Event<'_>, field: &Field) -> Option<Cow<'a, str>> {
     let text = match field {
         Field::EventType => &event.event_type,
         Field::UserId => event.user.as_str(),
-        Field::SessionId => event.session.as_ref()?.as_str(),
+        Field::SessionId | Field::SessionWithinUser => event.session.as_ref()?.as_str(),
         Field::Source => &event.source,
         Field::PageUrl => &event.page_url,
         Field::Origin => event.origin.as_str(),

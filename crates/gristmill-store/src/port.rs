@@ -172,7 +172,8 @@ pub trait UserCursor {
 /// One user's events in order of (time, log position), as column slices of equal length.
 ///
 /// A column holds codes into a dictionary that belongs to the cursor and only grows: a code means
-/// the same text for as long as the cursor lives.
+/// the same text for as long as the cursor lives; for [`Field::SessionWithinUser`] only until the
+/// next user.
 pub struct UserRun<'a> {
     /// Who.
     pub user: &'a str,
@@ -203,6 +204,12 @@ impl Dictionary {
     /// Whether there is no text.
     pub fn is_empty(&self) -> bool {
         self.texts.is_empty()
+    }
+
+    /// Forgets every text.
+    pub(crate) fn clear(&mut self) {
+        self.texts.clear();
+        self.codes.clear();
     }
 
     /// The text of a code; `None` for [`ABSENT`].

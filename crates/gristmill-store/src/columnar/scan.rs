@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use gristmill_model::{Position, Positions, ProjectId};
+use gristmill_model::{Field, Position, Positions, ProjectId};
 
 use super::run::{shard_of, user_hash};
 use super::source::{PartUsers, RunUsers, UserSource};
@@ -91,6 +91,8 @@ struct MergedUsers {
     /// The sources that have a user left, by the hash of their next user.
     heap: BinaryHeap<Reverse<(u64, usize)>>,
     dictionaries: Vec<Dictionary>,
+    /// The columns whose codes hold within one user only.
+    of_one_user: Vec<usize>,
     gathered: Gathered,
     user: String,
     /// The sources whose next user has the hash at hand.
@@ -107,6 +109,9 @@ impl MergedUsers {
             heap,
             sources,
             dictionaries: scan.fields.iter().map(|_| Dictionary::default()).collect(),
+            of_one_user: (0..scan.fields.len())
+                .filter(|&index| scan.fields[index] == Field::SessionWithinUser)
+                .collect(),
             gathered: Gathered { columns, ..Gathered::default() },
             user: String::new(),
             ties: Vec::new(),
@@ -133,6 +138,7 @@ impl MergedUsers {
         self.user.clear();
         self.user.push_str(least);
         self.gathered.clear();
+        self.of_one_user.iter().for_each(|&index| self.dictionaries[index].clear());
         for &index in &self.ties {
             let source = &mut self.sources[index];
             if source.head().is_some_and(|(_, user)| user == self.user) {

@@ -87,7 +87,9 @@ impl UserSource for RunUsers {
                 let code = match field {
                     Field::EventType => dictionary.code(rows.event_types.text(row)),
                     Field::UserId => dictionary.code(user.user),
-                    Field::SessionId => optional(dictionary, rows.sessions.option(row)),
+                    Field::SessionId | Field::SessionWithinUser => {
+                        optional(dictionary, rows.sessions.option(row))
+                    }
                     Field::Source => dictionary.code(rows.sources.text(row)),
                     Field::PageUrl => dictionary.code(rows.page_urls.text(row)),
                     Field::Origin => origin(dictionary, rows.origins[row]),
@@ -339,6 +341,13 @@ fn append_codes(
             remap.follow(array.values());
             codes.extend(rows.map(|row| remap.code(array, row, dictionary)));
         }
+        Field::SessionWithinUser => {
+            let array = from.source.as_dictionary_opt::<Int32Type>().ok_or_else(unexpected)?;
+            codes.extend(rows.map(|row| {
+                let text = array.is_valid(row).then(|| text_at(array, row)).flatten();
+                optional(dictionary, text)
+            }));
+        }
         Field::Origin => {
             let numbers = from.source.as_primitive_opt::<UInt8Type>().ok_or_else(unexpected)?;
             codes.extend(rows.map(|row| origin(dictionary, numbers.value(row))));
@@ -424,7 +433,7 @@ fn main_column(field: &Field) -> usize {
     match field {
         Field::EventType => column::EVENT_TYPE,
         Field::UserId => column::USER_ID,
-        Field::SessionId => column::SESSION_ID,
+        Field::SessionId | Field::SessionWithinUser => column::SESSION_ID,
         Field::Source => column::SOURCE,
         Field::PageUrl => column::PAGE_URL,
         Field::Origin => column::ORIGIN,
