@@ -1,9 +1,9 @@
 //! Places in the log.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use smallvec::SmallVec;
 use thiserror::Error;
 
 /// A partition of the log. Order is kept within one, not across.
@@ -22,8 +22,10 @@ pub struct Position {
 
 /// The next offset of every partition: all records below are meant. A partition that is not
 /// named stands at 0.
+///
+/// Every request asks for positions several times, so those of a few partitions take no allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Positions(BTreeMap<Partition, u64>);
+pub struct Positions(SmallVec<[(Partition, u64); 2]>);
 
 impl Positions {
     /// Every partition at its start.
@@ -33,17 +35,17 @@ impl Positions {
 
     /// The next offset of a partition.
     pub fn next(&self, partition: Partition) -> u64 {
-        self.0.get(&partition).copied().unwrap_or(0)
+        self.find(partition).ok().and_then(|at| self.0.get(at)).map_or(0, |(_, next)| *next)
     }
 
     /// Sets the next offset of a partition.
     pub fn set(&mut self, partition: Partition, next: u64) {
-        self.0.insert(partition, next);
+        *self.entry(partition) = next;
     }
 
     /// Raises the next offset of a partition to at least `next`.
     pub fn advance(&mut self, partition: Partition, next: u64) {
-        let entry = self.0.entry(partition).or_insert(0);
+        let entry = self.entry(partition);
         *entry = (*entry).max(next);
     }
 
@@ -66,18 +68,36 @@ impl Positions {
 
     /// The partitions named here with their next offsets, in order.
     pub fn iter(&self) -> impl Iterator<Item = (Partition, u64)> + '_ {
-        self.0.iter().map(|(partition, next)| (*partition, *next))
+        self.0.iter().copied()
     }
 
     /// How many records lie between `behind` and these positions.
     pub fn records_since(&self, behind: &Positions) -> u64 {
         self.iter().map(|(p, next)| next.saturating_sub(behind.next(p))).sum()
     }
+
+    /// The place of a partition's next offset, which is named from now on.
+    fn entry(&mut self, partition: Partition) -> &mut u64 {
+        let at = self.find(partition).unwrap_or_else(|at| {
+            self.0.insert(at, (partition, 0));
+            at
+        });
+        &mut self.0[at].1
+    }
+
+    /// Where a partition stands among the named ones, or would stand.
+    fn find(&self, partition: Partition) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&partition, |(named, _)| *named)
+    }
 }
 
 impl FromIterator<(Partition, u64)> for Positions {
     fn from_iter<T: IntoIterator<Item = (Partition, u64)>>(iter: T) -> Self {
-        Self(iter.into_iter().collect())
+        let mut positions = Self::start();
+        for (partition, next) in iter {
+            positions.set(partition, next);
+        }
+        positions
     }
 }
 

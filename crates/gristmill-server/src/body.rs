@@ -10,7 +10,7 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use gristmill_ingest::{AdmitError, Encoding, InflateError, Permit, inflate};
 use gristmill_model::ErrorCode;
-use http::{HeaderMap, Request, header};
+use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use tokio::time::{Instant, timeout_at};
@@ -38,17 +38,20 @@ pub(crate) struct Received {
 }
 
 /// Reads the body of an ingestion request.
-pub(crate) async fn receive(app: &Arc<App>, request: Request<Body>) -> Result<Received, Problem> {
-    let (parts, mut body) = request.into_parts();
+pub(crate) async fn receive(
+    app: &Arc<App>,
+    headers: &HeaderMap,
+    mut body: Body,
+) -> Result<Received, Problem> {
     let config = app.services.ingest.config();
     let read = async {
-        let encoding = Encoding::from_header(encoding(&parts.headers)?.as_deref())?;
+        let encoding = Encoding::from_header(encoding(headers)?.as_deref())?;
         let (bytes, permit) = read(app, &mut body, config.max_body_bytes).await?;
         Ok::<_, Problem>((encoding, bytes, permit))
     };
     let (encoding, bytes, mut permit) = match read.await {
         Ok(read) => read,
-        Err(problem) => return Err(discard(&parts.headers, &mut body, problem).await),
+        Err(problem) => return Err(discard(headers, &mut body, problem).await),
     };
     if encoding == Encoding::Identity {
         app.metrics.received_bytes.add(bytes.len() as u64);
@@ -63,21 +66,20 @@ pub(crate) async fn receive(app: &Arc<App>, request: Request<Body>) -> Result<Re
 }
 
 /// Refuses a request before its body is read.
-pub(crate) async fn refuse(request: Request<Body>, problem: Problem) -> Problem {
-    let (parts, mut body) = request.into_parts();
-    discard(&parts.headers, &mut body, problem).await
+pub(crate) async fn refuse(headers: &HeaderMap, mut body: Body, problem: Problem) -> Problem {
+    discard(headers, &mut body, problem).await
 }
 
 /// Reads the small body of a question and undoes its encoding; it is at most `limit` long before
 /// and after, and not counted against the budget of ingestion.
 pub(crate) async fn receive_question(
     app: &App,
-    request: Request<Body>,
+    headers: &HeaderMap,
+    mut body: Body,
     limit: usize,
 ) -> Result<Bytes, Problem> {
-    let (parts, mut body) = request.into_parts();
     let read = async {
-        let encoding = Encoding::from_header(encoding(&parts.headers)?.as_deref())?;
+        let encoding = Encoding::from_header(encoding(headers)?.as_deref())?;
         Ok::<_, Problem>((encoding, collect(app, &mut body, limit, |_| Ok(())).await?))
     };
     match read.await {
@@ -85,7 +87,7 @@ pub(crate) async fn receive_question(
             InflateError::TooLarge { limit } => too_large(limit),
             InflateError::Unsupported(_) | InflateError::Corrupt(_) => error.into(),
         }),
-        Err(problem) => Err(discard(&parts.headers, &mut body, problem).await),
+        Err(problem) => Err(discard(headers, &mut body, problem).await),
     }
 }
 

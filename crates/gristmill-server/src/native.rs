@@ -47,16 +47,16 @@ async fn ingest(
     request: Request<Body>,
     decode: impl for<'a> Fn(&'a [u8], &Context<'a>, Format) -> Result<Events<'a>, BodyError>,
 ) -> Result<Response, Problem> {
-    let headers = request.headers().clone();
-    let checked = check(request.uri(), &headers).and_then(|(format, wait)| {
-        let context = context(app, &headers)?;
+    let (parts, body) = request.into_parts();
+    let checked = check(&parts.uri, &parts.headers).and_then(|(format, wait)| {
+        let context = context(app, &parts.headers)?;
         Ok((format, wait, context))
     });
     let (format, wait, context) = match checked {
         Ok(checked) => checked,
-        Err(problem) => return Err(body::refuse(request, problem).await),
+        Err(problem) => return Err(body::refuse(&parts.headers, body, problem).await),
     };
-    let received = body::receive(app, request).await?;
+    let received = body::receive(app, &parts.headers, body).await?;
     let since = Instant::now();
     let events = decode(&received.bytes, &context, format)?;
     let accepted = accept(app, events, since).await?;

@@ -53,19 +53,20 @@ pub(crate) async fn post(
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let since = Instant::now();
-    let headers = request.headers().clone();
-    let selection = match of_target(&app, &request.uri().clone(), &headers).await {
+    let (parts, body) = request.into_parts();
+    let selection = match of_target(&app, &parts.uri, &parts.headers).await {
         Ok(selection) => selection,
-        Err(problem) => return Err(body::refuse(request, problem).await),
+        Err(problem) => return Err(body::refuse(&parts.headers, body, problem).await),
     };
-    let bytes = body::receive_question(&app, request, limits::QUERY_BODY_BYTES).await?;
+    let bytes =
+        body::receive_question(&app, &parts.headers, body, limits::QUERY_BODY_BYTES).await?;
     let (query, token) = question(&bytes, selection)?;
     if let Some(token) = token {
         at_least(&app, &token).await?;
     }
     let range = query.selection.range;
     let answer = app.services.query.funnel(query).await?;
-    if format(&headers) == Format::Csv {
+    if format(&parts.headers) == Format::Csv {
         return Ok(table(&answer));
     }
     let rates = rates(&answer);

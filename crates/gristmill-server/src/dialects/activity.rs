@@ -32,9 +32,9 @@ pub(crate) async fn one(State(app): State<Arc<App>>, request: Request<Body>) -> 
 }
 
 async fn take(app: &Arc<App>, request: Request<Body>) -> Result<(), Problem> {
-    let headers = request.headers().clone();
-    let context = context(app, &headers)?;
-    let received = body::receive(app, request).await?;
+    let (parts, body) = request.into_parts();
+    let context = context(app, &parts.headers)?;
+    let received = body::receive(app, &parts.headers, body).await?;
     let since = Instant::now();
     let event = activity::one(&received.bytes, &context).map_err(|error| {
         count_refused(app);

@@ -36,9 +36,9 @@ pub(crate) async fn wrong_method() -> Response {
 }
 
 async fn take(app: &Arc<App>, request: Request<Body>) -> Result<Vec<u8>, Problem> {
-    let headers = request.headers().clone();
-    let context = context(app, &headers)?;
-    let received = body::receive(app, request).await?;
+    let (parts, body) = request.into_parts();
+    let context = context(app, &parts.headers)?;
+    let received = body::receive(app, &parts.headers, body).await?;
     let since = Instant::now();
     let click = clicks::one(&received.bytes, &context).map_err(|error: ClicksError| {
         count_refused(app);
@@ -51,9 +51,12 @@ async fn take(app: &Arc<App>, request: Request<Body>) -> Result<Vec<u8>, Problem
 }
 
 async fn count_of(app: &Arc<App>, request: Request<Body>) -> Result<Vec<u8>, Problem> {
-    let (uri, project) = (request.uri().clone(), project_of(request.headers()));
-    let bytes = body::receive_question(app, request, limits::QUERY_BODY_BYTES).await?;
-    let (user, page_url) = if bytes.is_empty() { from_target(&uri)? } else { from_body(&bytes)? };
+    let (parts, body) = request.into_parts();
+    let project = project_of(&parts.headers);
+    let limit = limits::QUERY_BODY_BYTES;
+    let bytes = body::receive_question(app, &parts.headers, body, limit).await?;
+    let (user, page_url) =
+        if bytes.is_empty() { from_target(&parts.uri)? } else { from_body(&bytes)? };
     let query = PageCountQuery { project, user, page_url };
     let (user, page_url) = (query.user.clone(), query.page_url.clone());
     let count = app.services.query.page_count(query).await.map_err(|error| {

@@ -17,12 +17,12 @@ use crate::body;
 
 /// Takes in an event of either system.
 pub(crate) async fn one(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
-    let headers = request.headers().clone();
-    let context = match context(&app, &headers) {
+    let (parts, body) = request.into_parts();
+    let context = match context(&app, &parts.headers) {
         Ok(context) => context,
         Err(problem) => return platform::refuse(&problem, ""),
     };
-    let received = match body::receive(&app, request).await {
+    let received = match body::receive(&app, &parts.headers, body).await {
         Ok(received) => received,
         Err(problem) => return platform::refuse(&problem, ""),
     };

@@ -133,9 +133,9 @@ fn invalid(message: String) -> Refusal {
 }
 
 async fn take_async(app: &Arc<App>, request: Request<Body>) -> Result<String, Refusal> {
-    let headers = request.headers().clone();
-    let context = context(app, &headers)?;
-    let received = body::receive(app, request).await?;
+    let (parts, body) = request.into_parts();
+    let context = context(app, &parts.headers)?;
+    let received = body::receive(app, &parts.headers, body).await?;
     let since = Instant::now();
     let event = platform::one_async(&received.bytes, &context);
     let event = event.inspect_err(|_| count_refused(app))?;
@@ -146,9 +146,9 @@ async fn take_batch(
     app: &Arc<App>,
     request: Request<Body>,
 ) -> Result<(StatusCode, Value), Refusal> {
-    let headers = request.headers().clone();
-    let context = context(app, &headers)?;
-    let received = body::receive(app, request).await?;
+    let (parts, body) = request.into_parts();
+    let context = context(app, &parts.headers)?;
+    let received = body::receive(app, &parts.headers, body).await?;
     let since = Instant::now();
     let events = platform::batch(&received.bytes, &context)?;
     if events.is_empty() {

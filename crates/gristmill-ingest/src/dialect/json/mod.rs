@@ -72,7 +72,7 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Stands at the start of a text.
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, at: 0, depth: 0, fault: None, keys: Vec::new() }
+        Self { text, at: 0, depth: 0, fault: None, keys: Vec::with_capacity(16) }
     }
 
     /// Goes to the start of another text and forgets everything about the last.
