@@ -16,15 +16,18 @@ use super::merge_rows::{Chunk, Source, merge};
 use super::part::{Part, Texts, unreadable};
 use super::part_reader::{PartRuns, micros};
 use super::part_writer::{PartSize, PartWriter};
-use super::schema::{Effort, ROW_GROUP_ROWS, column};
+use super::schema::{Effort, column};
 use super::view::View;
 use crate::StoreError;
 
-/// How many parts of a tier make a merge worth while; no more are merged at a time.
+/// How many parts of a tier make a merge worth while.
 const FAN_IN: usize = 8;
-/// A part of the lowest tier has up to about this many rows; each tier is `FAN_IN` times as large
-/// as the one before.
-const TIER_ROWS: u64 = 128 * 1024;
+/// How many parts are merged at a time at most. A merger that is behind merges more of them, so
+/// that it writes a row less often and catches up.
+const MOST_INPUTS: usize = 2 * FAN_IN;
+/// A part of the lowest tier has fewer than `FAN_IN` times this many rows; each tier is `FAN_IN`
+/// times as large as the one before, so that what a merge writes belongs to the next.
+const TIER_ROWS: u64 = 1024;
 /// Parts of this size and more are left as they are, and no more rows are merged at a time.
 const FULL_ROWS: u64 = 16 << 20;
 /// A slice gets a part of its own from this many rows on, or from this share of all rows.
@@ -95,7 +98,7 @@ fn bounded(parts: Vec<Arc<Part>>) -> Vec<Arc<Part>> {
         rows += part.record.rows;
         rows <= FULL_ROWS
     };
-    let count = parts.iter().take_while(fits).count().clamp(2.min(parts.len()), FAN_IN);
+    let count = parts.iter().take_while(fits).count().clamp(2.min(parts.len()), MOST_INPUTS);
     parts.into_iter().take(count).collect()
 }
 
@@ -109,7 +112,7 @@ fn groups(view: &View, slice: i64) -> BTreeMap<Group, Vec<Arc<Part>>> {
     let mut groups: BTreeMap<Group, Vec<Arc<Part>>> = BTreeMap::new();
     for part in view.parts.iter().filter(|part| part.record.rows < FULL_ROWS) {
         let record = &part.record;
-        let tier = (record.rows.max(1).div_ceil(TIER_ROWS)).ilog(FAN_IN as u64);
+        let tier = (record.rows / TIER_ROWS).max(1).ilog(FAN_IN as u64);
         groups
             .entry((record.shard, slice_of(record, slice), tier))
             .or_default()
@@ -230,7 +233,8 @@ impl Shared {
     ) -> Result<Vec<PartRecord>, StoreError> {
         let shard = inputs[0].record.shard;
         // Each part that is written holds a row group in memory.
-        let group_rows = (ROW_GROUP_ROWS / targets.len().max(1)).max(ROW_GROUP_ROWS / 16);
+        let most = Effort::Merge.group_rows();
+        let group_rows = (most / targets.len().max(1)).max(most / 16);
         let mut sources: Vec<Source> = Vec::new();
         for part in inputs {
             let runs = PartRuns::of(&*part.open()?, self.hasher)?;

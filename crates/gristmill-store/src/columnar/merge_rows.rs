@@ -36,7 +36,7 @@ pub(super) struct RowRef {
 }
 
 /// How many rows a chunk has at most.
-const CHUNK_ROWS: usize = 16 * 1024;
+const CHUNK_ROWS: usize = 8 * 1024;
 
 /// Gives all rows of all sources in order, chunk by chunk.
 pub(super) fn merge(

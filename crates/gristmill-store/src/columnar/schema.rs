@@ -8,8 +8,8 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
-/// Rows of one row group, about.
-pub(super) const ROW_GROUP_ROWS: usize = 32 * 1024;
+/// Rows of the largest row group.
+const MOST_GROUP_ROWS: usize = 32 * 1024;
 /// Rows of one page, about; the finest piece that can be read by itself.
 pub(super) const PAGE_ROWS: usize = 4 * 1024;
 /// Rows that are decoded at a time.
@@ -42,6 +42,17 @@ pub(super) enum Effort {
     Seal,
     /// Well: the part will stay.
     Merge,
+}
+
+impl Effort {
+    /// Rows of one row group, about. Whoever reads a part holds the dictionaries of one row group
+    /// in memory, and there may be many parts that were just sealed.
+    pub(super) fn group_rows(self) -> usize {
+        match self {
+            Effort::Seal => 8 * 1024,
+            Effort::Merge => 16 * 1024,
+        }
+    }
 }
 
 /// The columns with texts as they are.
@@ -82,7 +93,7 @@ pub(super) fn writer_properties(effort: Effort) -> WriterProperties {
     let mut builder = WriterProperties::builder()
         .set_compression(compression)
         .set_statistics_enabled(EnabledStatistics::None)
-        .set_max_row_group_row_count(Some(2 * ROW_GROUP_ROWS))
+        .set_max_row_group_row_count(Some(MOST_GROUP_ROWS))
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_write_batch_size(PAGE_ROWS)
         .set_dictionary_page_size_limit(4 << 20);

@@ -15,7 +15,7 @@ use super::manifest::{PartRecord, Record, WindowRecord};
 use super::merge_rows::{merge, single};
 use super::part::Part;
 use super::part_writer::{PartSize, PartWriter};
-use super::schema::{Effort, ROW_GROUP_ROWS};
+use super::schema::Effort;
 use super::view::View;
 use super::window;
 use crate::{Quarantined, StoreError};
@@ -132,7 +132,7 @@ impl Shared {
                 continue;
             }
             let rows = runs.iter().map(|run| run.row_count() as u64).sum();
-            let size = PartSize { rows, group_rows: ROW_GROUP_ROWS };
+            let size = PartSize { rows, group_rows: Effort::Seal.group_rows() };
             let file = self.new_part(files);
             let mut writer =
                 PartWriter::create(&self.directory, file, shard as u32, Effort::Seal, size)?;
