@@ -13,7 +13,21 @@ use std::borrow::Cow;
 /// `path` is tried as one key first; if the object has no such key and `path` has a dot, what
 /// comes after the first dot is looked for in the object that the part before it names.
 pub fn property<'a>(properties: &'a str, path: &str) -> Option<Cow<'a, str>> {
-    let value = find(properties, path)?;
+    text_of(find(properties, path)?)
+}
+
+/// The members of a JSON object in order: each key and the JSON text of its value.
+pub(crate) fn members(object: &str) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
+    let mut scanner = Scanner { text: object, at: 0 };
+    let is_object = scanner.expect(b'{').is_some();
+    std::iter::from_fn(move || {
+        let (key, value) = if is_object { scanner.member() } else { None }?;
+        Some((unescape(key), value))
+    })
+}
+
+/// What a property whose value has this JSON text is: see [`property`].
+pub(crate) fn text_of(value: &str) -> Option<Cow<'_, str>> {
     match value.as_bytes().first()? {
         b'"' => Some(unescape(value.get(1..value.len() - 1)?)),
         b'n' => None,

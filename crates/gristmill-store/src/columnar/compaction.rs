@@ -13,10 +13,11 @@ use super::Shared;
 use super::files::{NewFiles, is_full};
 use super::manifest::{PartRecord, Record};
 use super::merge_rows::{Chunk, Source, merge};
-use super::part::{Part, Texts, unreadable};
-use super::part_reader::{PartRuns, micros};
-use super::part_writer::{PartSize, PartWriter};
-use super::schema::{Effort, column};
+use super::part::{Part, unreadable};
+use super::part_reader::{PartRuns, micros, strings};
+use super::part_writer::{PartShape, PartWriter};
+use super::schema::{Effort, Texts, column};
+use super::shredded::Census;
 use super::view::View;
 use crate::StoreError;
 
@@ -28,11 +29,18 @@ const MOST_INPUTS: usize = 2 * FAN_IN;
 /// A part of the lowest tier has fewer than `FAN_IN` times this many rows; each tier is `FAN_IN`
 /// times as large as the one before, so that what a merge writes belongs to the next.
 const TIER_ROWS: u64 = 1024;
-/// Parts of this size and more are left as they are, and no more rows are merged at a time.
+/// Parts of this size and more are only merged by compaction: they are few enough, and so a row is
+/// not written more often the larger the store becomes.
+const SETTLED_ROWS: u64 = 2 << 20;
+/// No more rows are merged at a time, and what is larger is left as it is even by compaction.
 const FULL_ROWS: u64 = 16 << 20;
 /// A slice gets a part of its own from this many rows on, or from this share of all rows.
 const SLICE_ROWS: u64 = 1024;
 const SLICE_SHARE: u64 = 64;
+/// While more waits to be merged, parts of fewer rows are compressed quickly.
+const LASTING_ROWS: u64 = 1 << 20;
+/// Of a batch of rows every so many is asked for its properties.
+const SAMPLE_STEP: usize = 8;
 /// The merger's nice value, the lowest priority there is: it takes the time that ingestion and
 /// queries leave.
 const NICE: i32 = 19;
@@ -54,8 +62,8 @@ impl Merger {
         if let Err(error) = rustix::process::setpriority_process(None, NICE) {
             tracing::debug!(%error, "the merger runs at normal priority");
         }
-        while let Some(inputs) = self.shared.next_merge() {
-            match self.shared.merge_parts(&inputs) {
+        while let Some(merge) = self.shared.next_merge() {
+            match self.shared.merge_parts(&merge) {
                 Ok(()) => {}
                 Err(StoreError::Closed) => return Ok(()),
                 Err(error) if is_full(&error) => {
@@ -102,6 +110,12 @@ fn bounded(parts: Vec<Arc<Part>>) -> Vec<Arc<Part>> {
     parts.into_iter().take(count).collect()
 }
 
+/// What is to be merged.
+struct Merge {
+    inputs: Vec<Arc<Part>>,
+    effort: Effort,
+}
+
 /// How many rows go to the part of each slice; `None` stands for those that stay mixed.
 type Targets = BTreeMap<Option<i64>, u64>;
 
@@ -110,7 +124,7 @@ type Group = (u32, Option<i64>, u32);
 
 fn groups(view: &View, slice: i64) -> BTreeMap<Group, Vec<Arc<Part>>> {
     let mut groups: BTreeMap<Group, Vec<Arc<Part>>> = BTreeMap::new();
-    for part in view.parts.iter().filter(|part| part.record.rows < FULL_ROWS) {
+    for part in view.parts.iter().filter(|part| part.record.rows < SETTLED_ROWS) {
         let record = &part.record;
         let tier = (record.rows / TIER_ROWS).max(1).ilog(FAN_IN as u64);
         groups
@@ -125,6 +139,24 @@ fn groups(view: &View, slice: i64) -> BTreeMap<Group, Vec<Arc<Part>>> {
 fn slice_of(record: &PartRecord, slice: i64) -> Option<i64> {
     let first = record.first_time.div_euclid(slice);
     (first == record.last_time.div_euclid(slice)).then_some(first)
+}
+
+/// The properties that occur often in the parts, judged by one batch of rows of each. The batches
+/// lie in different places of the order, so that every project and many users are asked.
+fn frequent_properties(inputs: &[Arc<Part>]) -> Result<Vec<String>, StoreError> {
+    let mut census = Census::default();
+    for (index, part) in inputs.iter().enumerate() {
+        let open = part.open()?;
+        let rows = open.group(index * open.groups.len() / inputs.len());
+        if let Some(batch) = open.read(Texts::Plain, [column::PROPERTIES], rows)?.next() {
+            let batch = batch.map_err(unreadable)?;
+            let properties = strings(&batch, 0)?;
+            (0..batch.num_rows()).step_by(SAMPLE_STEP).for_each(|row| {
+                census.add(properties.value(row));
+            });
+        }
+    }
+    Ok(census.finish())
 }
 
 impl Shared {
@@ -143,23 +175,29 @@ impl Shared {
     }
 
     /// Waits for parts that are worth merging; `None` when the store is closed.
-    fn next_merge(&self) -> Option<Vec<Arc<Part>>> {
+    fn next_merge(&self) -> Option<Merge> {
         let mut state = self.state();
         loop {
             if self.is_closed() {
                 return None;
             }
-            let smallest = due(&state.view, self.slice).into_iter();
-            if let Some((_, parts)) = smallest.min_by_key(|((shard, _, tier), _)| (*tier, *shard)) {
-                return Some(bounded(parts));
+            let due = due(&state.view, self.slice);
+            let is_behind = due.len() > 1;
+            let smallest = due.into_iter().min_by_key(|((shard, _, tier), _)| (*tier, *shard));
+            if let Some((_, parts)) = smallest {
+                let inputs = bounded(parts);
+                let rows: u64 = inputs.iter().map(|part| part.record.rows).sum();
+                let is_brief = is_behind && rows < LASTING_ROWS;
+                let effort = if is_brief { Effort::Brief } else { Effort::Lasting };
+                return Some(Merge { inputs, effort });
             }
             let is_wanted = state.compactions_wanted > state.compactions_done;
             if is_wanted && !state.compaction_needs_seal() {
                 let view = Arc::clone(&state.view);
                 let files = || view.parts.iter().map(|part| part.record.file).collect();
                 let concerned = state.compacting.get_or_insert_with(files);
-                if let Some(parts) = self.next_compaction(&view, concerned) {
-                    return Some(parts);
+                if let Some(inputs) = self.next_compaction(&view, concerned) {
+                    return Some(Merge { inputs, effort: Effort::Lasting });
                 }
                 state.compacting = None;
                 state.compactions_done = state.compactions_wanted;
@@ -190,7 +228,8 @@ impl Shared {
         Some(bounded(parts))
     }
 
-    fn merge_parts(&self, inputs: &[Arc<Part>]) -> Result<(), StoreError> {
+    fn merge_parts(&self, merge: &Merge) -> Result<(), StoreError> {
+        let inputs = merge.inputs.as_slice();
         let slices: BTreeSet<_> =
             inputs.iter().map(|part| slice_of(&part.record, self.slice)).collect();
         let targets = match slices.first() {
@@ -200,7 +239,7 @@ impl Shared {
             _ => self.slices_worth_a_part(inputs)?,
         };
         let mut files = NewFiles::of(&self.directory);
-        let outputs = self.write_merged(inputs, &targets, &mut files)?;
+        let outputs = self.write_merged(merge, &targets, &mut files)?;
         self.directory.sync()?;
         self.manifest().append(Record {
             add_parts: outputs.clone(),
@@ -227,14 +266,18 @@ impl Shared {
 
     fn write_merged(
         &self,
-        inputs: &[Arc<Part>],
+        Merge { inputs, effort }: &Merge,
         targets: &Targets,
         files: &mut NewFiles<'_>,
     ) -> Result<Vec<PartRecord>, StoreError> {
         let shard = inputs[0].record.shard;
         // Each part that is written holds a row group in memory.
-        let most = Effort::Merge.group_rows();
+        let most = effort.group_rows();
         let group_rows = (most / targets.len().max(1)).max(most / 16);
+        let shredded = match effort {
+            Effort::Brief => Vec::new(),
+            Effort::Lasting => frequent_properties(inputs)?,
+        };
         let mut sources: Vec<Source> = Vec::new();
         for part in inputs {
             let runs = PartRuns::of(&*part.open()?, self.hasher)?;
@@ -250,10 +293,9 @@ impl Shared {
                     Some(writer) => writer,
                     None => {
                         let rows = targets.get(&slice).copied().unwrap_or(0);
-                        let size = PartSize { rows, group_rows };
+                        let shape = PartShape { rows, group_rows, shredded: shredded.clone() };
                         let (directory, file) = (&self.directory, self.new_part(files));
-                        let writer =
-                            PartWriter::create(directory, file, shard, Effort::Merge, size)?;
+                        let writer = PartWriter::create(directory, file, shard, *effort, shape)?;
                         writers.entry(slice).or_insert(writer)
                     }
                 };

@@ -29,6 +29,7 @@ mod run;
 mod scan;
 mod schema;
 mod seal;
+mod shredded;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,6 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -23,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::files::{Directory, Kind, damaged};
 use super::filter::Filter;
 use super::manifest::PartRecord;
-use super::schema::{BATCH_ROWS, CODED, INDEX_KEY, PAGE_ROWS, PLAIN};
+use super::schema::{self, BATCH_ROWS, INDEX_KEY, PAGE_ROWS, Texts, column};
 use crate::StoreError;
 
 /// A part that the store holds. Its files are removed when it is obsolete and nobody reads it.
@@ -41,6 +40,8 @@ pub(super) struct OpenPart {
     file: PartFile,
     plain: ArrowReaderMetadata,
     coded: ArrowReaderMetadata,
+    /// The properties that have a column, in the order of the columns.
+    shredded: Vec<String>,
     pub(super) groups: Vec<RowGroup>,
     pub(super) filter: Filter,
 }
@@ -70,15 +71,6 @@ pub(super) struct Selected {
 pub(super) struct UserKey {
     pub(super) project: String,
     pub(super) hash: u64,
-}
-
-/// How texts are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Texts {
-    /// As they are.
-    Plain,
-    /// Repeated ones as codes into a dictionary.
-    Coded,
 }
 
 impl Part {
@@ -128,16 +120,17 @@ impl OpenPart {
             return Err(damaged(&path));
         }
         let wrong = |error| StoreError::Damaged(format!("{}: {error}", path.display()));
-        let options = |schema: &SchemaRef| {
-            let options = ArrowReaderOptions::new().with_schema(Arc::clone(schema));
-            options.with_offset_index_policy(PageIndexPolicy::Required)
-        };
-        let plain = ArrowReaderMetadata::load(&file, options(&PLAIN)).map_err(wrong)?;
-        let metadata = Arc::clone(plain.metadata());
-        let coded = ArrowReaderMetadata::try_new(metadata, options(&CODED)).map_err(wrong)?;
+        let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Required);
+        let plain = ArrowReaderMetadata::load(&file, options.clone()).map_err(wrong)?;
+        let shredded = schema::shredded(plain.schema());
+        let [plain, coded] = [Texts::Plain, Texts::Coded].map(|texts| {
+            let options = options.clone().with_schema(schema::schema(texts, &shredded));
+            ArrowReaderMetadata::try_new(Arc::clone(plain.metadata()), options).map_err(wrong)
+        });
+        let (plain, coded) = (plain?, coded?);
         let groups = row_groups(&plain).ok_or_else(|| damaged(&path))?;
         let filter = Filter::open(&directory.file(record.file, Kind::Filter))?;
-        Ok(Self { file, plain, coded, groups, filter })
+        Ok(Self { file, plain, coded, shredded, groups, filter })
     }
 
     /// Reads columns of row groups, a few thousand rows at a time.
@@ -165,6 +158,12 @@ impl OpenPart {
             None => builder,
         };
         builder.build().map_err(unreadable)
+    }
+
+    /// The column of a property, if it has one.
+    pub(super) fn property_column(&self, name: &str) -> Option<usize> {
+        let place = self.shredded.iter().position(|shredded| shredded == name)?;
+        Some(column::PROPERTIES + 1 + place)
     }
 
     /// All rows.

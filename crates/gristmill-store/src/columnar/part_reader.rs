@@ -7,9 +7,9 @@ use gristmill_model::{Partition, Position};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
 use super::identity::{Identity, IdentityHasher};
-use super::part::{OpenPart, Selected, Texts as Wanted, unreadable};
+use super::part::{OpenPart, Selected, unreadable};
 use super::run::{Run, RunBuilder, user_hash};
-use super::schema::column;
+use super::schema::{Texts as Wanted, column};
 use super::texts::Texts;
 use super::uuid_text;
 use crate::StoreError;

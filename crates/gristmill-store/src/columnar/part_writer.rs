@@ -18,7 +18,8 @@ use super::manifest::PartRecord;
 use super::merge_rows::Chunk;
 use super::part::{RowGroup, UserKey};
 use super::run::{Rows, Run, RunBuilder};
-use super::schema::{Effort, PAGE_ROWS, PLAIN, index_entry, writer_properties};
+use super::schema::{self, Effort, PAGE_ROWS, index_entry, writer_properties};
+use super::shredded::shred;
 use super::texts::Texts;
 use super::uuid_text;
 use crate::StoreError;
@@ -28,19 +29,22 @@ pub(super) struct PartWriter {
     directory: Directory,
     writer: ArrowWriter<CrcFile>,
     group_rows: usize,
+    shredded: Vec<String>,
     pending: RunBuilder,
     groups: Vec<RowGroup>,
     filter: FilterBuilder,
     record: PartRecord,
 }
 
-/// How large a part will be.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PartSize {
+/// What a part will be like.
+#[derive(Clone, Debug)]
+pub(super) struct PartShape {
     /// About how many rows it will have.
     pub(super) rows: u64,
     /// How many rows are gathered into a row group.
     pub(super) group_rows: usize,
+    /// The properties that get a column.
+    pub(super) shredded: Vec<String>,
 }
 
 impl PartWriter {
@@ -49,15 +53,15 @@ impl PartWriter {
         file: u64,
         shard: u32,
         effort: Effort,
-        size: PartSize,
+        shape: PartShape,
     ) -> Result<Self, StoreError> {
         let target = CrcFile {
             file: File::create(directory.file(file, Kind::Part))?,
             crc: crc32fast::Hasher::new(),
         };
-        let writer =
-            ArrowWriter::try_new(target, Arc::clone(&PLAIN), Some(writer_properties(effort)))
-                .map_err(failed)?;
+        let schema = schema::schema(schema::Texts::Plain, &shape.shredded);
+        let writer = ArrowWriter::try_new(target, schema, Some(writer_properties(effort)))
+            .map_err(failed)?;
         let record = PartRecord {
             file,
             shard,
@@ -73,10 +77,11 @@ impl PartWriter {
         Ok(Self {
             directory: directory.clone(),
             writer,
-            group_rows: size.group_rows,
+            group_rows: shape.group_rows,
+            shredded: shape.shredded,
             pending: RunBuilder::new(),
             groups: Vec::new(),
-            filter: FilterBuilder::for_identities(size.rows),
+            filter: FilterBuilder::for_identities(shape.rows),
             record,
         })
     }
@@ -112,7 +117,7 @@ impl PartWriter {
         self.groups.push(group_of(&run));
         run.rows.identities.iter().for_each(|&identity| self.filter.insert(identity));
         self.note_ranges(&run.rows);
-        self.writer.write(&batch_of(run)?).map_err(failed)?;
+        self.writer.write(&batch_of(run, &self.shredded)?).map_err(failed)?;
         self.writer.flush().map_err(failed)
     }
 
@@ -145,7 +150,7 @@ fn group_of(run: &Run) -> RowGroup {
     RowGroup { rows, pages, last: key_at(rows - 1) }
 }
 
-fn batch_of(run: Run) -> Result<RecordBatch, StoreError> {
+fn batch_of(run: Run, shredded: &[String]) -> Result<RecordBatch, StoreError> {
     let row_count = run.row_count();
     let mut projects = Texts::with_capacity(row_count, row_count * 8);
     let mut users = Texts::with_capacity(row_count, row_count * 16);
@@ -163,7 +168,8 @@ fn batch_of(run: Run) -> Result<RecordBatch, StoreError> {
     };
     let partitions = rows.positions.iter().map(|position| position.partition.0);
     let offsets = rows.positions.iter().map(|position| position.offset);
-    let columns: Vec<ArrayRef> = vec![
+    let property_columns = shred(shredded, &rows.properties);
+    let mut columns: Vec<ArrayRef> = vec![
         Arc::new(projects.into_arrow()?),
         Arc::new(users.into_arrow()?),
         time(rows.times),
@@ -179,7 +185,11 @@ fn batch_of(run: Run) -> Result<RecordBatch, StoreError> {
         Arc::new(UInt8Array::from(rows.origins)),
         Arc::new(rows.properties.into_arrow()?),
     ];
-    RecordBatch::try_new(Arc::clone(&PLAIN), columns).map_err(failed)
+    for column in property_columns {
+        columns.push(Arc::new(column.into_arrow()?));
+    }
+    let schema = schema::schema(schema::Texts::Plain, shredded);
+    RecordBatch::try_new(schema, columns).map_err(failed)
 }
 
 /// Ids that are UUIDs in their canonical text take 16 bytes in a column of their own.

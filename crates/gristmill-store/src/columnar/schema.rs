@@ -1,6 +1,6 @@
 //! The columns of a part, as Arrow and Parquet see them.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parquet::basic::{Compression, ZstdLevel};
@@ -14,6 +14,8 @@ const MOST_GROUP_ROWS: usize = 32 * 1024;
 pub(super) const PAGE_ROWS: usize = 4 * 1024;
 /// Rows that are decoded at a time.
 pub(super) const BATCH_ROWS: usize = 4 * 1024;
+/// What the name of a property's column begins with.
+const SHREDDED: &str = "properties.";
 /// The key of the row group index in the file's metadata.
 pub(super) const INDEX_KEY: &str = "gristmill.row_groups";
 
@@ -39,9 +41,9 @@ pub(super) mod column {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effort {
     /// Quickly: the part will be merged soon.
-    Seal,
+    Brief,
     /// Well: the part will stay.
-    Merge,
+    Lasting,
 }
 
 impl Effort {
@@ -49,25 +51,31 @@ impl Effort {
     /// in memory, and there may be many parts that were just sealed.
     pub(super) fn group_rows(self) -> usize {
         match self {
-            Effort::Seal => 8 * 1024,
-            Effort::Merge => 16 * 1024,
+            Effort::Brief => 8 * 1024,
+            Effort::Lasting => 16 * 1024,
         }
     }
 }
 
-/// The columns with texts as they are.
-pub(super) static PLAIN: LazyLock<SchemaRef> = LazyLock::new(|| schema(&DataType::Utf8));
+/// How texts are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Texts {
+    /// As they are.
+    Plain,
+    /// Repeated ones as codes into a dictionary.
+    Coded,
+}
 
-/// The columns with repeated texts as codes into a dictionary.
-pub(super) static CODED: LazyLock<SchemaRef> = LazyLock::new(|| {
-    schema(&DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)))
-});
-
-fn schema(repeated: &DataType) -> SchemaRef {
+/// The columns of a part; behind those that every part has, one for each of some properties.
+pub(super) fn schema(texts: Texts, shredded: &[String]) -> SchemaRef {
+    let repeated = &match texts {
+        Texts::Plain => DataType::Utf8,
+        Texts::Coded => DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
+    };
     let time = || DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let required = |name: &str, kind: DataType| Field::new(name, kind, false);
     let optional = |name: &str, kind: DataType| Field::new(name, kind, true);
-    Arc::new(Schema::new(vec![
+    let mut fields = vec![
         required("project", repeated.clone()),
         required("user_id", repeated.clone()),
         required("time", time()),
@@ -82,13 +90,22 @@ fn schema(repeated: &DataType) -> SchemaRef {
         required("page_url", repeated.clone()),
         required("origin", DataType::UInt8),
         required("properties", DataType::Utf8),
-    ]))
+    ];
+    let shredded = shredded.iter().map(|name| format!("{SHREDDED}{name}"));
+    fields.extend(shredded.map(|name| optional(&name, repeated.clone())));
+    Arc::new(Schema::new(fields))
+}
+
+/// The names of the properties that have a column.
+pub(super) fn shredded(schema: &Schema) -> Vec<String> {
+    let names = schema.fields().iter().skip(column::PROPERTIES + 1).map(|field| field.name());
+    names.map(|name| name.strip_prefix(SHREDDED).unwrap_or(name).to_owned()).collect()
 }
 
 pub(super) fn writer_properties(effort: Effort) -> WriterProperties {
     let compression = match effort {
-        Effort::Seal => Compression::LZ4_RAW,
-        Effort::Merge => Compression::ZSTD(ZstdLevel::default()),
+        Effort::Brief => Compression::LZ4_RAW,
+        Effort::Lasting => Compression::ZSTD(ZstdLevel::default()),
     };
     let mut builder = WriterProperties::builder()
         .set_compression(compression)

@@ -14,7 +14,7 @@ use super::hot::Frozen;
 use super::manifest::{PartRecord, Record, WindowRecord};
 use super::merge_rows::{merge, single};
 use super::part::Part;
-use super::part_writer::{PartSize, PartWriter};
+use super::part_writer::{PartShape, PartWriter};
 use super::schema::Effort;
 use super::view::View;
 use super::window;
@@ -132,10 +132,11 @@ impl Shared {
                 continue;
             }
             let rows = runs.iter().map(|run| run.row_count() as u64).sum();
-            let size = PartSize { rows, group_rows: Effort::Seal.group_rows() };
+            let group_rows = Effort::Brief.group_rows();
+            let shape = PartShape { rows, group_rows, shredded: Vec::new() };
             let file = self.new_part(files);
             let mut writer =
-                PartWriter::create(&self.directory, file, shard as u32, Effort::Seal, size)?;
+                PartWriter::create(&self.directory, file, shard as u32, Effort::Brief, shape)?;
             let sources = runs.iter().map(|run| single(Arc::clone(run))).collect();
             merge(sources, |chunk| writer.write(chunk))?;
             written.push(writer.finish()?);

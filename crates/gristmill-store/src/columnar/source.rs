@@ -9,11 +9,11 @@ use arrow_array::{Array, ArrayRef, DictionaryArray, RecordBatch, StringArray};
 use gristmill_model::{Field, Origin, Partition, Position, TimeRange, Timestamp};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
-use super::part::{OpenPart, Selected, Texts, UserKey, unreadable};
+use super::part::{OpenPart, Selected, UserKey, unreadable};
 use super::part_reader::{event_ids, micros, strings, uuids};
 use super::run::{Run, user_hash};
 use super::scan::Gathered;
-use super::schema::column;
+use super::schema::{Texts, column};
 use super::texts;
 use crate::{ABSENT, Dictionary, Scan, StoreError, property};
 
@@ -117,6 +117,8 @@ pub(super) struct PartUsers {
     user: Option<String>,
     range: TimeRange,
     fields: Vec<Field>,
+    /// For each field, the column of the file that it is read from.
+    sources: Vec<usize>,
     /// The columns that are read, ascending; a batch has them in this order.
     columns: Vec<usize>,
     /// For each field, what the codes of its column in the current row group mean.
@@ -155,7 +157,11 @@ impl PartUsers {
         }
         let mut columns =
             vec![column::PROJECT, column::USER_ID, column::TIME, column::PARTITION, column::OFFSET];
-        columns.extend(scan.fields.iter().flat_map(columns_of));
+        let sources: Vec<_> = scan.fields.iter().map(|field| column_of(part, field)).collect();
+        columns.extend_from_slice(&sources);
+        if scan.fields.contains(&Field::EventId) {
+            columns.push(column::EVENT_UUID);
+        }
         columns.sort_unstable();
         columns.dedup();
         let reader = part.read(Texts::Coded, columns.iter().copied(), rows)?;
@@ -167,6 +173,7 @@ impl PartUsers {
             user: scan.user.clone(),
             range: scan.range,
             fields: scan.fields.clone(),
+            sources,
             columns,
             remaps: scan.fields.iter().map(|_| Remap::default()).collect(),
         };
@@ -269,8 +276,7 @@ impl PartUsers {
             gathered.times.push(times[row]);
             gathered.positions.push(Position { partition, offset: offsets.value(row) });
         }
-        let columns: Vec<usize> =
-            self.fields.iter().map(|field| self.place(main_column(field))).collect();
+        let columns: Vec<usize> = self.sources.iter().map(|&column| self.place(column)).collect();
         for (index, field) in self.fields.iter().enumerate() {
             let source = batch.rows.column(columns[index]);
             append_codes(
@@ -361,6 +367,11 @@ fn append_codes(
             codes.extend(rows.map(|row| dictionary.code(texts.value(row))));
         }
         Field::Property(name) => {
+            if let Some(array) = from.source.as_dictionary_opt::<Int32Type>() {
+                remap.follow(array.values());
+                codes.extend(rows.map(|row| remap.code(array, row, dictionary)));
+                return Ok(());
+            }
             let texts = from.source.as_string_opt::<i32>().ok_or_else(unexpected)?;
             codes.extend(
                 rows.map(|row| optional(dictionary, property(texts.value(row), name).as_deref())),
@@ -422,14 +433,8 @@ fn rows_of_user(
     Ok(rows.only(found.unwrap_or(0..0)))
 }
 
-fn columns_of(field: &Field) -> Vec<usize> {
-    match field {
-        Field::EventId => vec![column::EVENT_UUID, column::EVENT_ID],
-        other => vec![main_column(other)],
-    }
-}
-
-fn main_column(field: &Field) -> usize {
+/// The column that a field is read from; the ids that are UUIDs are in a second one.
+fn column_of(part: &OpenPart, field: &Field) -> usize {
     match field {
         Field::EventType => column::EVENT_TYPE,
         Field::UserId => column::USER_ID,
@@ -438,7 +443,8 @@ fn main_column(field: &Field) -> usize {
         Field::PageUrl => column::PAGE_URL,
         Field::Origin => column::ORIGIN,
         Field::EventId => column::EVENT_ID,
-        Field::Properties | Field::Property(_) => column::PROPERTIES,
+        Field::Properties => column::PROPERTIES,
+        Field::Property(name) => part.property_column(name).unwrap_or(column::PROPERTIES),
     }
 }
 

@@ -226,6 +226,28 @@ async fn late_copies_are_found_in_parts() {
     assert_eq!(count(running.store.as_ref()).await, 401);
 }
 
+/// What such a column holds is compared by the conformance suite, whose events have properties.
+#[tokio::test]
+async fn merged_parts_have_columns_of_frequent_properties() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::open(config(folder.path())).unwrap();
+    for batch in 0..2 {
+        let mut rows: Vec<_> =
+            (0..50).map(|n| row(batch * 50 + n, "u", format!("e{batch}-{n}"), n as i64)).collect();
+        for row in &mut rows {
+            row.event.properties = r#"{"plan":"pro"}"#.into();
+        }
+        running.store.commit(commit(rows)).await.unwrap();
+        running.store.compact().await.unwrap();
+    }
+    let files = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let parts: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|e| e == "parquet")).collect();
+    assert_eq!(parts.len(), 1);
+    let bytes = fs::read(&parts[0]).unwrap();
+    assert!(bytes.windows(15).any(|window| window == b"properties.plan"));
+}
+
 #[tokio::test]
 async fn a_second_process_is_refused() {
     let folder = tempfile::tempdir().unwrap();
