@@ -27,19 +27,21 @@ const FAN_IN: usize = 8;
 /// that it writes a row less often and catches up.
 const MOST_INPUTS: usize = 2 * FAN_IN;
 /// A part of the lowest tier has fewer than `FAN_IN` times this many rows; each tier is `FAN_IN`
-/// times as large as the one before, so that what a merge writes belongs to the next.
+/// times as large as the one before, so that what a merge writes mostly belongs to the next.
 const TIER_ROWS: u64 = 1024;
-/// Parts of this size and more are only merged by compaction: they are few enough, and so a row is
-/// not written more often the larger the store becomes.
+/// Parts of this size and more are merged when nothing smaller is due and there are many of them:
+/// such a merge takes long, and small parts add up meanwhile.
 const SETTLED_ROWS: u64 = 2 << 20;
-/// No more rows are merged at a time, and what is larger is left as it is even by compaction.
+/// Parts of this size and more are left as they are, and no more rows are merged at a time unless
+/// just two parts have more.
 const FULL_ROWS: u64 = 16 << 20;
 /// A slice gets a part of its own from this many rows on, or from this share of all rows.
 const SLICE_ROWS: u64 = 1024;
 const SLICE_SHARE: u64 = 64;
 /// While more waits to be merged, parts of fewer rows are compressed quickly.
 const LASTING_ROWS: u64 = 1 << 20;
-/// Of a batch of rows every so many is asked for its properties.
+/// How many batches of rows are asked for their properties, and every how many rows of a batch.
+const SAMPLES: usize = 16;
 const SAMPLE_STEP: usize = 8;
 /// The merger's nice value, the lowest priority there is: it takes the time that ingestion and
 /// queries leave.
@@ -135,19 +137,31 @@ fn groups(view: &View, slice: i64) -> BTreeMap<Group, Vec<Arc<Part>>> {
     groups
 }
 
+/// Settled parts of one shard and slice, if there are many. What they are merged into is not
+/// merged again.
+fn many_settled(view: &View, slice: i64) -> Option<Vec<Arc<Part>>> {
+    let mut groups: BTreeMap<(u32, Option<i64>), Vec<Arc<Part>>> = BTreeMap::new();
+    let settled = SETTLED_ROWS..FULL_ROWS / 2;
+    for part in view.parts.iter().filter(|part| settled.contains(&part.record.rows)) {
+        let key = (part.record.shard, slice_of(&part.record, slice));
+        groups.entry(key).or_default().push(Arc::clone(part));
+    }
+    groups.into_values().find(|parts| parts.len() >= MOST_INPUTS)
+}
+
 /// The slice of event time that a part lies in; `None` if in several.
 fn slice_of(record: &PartRecord, slice: i64) -> Option<i64> {
     let first = record.first_time.div_euclid(slice);
     (first == record.last_time.div_euclid(slice)).then_some(first)
 }
 
-/// The properties that occur often in the parts, judged by one batch of rows of each. The batches
-/// lie in different places of the order, so that every project and many users are asked.
+/// The properties that occur often in the parts, judged by batches of rows from all over the order,
+/// so that every project and many users are asked.
 fn frequent_properties(inputs: &[Arc<Part>]) -> Result<Vec<String>, StoreError> {
     let mut census = Census::default();
-    for (index, part) in inputs.iter().enumerate() {
-        let open = part.open()?;
-        let rows = open.group(index * open.groups.len() / inputs.len());
+    for sample in 0..SAMPLES {
+        let open = inputs[sample % inputs.len()].open()?;
+        let rows = open.group(sample * open.groups.len() / SAMPLES);
         if let Some(batch) = open.read(Texts::Plain, [column::PROPERTIES], rows)?.next() {
             let batch = batch.map_err(unreadable)?;
             let properties = strings(&batch, 0)?;
@@ -182,7 +196,7 @@ impl Shared {
                 return None;
             }
             let due = due(&state.view, self.slice);
-            let is_behind = due.len() > 1;
+            let is_behind = most_waiting_parts(&state.view, self.slice) >= MOST_INPUTS;
             let smallest = due.into_iter().min_by_key(|((shard, _, tier), _)| (*tier, *shard));
             if let Some((_, parts)) = smallest {
                 let inputs = bounded(parts);
@@ -190,6 +204,9 @@ impl Shared {
                 let is_brief = is_behind && rows < LASTING_ROWS;
                 let effort = if is_brief { Effort::Brief } else { Effort::Lasting };
                 return Some(Merge { inputs, effort });
+            }
+            if let Some(parts) = many_settled(&state.view, self.slice) {
+                return Some(Merge { inputs: bounded(parts), effort: Effort::Lasting });
             }
             let is_wanted = state.compactions_wanted > state.compactions_done;
             if is_wanted && !state.compaction_needs_seal() {
@@ -221,7 +238,8 @@ impl Shared {
             slices.entry(key).or_default().push(Arc::clone(part));
         }
         let unfinished = slices.into_iter().find(|((_, slice), parts)| {
-            parts.len() > 1 || (slice.is_none() && !parts[0].record.is_rest)
+            let first = &parts[0].record;
+            parts.len() > 1 || !first.is_lasting || (slice.is_none() && !first.is_rest)
         });
         let (_, mut parts) = unfinished?;
         parts.sort_by_key(|part| part.record.rows);

@@ -73,6 +73,9 @@ pub(super) struct PartRecord {
     /// Whether these are the rows that a merge left after giving slices parts of their own.
     #[serde(default)]
     pub(super) is_rest: bool,
+    /// Whether it was written to stay.
+    #[serde(default)]
+    pub(super) is_lasting: bool,
 }
 
 /// A window run.

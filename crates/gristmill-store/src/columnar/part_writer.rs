@@ -73,6 +73,7 @@ impl PartWriter {
             first_received: i64::MAX,
             last_received: i64::MIN,
             is_rest: false,
+            is_lasting: effort == Effort::Lasting,
         };
         Ok(Self {
             directory: directory.clone(),

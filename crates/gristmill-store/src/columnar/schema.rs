@@ -9,7 +9,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 /// Rows of the largest row group.
-const MOST_GROUP_ROWS: usize = 32 * 1024;
+const MOST_GROUP_ROWS: usize = 64 * 1024;
 /// Rows of one page, about; the finest piece that can be read by itself.
 pub(super) const PAGE_ROWS: usize = 4 * 1024;
 /// Rows that are decoded at a time.
@@ -37,22 +37,23 @@ pub(super) mod column {
     pub(in super::super) const PROPERTIES: usize = 13;
 }
 
-/// How hard a part is compressed.
+/// How much work a part is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effort {
-    /// Quickly: the part will be merged soon.
+    /// Little: the part is likely to be merged soon.
     Brief,
-    /// Well: the part will stay.
+    /// Much: the part is likely to stay. It is compressed well, and properties get columns.
     Lasting,
 }
 
 impl Effort {
     /// Rows of one row group, about. Whoever reads a part holds the dictionaries of one row group
-    /// in memory, and there may be many parts that were just sealed.
+    /// in memory, and there may be many parts that were just sealed; of a part that stays, what is
+    /// held is the description of every row group.
     pub(super) fn group_rows(self) -> usize {
         match self {
             Effort::Brief => 8 * 1024,
-            Effort::Lasting => 16 * 1024,
+            Effort::Lasting => 32 * 1024,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::property::{members, text_of};
 const COLUMNS: usize = 16;
 /// A property must be in one row of so many,
 const ROWS_PER_VALUE: usize = 16;
-/// and each of its values in so many of these rows on average: others gain nothing by codes.
+/// and on average each of its values in so many: others gain nothing by codes.
 const ROWS_PER_TEXT: usize = 4;
 /// The longest name of a column, in bytes, and how many names are looked at.
 const NAME_BYTES: usize = 64;
@@ -116,6 +116,14 @@ mod tests {
         }
         assert_eq!(census.finish(), ["plan"]);
         assert_eq!(Census::default().finish(), [""; 0]);
+    }
+
+    #[test]
+    fn of_repeated_keys_the_first_counts() {
+        let mut texts = Texts::with_capacity(0, 0);
+        texts.push(r#"{"a":null,"a":1,"b":1,"b":null}"#);
+        let columns = shred(&["a".to_owned(), "b".to_owned()], &texts);
+        assert_eq!((columns[0].option(0), columns[1].option(0)), (None, Some("1")));
     }
 
     fn value() -> impl Strategy<Value = serde_json::Value> {

@@ -2,7 +2,7 @@
 //! old events, damage.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::{ColumnarConfig, ColumnarStore, check};
 use crate::conformance::{self, Subject};
-use crate::{Commit, Row, Scan, Store, StoreError};
+use crate::{Commit, Row, Scan, Store, StoreError, property};
 
 struct FixedClock;
 
@@ -226,26 +226,55 @@ async fn late_copies_are_found_in_parts() {
     assert_eq!(count(running.store.as_ref()).await, 401);
 }
 
-/// What such a column holds is compared by the conformance suite, whose events have properties.
+/// A part with columns of properties, one without, and the hot tail, in one walk.
 #[tokio::test]
-async fn merged_parts_have_columns_of_frequent_properties() {
+async fn frequent_properties_have_columns_in_merged_parts_only() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::open(config(folder.path())).unwrap();
-    for batch in 0..2 {
-        let mut rows: Vec<_> =
-            (0..50).map(|n| row(batch * 50 + n, "u", format!("e{batch}-{n}"), n as i64)).collect();
-        for row in &mut rows {
-            row.event.properties = r#"{"plan":"pro"}"#.into();
-        }
-        running.store.commit(commit(rows)).await.unwrap();
-        running.store.compact().await.unwrap();
+    let plans = [r#"{"plan":"pro"}"#, r#"{"plan":"free","n":1}"#, r#"{"plan":null}"#, "{}"];
+    let rows = |first: u64| -> Vec<_> {
+        let rows = (first..first + 200).map(|n| {
+            let mut row = row(n, "u", format!("e{n}"), n as i64 % 400);
+            row.event.properties = plans[n as usize % plans.len()].into();
+            row
+        });
+        rows.collect()
+    };
+    running.store.commit(commit(rows(0))).await.unwrap();
+    running.store.compact().await.unwrap();
+    let has_column = |path: &PathBuf| {
+        let bytes = fs::read(path).unwrap();
+        bytes.windows(15).any(|window| window == b"properties.plan")
+    };
+    let parts = || {
+        let files = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let parts = files.filter(|path| path.extension().is_some_and(|e| e == "parquet"));
+        parts.collect::<Vec<_>>()
+    };
+    assert!(parts().iter().all(has_column), "a compacted part is written to stay");
+    drop(running);
+    let running = Running::open(ColumnarConfig { seal_bytes: 1, ..config(folder.path()) }).unwrap();
+    running.store.commit(commit(rows(200))).await.unwrap();
+    running.store.commit(commit(rows(400))).await.unwrap();
+    let durable: Positions = [(Partition(0), 400)].into_iter().collect();
+    running.store.watch().wait_for(|progress| progress.durable.covers(&durable)).await.unwrap();
+    assert_eq!(parts().iter().filter(|path| has_column(path)).count(), 1);
+    assert!(parts().len() > 1);
+
+    let snapshot = running.store.snapshot().await.unwrap();
+    let fields = vec![Field::from_name("plan"), Field::from_name("n"), Field::EventId];
+    let scan = Scan { project: ProjectId::new("p"), user: None, range: TimeRange::ALL, fields };
+    let shard = snapshot.shard_of(&scan.project, "u");
+    let mut cursor = snapshot.scan(shard, &scan).unwrap();
+    let run = cursor.next_user().unwrap().unwrap();
+    assert_eq!(run.times.len(), 600);
+    for index in 0..run.times.len() {
+        let text = |field: usize| run.dictionaries[field].text(run.columns[field][index]);
+        let number: usize = text(2).unwrap()[1..].parse().unwrap();
+        let properties = plans[number % plans.len()];
+        assert_eq!(text(0), property(properties, "plan").as_deref());
+        assert_eq!(text(1), property(properties, "n").as_deref());
     }
-    let files = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
-    let parts: Vec<_> =
-        files.filter(|path| path.extension().is_some_and(|e| e == "parquet")).collect();
-    assert_eq!(parts.len(), 1);
-    let bytes = fs::read(&parts[0]).unwrap();
-    assert!(bytes.windows(15).any(|window| window == b"properties.plan"));
 }
 
 #[tokio::test]
