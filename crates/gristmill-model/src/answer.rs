@@ -119,3 +119,21 @@ pub struct FunnelStepAnswer {
     /// first step and for a step that nobody reached.
     pub mean_time_to_convert: Option<Micros>,
 }
+
+/// Answers a `RetentionQuery`: one cohort per bucket, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetentionAnswer {
+    /// The cohorts, also those that nobody belongs to.
+    pub cohorts: Vec<RetentionCohort>,
+}
+
+/// The users who entered in one bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetentionCohort {
+    /// The first moment of the bucket.
+    pub start: Timestamp,
+    /// How many users entered.
+    pub users: u64,
+    /// How many of them were retained in this bucket, in the next, and so on to the last.
+    pub retained: Vec<u64>,
+}

@@ -17,8 +17,8 @@ mod time;
 
 pub use ambient::{Clock, Entropy};
 pub use answer::{
-    FunnelAnswer, FunnelStepAnswer, SeriesAnswer, SeriesPoint, SummaryAnswer, TopAnswer, TopValue,
-    UserAnswer, UserEvent, UserProfile,
+    FunnelAnswer, FunnelStepAnswer, RetentionAnswer, RetentionCohort, SeriesAnswer, SeriesPoint,
+    SummaryAnswer, TopAnswer, TopValue, UserAnswer, UserEvent, UserProfile,
 };
 pub use error::{Coded, ErrorCode, GrpcCode};
 pub use event::{Event, Origin};
@@ -26,7 +26,7 @@ pub use ids::{EventId, Id, ProjectId, SessionId, UserId};
 pub use outcome::Outcome;
 pub use position::{Partition, Position, Positions, PositionsParseError};
 pub use query::{
-    Field, Filter, FunnelQuery, FunnelStep, Interval, Metric, PageCountQuery, Selection,
-    SeriesQuery, SummaryQuery, TopQuery, UserQuery,
+    Entry, EventMatch, Field, Filter, FunnelQuery, FunnelStep, Interval, Metric, PageCountQuery,
+    RetentionQuery, Return, Selection, SeriesQuery, SummaryQuery, TopQuery, UserQuery,
 };
 pub use time::{Micros, TimeRange, Timestamp};

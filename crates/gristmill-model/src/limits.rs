@@ -49,5 +49,7 @@ pub const TOP_VALUES: usize = 10_000;
 pub const USER_EVENTS: usize = 10_000;
 /// The most steps of a funnel.
 pub const FUNNEL_STEPS: usize = 20;
+/// The most buckets of a retention triangle.
+pub const RETENTION_BUCKETS: usize = 400;
 /// The most filters of a query.
 pub const FILTERS: usize = 64;

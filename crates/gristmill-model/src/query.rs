@@ -188,3 +188,52 @@ pub struct PageCountQuery {
     /// Where.
     pub page_url: String,
 }
+
+/// Which events of a selection something is about.
+#[derive(Clone, Debug, Default)]
+pub struct EventMatch {
+    /// The event types; empty means all.
+    pub event_types: Vec<String>,
+    /// What else must hold for the event.
+    pub filters: Vec<Filter>,
+}
+
+/// Which cohorts a user belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// That of the first start event ever, which may lie before the selection's range: then none.
+    FirstTime,
+    /// Those of all buckets in which the user has a start event.
+    Recurring,
+}
+
+/// When a user counts as retained after some buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Return {
+    /// A return event lies in that very bucket.
+    Exact,
+    /// A return event lies in that bucket or a later one.
+    Rolling,
+}
+
+/// How many users of each cohort came back, bucket by bucket.
+///
+/// A cohort is the users who entered in one bucket. A return event counts if it is not before the
+/// start event with which its user entered the cohort; one event may be both.
+#[derive(Clone, Debug)]
+pub struct RetentionQuery {
+    /// Which events.
+    pub selection: Selection,
+    /// The events that enter a cohort.
+    pub start: EventMatch,
+    /// The events that count as a return.
+    pub returning: EventMatch,
+    /// Which cohorts a user belongs to.
+    pub entry: Entry,
+    /// When a user counts as retained.
+    pub counting: Return,
+    /// How wide a bucket is.
+    pub interval: Interval,
+    /// The IANA time zone in which buckets are cut.
+    pub zone: String,
+}

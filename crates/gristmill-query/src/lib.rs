@@ -8,9 +8,11 @@ mod fold;
 mod funnel;
 mod grid;
 mod page_count;
+mod retention;
 mod select;
 mod series;
 mod service;
+mod span;
 mod summary;
 mod tally;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! is looked at has a table from code to the set of conditions that the text leaves standing, one
 //! bit each. An event's set is the intersection over its columns.
 
-use gristmill_model::{Field, Filter, Selection, limits};
+use gristmill_model::{EventMatch, Field, Filter, Selection, limits};
 use gristmill_store::{Dictionary, Scan, UserRun};
 
 use crate::QueryError;
@@ -65,6 +65,14 @@ impl Plan {
     pub(crate) fn require(&mut self, bits: u32, field: &Field, texts: Vec<String>) {
         let column = self.column(field);
         self.matcher.require(column, Condition { bits, texts });
+    }
+
+    /// Clears `bits` from events that do not match.
+    pub(crate) fn keep(&mut self, bits: u32, events: &EventMatch) -> Result<(), QueryError> {
+        if !events.event_types.is_empty() {
+            self.require(bits, &Field::EventType, events.event_types.clone());
+        }
+        self.filter(bits, &events.filters)
     }
 
     /// Clears `bits` from events that one of the filters does not keep.

@@ -4,21 +4,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gristmill_model::{
-    Metric, SeriesAnswer, SeriesPoint, SeriesQuery, TimeRange, Timestamp, limits,
-};
+use gristmill_model::{Metric, SeriesAnswer, SeriesPoint, SeriesQuery, limits};
 use gristmill_store::{ABSENT, Dictionary, UserRun};
-use jiff::tz::TimeZone;
 
 use crate::QueryError;
 use crate::calendar::Buckets;
 use crate::fold::{UserFold, View};
 use crate::grid::Grid;
 use crate::select::{Matcher, Plan};
+use crate::span::{span, zone};
 use crate::tally::Tally;
 
 pub(crate) async fn answer(view: &View, query: &SeriesQuery) -> Result<SeriesAnswer, QueryError> {
-    let zone = TimeZone::get(&query.zone).map_err(|_| unknown_zone(&query.zone))?;
+    let zone = zone(&query.zone)?;
     let mut plan = Plan::new(&query.selection)?;
     let Some((first, last)) = span(view, &plan).await? else {
         return Ok(SeriesAnswer { points: Vec::new() });
@@ -42,26 +40,6 @@ pub(crate) async fn answer(view: &View, query: &SeriesQuery) -> Result<SeriesAns
         Some(_) => used_buckets(&buckets, groups),
     };
     Ok(SeriesAnswer { points })
-}
-
-/// The first and the last moment that the series is about: the range, and where it has no end
-/// that of the data. `None` if there is none.
-async fn span(view: &View, plan: &Plan) -> Result<Option<(Timestamp, Timestamp)>, QueryError> {
-    let TimeRange { start, end } = plan.scan.range;
-    let start = start.map(|start| start.max(Timestamp::MIN));
-    let last = end.map(|end| end.min(Timestamp::MAX).plus(-1));
-    let span = match (start, last) {
-        (Some(start), Some(last)) => Some((start, last)),
-        _ => view.fold(plan, || SpanFold { matcher: plan.matcher.clone(), span: None }).await?,
-    };
-    let span = span.map(|data| (start.unwrap_or(data.0), last.unwrap_or(data.1)));
-    Ok(span.filter(|(first, last)| first <= last))
-}
-
-fn unknown_zone(zone: &str) -> QueryError {
-    QueryError::Invalid(format!(
-        "`tz` is not a known time zone: {zone:?}; use an IANA name such as \"Europe/Berlin\""
-    ))
 }
 
 fn too_many_points() -> QueryError {
@@ -113,40 +91,6 @@ fn used_buckets(buckets: &Buckets, groups: Groups) -> Vec<SeriesPoint> {
         .into_iter()
         .flat_map(|(group, values)| values.into_iter().map(move |value| point(&group, value)))
         .collect()
-}
-
-struct SpanFold {
-    matcher: Matcher,
-    span: Option<(Timestamp, Timestamp)>,
-}
-
-impl UserFold for SpanFold {
-    /// The first and the last time.
-    type Partial = Option<(Timestamp, Timestamp)>;
-
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
-        let (mut first, mut last) = (usize::MAX, 0);
-        self.matcher.for_each(run, |row| {
-            first = first.min(row);
-            last = row;
-        });
-        if first <= last {
-            let span = (Timestamp(run.times[first]), Timestamp(run.times[last]));
-            Self::merge(&mut self.span, Some(span));
-        }
-        Ok(())
-    }
-
-    fn finish(self, _dictionaries: &[Dictionary]) -> Self::Partial {
-        self.span
-    }
-
-    fn merge(into: &mut Self::Partial, other: Self::Partial) {
-        *into = match (*into, other) {
-            (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
-            (one, other) => one.or(other),
-        };
-    }
 }
 
 struct SeriesFold {
@@ -223,7 +167,8 @@ impl UserFold for SeriesFold {
 mod tests {
     use std::collections::BTreeSet;
 
-    use gristmill_model::{Event, Field, Interval};
+    use gristmill_model::{Event, Field, Interval, Timestamp};
+    use jiff::tz::TimeZone;
     use proptest::prelude::*;
 
     use super::*;

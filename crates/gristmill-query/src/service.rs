@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_model::{
-    Coded, ErrorCode, FunnelAnswer, FunnelQuery, PageCountQuery, Positions, SeriesAnswer,
-    SeriesQuery, SummaryAnswer, SummaryQuery, TopAnswer, TopQuery, UserAnswer, UserQuery,
+    Coded, ErrorCode, FunnelAnswer, FunnelQuery, PageCountQuery, Positions, RetentionAnswer,
+    RetentionQuery, SeriesAnswer, SeriesQuery, SummaryAnswer, SummaryQuery, TopAnswer, TopQuery,
+    UserAnswer, UserQuery,
 };
 use gristmill_store::{Store, StoreError};
 use thiserror::Error;
@@ -13,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::fold::View;
-use crate::{funnel, page_count, series, summary, top, user};
+use crate::{funnel, page_count, retention, series, summary, top, user};
 
 /// What an operator may set.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +89,11 @@ impl Query {
     /// One user.
     pub async fn user(&self, query: UserQuery) -> Result<UserAnswer, QueryError> {
         self.in_time(async { user::answer(&self.view().await?, &query).await }).await
+    }
+
+    /// How many users came back.
+    pub async fn retention(&self, query: RetentionQuery) -> Result<RetentionAnswer, QueryError> {
+        self.in_time(async { retention::answer(&self.view().await?, &query).await }).await
     }
 
     /// How far users came through steps.

@@ -26,6 +26,8 @@ const PROPERTIES: &[&str] = &[
     r#"{"plan":""}"#,
     r#"{"plan":null,"o":{"k":"v"}}"#,
 ];
+/// The hour in which Sao Paulo's clock skips midnight.
+const MIDDLE: i64 = 1_476_586_800 * Timestamp::SECOND;
 /// In tests a moment is a multiple of this, so that ties are common.
 const TICK: i64 = 1_500_000;
 
@@ -39,6 +41,21 @@ impl World {
     /// A world of these events.
     pub(crate) fn of(offered: Vec<Event<'static>>) -> Self {
         Self { offered }
+    }
+
+    /// The world with all times so many times as far from the middle.
+    pub(crate) fn stretched(mut self, factor: i64) -> Self {
+        for event in &mut self.offered {
+            event.time = stretched(event.time, factor);
+        }
+        self
+    }
+
+    /// The selection that keeps of a stretched world what it keeps of the world.
+    pub(crate) fn stretched_selection(mut selection: Selection, factor: i64) -> Selection {
+        let TimeRange { start, end } = &mut selection.range;
+        [start, end].into_iter().flatten().for_each(|time| *time = stretched(*time, factor));
+        selection
     }
 
     /// The selected events in log order, by going through all of them.
@@ -136,7 +153,6 @@ pub(crate) fn worlds() -> impl Strategy<Value = World> {
 
 fn random_event() -> impl Strategy<Value = Event<'static>> {
     let who = (select(USERS), 0..60_u32, select(SESSIONS), 0..20_u8);
-    // The ticks are about the hour in which Sao Paulo's clock skips midnight.
     let what = (select(TYPES), -40..40_i64, select(PAGES), select(PROPERTIES));
     (who, what).prop_map(|((user, id, session, project), (event_type, tick, page, properties))| {
         Event {
@@ -152,7 +168,11 @@ fn random_event() -> impl Strategy<Value = Event<'static>> {
 }
 
 fn moment(tick: i64) -> i64 {
-    1_476_586_800 * Timestamp::SECOND + tick * TICK
+    MIDDLE + tick * TICK
+}
+
+fn stretched(time: Timestamp, factor: i64) -> Timestamp {
+    Timestamp(MIDDLE + (time.0 - MIDDLE) * factor)
 }
 
 /// A field that worlds have values in.

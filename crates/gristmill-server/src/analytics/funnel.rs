@@ -5,23 +5,18 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use gristmill_model::{
-    FunnelAnswer, FunnelQuery, FunnelStep, Micros, Selection, Timestamp, limits,
-};
-use http::{HeaderMap, Request, StatusCode, Uri};
+use gristmill_model::{FunnelAnswer, FunnelQuery, FunnelStep, Selection, Timestamp, limits};
+use http::{Request, StatusCode};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::csv::Table;
 use super::object::{Member, Object};
-use super::question::{
-    Format, RangeBody, at_least, check_filters, duration_of, filters, format, seconds, selection,
-    time_of,
-};
+use super::posted::{duration, posted, select, texts};
+use super::question::{Format, RangeBody, at_least, filters, format, seconds};
 use crate::app::App;
-use crate::parameters::Parameters;
+use crate::json;
 use crate::problem::Problem;
-use crate::{body, json, media};
 
 #[derive(Serialize)]
 struct AnswerBody<'a> {
@@ -53,20 +48,14 @@ pub(crate) async fn post(
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let since = Instant::now();
-    let (parts, body) = request.into_parts();
-    let selection = match of_target(&app, &parts.uri, &parts.headers).await {
-        Ok(selection) => selection,
-        Err(problem) => return Err(body::refuse(&parts.headers, body, problem).await),
-    };
-    let bytes =
-        body::receive_question(&app, &parts.headers, body, limits::QUERY_BODY_BYTES).await?;
-    let (query, token) = question(&bytes, selection)?;
+    let posted = posted(&app, request).await?;
+    let (query, token) = question(&posted.body, posted.selection)?;
     if let Some(token) = token {
         at_least(&app, &token).await?;
     }
     let range = query.selection.range;
     let answer = app.services.query.funnel(query).await?;
-    if format(&parts.headers) == Format::Csv {
+    if format(&posted.headers) == Format::Csv {
         return Ok(table(&answer));
     }
     let rates = rates(&answer);
@@ -86,15 +75,6 @@ pub(crate) async fn post(
         },
     };
     Ok(json::respond(StatusCode::OK, &body))
-}
-
-/// What the head of a request says.
-async fn of_target(app: &App, uri: &Uri, headers: &HeaderMap) -> Result<Selection, Problem> {
-    media::expect_json(headers)?;
-    let mut parameters = Parameters::of(uri)?;
-    let selection = selection(app, headers, &mut parameters).await?;
-    parameters.finish()?;
-    Ok(selection)
 }
 
 /// The question of a body, about what is left of `selection`, and its `at_least`.
@@ -127,49 +107,6 @@ fn step(step: Member<'_>) -> Result<FunnelStep, Problem> {
     let filters = filters(texts(&mut step, "filters")?)?;
     step.finish()?;
     Ok(FunnelStep { name, event_type, filters })
-}
-
-/// Narrows a selection by what a body says of it.
-fn select(body: &mut Object<'_>, selection: &mut Selection) -> Result<(), Problem> {
-    let (start, end) = (time(body, "start")?, time(body, "end")?);
-    let (mut nested_start, mut nested_end) = (None, None);
-    if let Some(range) = body.take("time_range")? {
-        let mut range = range.object()?;
-        (nested_start, nested_end) = (time(&mut range, "start")?, time(&mut range, "end")?);
-        range.finish()?;
-    }
-    let range = &mut selection.range;
-    range.start = one_of("start", [range.start, start, nested_start])?;
-    range.end = one_of("end", [range.end, end, nested_end])?;
-    for name in ["event_type", "event_types"] {
-        selection.event_types.extend(body.take_texts(name)?);
-    }
-    let more = filters(texts(body, "filters")?)?;
-    selection.filters.extend(more);
-    check_filters(selection.filters.len())
-}
-
-/// The one value that is given of those that mean the same.
-fn one_of(name: &str, given: [Option<Timestamp>; 3]) -> Result<Option<Timestamp>, Problem> {
-    let mut given = given.into_iter().flatten();
-    match (given.next(), given.next()) {
-        (_, Some(_)) => Err(Problem::argument(format!("`{name}` is given more than once"))),
-        (one, None) => Ok(one),
-    }
-}
-
-/// The members of an object of texts.
-fn texts(object: &mut Object<'_>, name: &str) -> Result<Vec<(String, String)>, Problem> {
-    object.take(name)?.map_or(Ok(Vec::new()), |member| member.object()?.into_texts())
-}
-
-fn duration(body: &mut Object<'_>, name: &str) -> Result<Option<Micros>, Problem> {
-    body.take_text(name)?.map(|text| duration_of(name, &text)).transpose()
-}
-
-fn time(object: &mut Object<'_>, name: &str) -> Result<Option<Timestamp>, Problem> {
-    let Some(member) = object.take(name)? else { return Ok(None) };
-    time_of(member.name(), &member.text_or_number()?).map(Some)
 }
 
 /// The share of the first step's users that reached each step.

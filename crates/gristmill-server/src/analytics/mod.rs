@@ -3,7 +3,9 @@
 mod csv;
 pub(crate) mod funnel;
 mod object;
+mod posted;
 mod question;
+pub(crate) mod retention;
 pub(crate) mod summary;
 pub(crate) mod timeseries;
 pub(crate) mod top;

@@ -1,7 +1,9 @@
 //! What all questions have in common: which events, how fresh, and in which format to answer.
 
 use gristmill_ingest::dialect::parse_time;
-use gristmill_model::{Field, Filter, Micros, Positions, Selection, TimeRange, Timestamp, limits};
+use gristmill_model::{
+    Field, Filter, Interval, Micros, Positions, Selection, TimeRange, Timestamp, limits,
+};
 use http::{HeaderMap, header};
 use serde::Serialize;
 
@@ -130,6 +132,34 @@ pub(super) fn duration_of(name: &str, text: &str) -> Result<Micros, Problem> {
 pub(super) fn flag(parameters: &mut Parameters, name: &str) -> Result<Option<bool>, Problem> {
     let value = parameters.take(name)?.map(|text| text.parse());
     value.transpose().map_err(|_| Problem::argument(format!("`{name}` must be true or false")))
+}
+
+/// The widths of buckets by name.
+const INTERVALS: [(&str, Interval); 5] = [
+    ("minute", Interval::Minute),
+    ("hour", Interval::Hour),
+    ("day", Interval::Day),
+    ("week", Interval::Week),
+    ("month", Interval::Month),
+];
+
+/// The width of buckets that a text names, and its name; a day, if there is no text.
+pub(super) fn granularity(text: Option<String>) -> Result<(&'static str, Interval), Problem> {
+    let name = text.unwrap_or_else(|| "day".to_owned()).to_ascii_lowercase();
+    let name = name.strip_prefix("time_granularity_").unwrap_or(&name);
+    choice("granularity", name, &INTERVALS)
+}
+
+/// What a name stands for, with the name.
+pub(super) fn choice<T: Copy>(
+    parameter: &str,
+    given: &str,
+    choices: &[(&'static str, T)],
+) -> Result<(&'static str, T), Problem> {
+    choices.iter().find(|(name, _)| *name == given).copied().ok_or_else(|| {
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        Problem::argument(format!("`{parameter}` must be one of {}", names.join(", ")))
+    })
 }
 
 /// The number of results asked for.

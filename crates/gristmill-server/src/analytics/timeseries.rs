@@ -6,12 +6,12 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use gristmill_model::{Field, Interval, Metric, SeriesAnswer, SeriesQuery};
+use gristmill_model::{Field, Metric, SeriesAnswer, SeriesQuery};
 use http::{Request, StatusCode};
 use serde::Serialize;
 
 use super::csv::Table;
-use super::question::{Format, format, selection};
+use super::question::{Format, choice, format, granularity, selection};
 use crate::app::App;
 use crate::json;
 use crate::parameters::Parameters;
@@ -19,14 +19,6 @@ use crate::problem::Problem;
 
 const METRICS: [(&str, Metric); 2] =
     [("count", Metric::Count), ("unique_users", Metric::UniqueUsers)];
-const INTERVALS: [(&str, Interval); 5] = [
-    ("minute", Interval::Minute),
-    ("hour", Interval::Hour),
-    ("day", Interval::Day),
-    ("week", Interval::Week),
-    ("month", Interval::Month),
-];
-
 #[derive(Serialize)]
 struct AnswerBody<'a> {
     series: Vec<PointBody<'a>>,
@@ -55,10 +47,7 @@ pub(crate) async fn get(
     let mut parameters = Parameters::of(request.uri())?;
     let metric = parameters.take("metric")?.unwrap_or_else(|| "count".to_owned());
     let (metric_name, metric) = choice("metric", &metric, &METRICS)?;
-    let granularity = parameters.take("granularity")?.unwrap_or_else(|| "day".to_owned());
-    let name = granularity.to_ascii_lowercase();
-    let name = name.strip_prefix("time_granularity_").unwrap_or(&name);
-    let (granularity, interval) = choice("granularity", name, &INTERVALS)?;
+    let (granularity, interval) = granularity(parameters.take("granularity")?)?;
     let zone = parameters.take("tz")?.unwrap_or_else(|| "UTC".to_owned());
     let group_by = match parameters.take_all("group_by").as_slice() {
         [] => None,
@@ -91,17 +80,6 @@ pub(crate) async fn get(
         },
     };
     Ok(json::respond(StatusCode::OK, &body))
-}
-
-fn choice<T: Copy>(
-    parameter: &str,
-    given: &str,
-    choices: &[(&'static str, T)],
-) -> Result<(&'static str, T), Problem> {
-    choices.iter().find(|(name, _)| *name == given).copied().ok_or_else(|| {
-        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-        Problem::argument(format!("`{parameter}` must be one of {}", names.join(", ")))
-    })
 }
 
 fn table(answer: &SeriesAnswer, group_by: Option<&Field>) -> Response {

@@ -166,8 +166,17 @@ fn deskdrop_answers(server: &TestServer, expected: &Value) -> anyhow::Result<()>
         starts.iter().zip(wanted).map(|(day, row)| json!([day, row[1], row[2]])).collect();
     assert_eq!(json!(wanted), days);
 
-    let expected = &expected["deskdrop.funnel_view_like_comment_7d"];
-    funnel(server, &["VIEW", "LIKE", "COMMENT CREATED"], "604800s", expected)
+    let levels = &expected["deskdrop.funnel_view_like_comment_7d"];
+    funnel(server, &["VIEW", "LIKE", "COMMENT CREATED"], "604800s", levels)?;
+
+    let answer = server.post_json("/v1/analytics/retention", &json!({"granularity": "week"}))?;
+    let first = &answer["cohorts"][0];
+    assert_eq!(first["start"], "2016-03-14T00:00:00Z");
+    let weeks = rows(&first["retained"]).iter().enumerate().filter(|(_, users)| **users != 0);
+    let wanted = rows(&expected["deskdrop.retention_weekly_first_cohort"]);
+    let weeks = weeks.map(|(week, users)| json!([week, users])).take(wanted.len());
+    assert_eq!(weeks.collect::<Vec<_>>(), wanted);
+    Ok(())
 }
 
 /// What an import tells of its rows.

@@ -1,0 +1,69 @@
+//! Over which time, and in which zone, buckets are laid out.
+
+use gristmill_model::{TimeRange, Timestamp};
+use gristmill_store::{Dictionary, UserRun};
+use jiff::tz::TimeZone;
+
+use crate::QueryError;
+use crate::fold::{UserFold, View};
+use crate::select::{Matcher, Plan};
+
+/// The first and the last moment that a question is about: the range, and where it has no end
+/// that of the data. `None` if there is none.
+pub(crate) async fn span(
+    view: &View,
+    plan: &Plan,
+) -> Result<Option<(Timestamp, Timestamp)>, QueryError> {
+    let TimeRange { start, end } = plan.scan.range;
+    let start = start.map(|start| start.max(Timestamp::MIN));
+    let last = end.map(|end| end.min(Timestamp::MAX).plus(-1));
+    let span = match (start, last) {
+        (Some(start), Some(last)) => Some((start, last)),
+        _ => view.fold(plan, || SpanFold { matcher: plan.matcher.clone(), span: None }).await?,
+    };
+    let span = span.map(|data| (start.unwrap_or(data.0), last.unwrap_or(data.1)));
+    Ok(span.filter(|(first, last)| first <= last))
+}
+
+/// The time zone of a name.
+pub(crate) fn zone(name: &str) -> Result<TimeZone, QueryError> {
+    TimeZone::get(name).map_err(|_| {
+        QueryError::Invalid(format!(
+            "`tz` is not a known time zone: {name:?}; use an IANA name such as \"Europe/Berlin\""
+        ))
+    })
+}
+
+struct SpanFold {
+    matcher: Matcher,
+    span: Option<(Timestamp, Timestamp)>,
+}
+
+impl UserFold for SpanFold {
+    /// The first and the last time.
+    type Partial = Option<(Timestamp, Timestamp)>;
+
+    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
+        let (mut first, mut last) = (usize::MAX, 0);
+        self.matcher.for_each(run, |row| {
+            first = first.min(row);
+            last = row;
+        });
+        if first <= last {
+            let span = (Timestamp(run.times[first]), Timestamp(run.times[last]));
+            Self::merge(&mut self.span, Some(span));
+        }
+        Ok(())
+    }
+
+    fn finish(self, _dictionaries: &[Dictionary]) -> Self::Partial {
+        self.span
+    }
+
+    fn merge(into: &mut Self::Partial, other: Self::Partial) {
+        *into = match (*into, other) {
+            (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+            (one, other) => one.or(other),
+        };
+    }
+}

@@ -1,0 +1,97 @@
+//! Questions that come as a JSON body. What all questions take may stand in the target or in it.
+
+use axum::body::Body;
+use bytes::Bytes;
+use gristmill_model::{EventMatch, Micros, Selection, Timestamp, limits};
+use http::{HeaderMap, Request, Uri};
+
+use super::object::Object;
+use super::question::{check_filters, duration_of, filters, selection, time_of};
+use crate::app::App;
+use crate::parameters::Parameters;
+use crate::problem::Problem;
+use crate::{body, media};
+
+/// A question's request.
+pub(super) struct Posted {
+    /// Which events the target says.
+    pub(super) selection: Selection,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// Reads a question's request.
+pub(super) async fn posted(app: &App, request: Request<Body>) -> Result<Posted, Problem> {
+    let (parts, body) = request.into_parts();
+    let headers = parts.headers;
+    let selection = match of_target(app, &parts.uri, &headers).await {
+        Ok(selection) => selection,
+        Err(problem) => return Err(body::refuse(&headers, body, problem).await),
+    };
+    let body = body::receive_question(app, &headers, body, limits::QUERY_BODY_BYTES).await?;
+    Ok(Posted { selection, headers, body })
+}
+
+/// What the head of a request says.
+async fn of_target(app: &App, uri: &Uri, headers: &HeaderMap) -> Result<Selection, Problem> {
+    media::expect_json(headers)?;
+    let mut parameters = Parameters::of(uri)?;
+    let selection = selection(app, headers, &mut parameters).await?;
+    parameters.finish()?;
+    Ok(selection)
+}
+
+/// The member that says which events something is about; every event, if there is none.
+pub(super) fn event_match(body: &mut Object<'_>, name: &str) -> Result<EventMatch, Problem> {
+    let Some(member) = body.take(name)? else { return Ok(EventMatch::default()) };
+    let mut object = member.object()?;
+    let mut event_types = object.take_texts("event_type")?;
+    event_types.extend(object.take_texts("event_types")?);
+    let filters = filters(texts(&mut object, "filters")?)?;
+    object.finish()?;
+    Ok(EventMatch { event_types, filters })
+}
+
+/// Narrows a selection by what a body says of it.
+pub(super) fn select(body: &mut Object<'_>, selection: &mut Selection) -> Result<(), Problem> {
+    let (start, end) = (time(body, "start")?, time(body, "end")?);
+    let (mut nested_start, mut nested_end) = (None, None);
+    if let Some(range) = body.take("time_range")? {
+        let mut range = range.object()?;
+        (nested_start, nested_end) = (time(&mut range, "start")?, time(&mut range, "end")?);
+        range.finish()?;
+    }
+    let range = &mut selection.range;
+    range.start = one_of("start", [range.start, start, nested_start])?;
+    range.end = one_of("end", [range.end, end, nested_end])?;
+    for name in ["event_type", "event_types"] {
+        selection.event_types.extend(body.take_texts(name)?);
+    }
+    let more = filters(texts(body, "filters")?)?;
+    selection.filters.extend(more);
+    check_filters(selection.filters.len())
+}
+
+/// The one value that is given of those that mean the same.
+fn one_of(name: &str, given: [Option<Timestamp>; 3]) -> Result<Option<Timestamp>, Problem> {
+    let mut given = given.into_iter().flatten();
+    match (given.next(), given.next()) {
+        (_, Some(_)) => Err(Problem::argument(format!("`{name}` is given more than once"))),
+        (one, None) => Ok(one),
+    }
+}
+
+/// The members of an object of texts.
+pub(super) fn texts(object: &mut Object<'_>, name: &str) -> Result<Vec<(String, String)>, Problem> {
+    object.take(name)?.map_or(Ok(Vec::new()), |member| member.object()?.into_texts())
+}
+
+/// A length of time.
+pub(super) fn duration(body: &mut Object<'_>, name: &str) -> Result<Option<Micros>, Problem> {
+    body.take_text(name)?.map(|text| duration_of(name, &text)).transpose()
+}
+
+fn time(object: &mut Object<'_>, name: &str) -> Result<Option<Timestamp>, Problem> {
+    let Some(member) = object.take(name)? else { return Ok(None) };
+    time_of(member.name(), &member.text_or_number()?).map(Some)
+}
