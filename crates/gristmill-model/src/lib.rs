@@ -8,6 +8,7 @@ mod ambient;
 mod answer;
 mod error;
 mod event;
+mod filter;
 mod ids;
 pub mod limits;
 mod outcome;
@@ -22,11 +23,12 @@ pub use answer::{
 };
 pub use error::{Coded, ErrorCode, GrpcCode};
 pub use event::{Event, Origin};
+pub use filter::{Comparison, Filter, Test, Value};
 pub use ids::{EventId, Id, ProjectId, SessionId, UserId};
 pub use outcome::Outcome;
 pub use position::{Partition, Position, Positions, PositionsParseError};
 pub use query::{
-    Entry, EventMatch, Field, Filter, FunnelQuery, FunnelStep, Interval, Metric, PageCountQuery,
+    Entry, EventMatch, Field, FunnelQuery, FunnelStep, Interval, Metric, PageCountQuery,
     RetentionQuery, Return, Selection, SeriesQuery, SummaryQuery, TopQuery, UserQuery,
 };
 pub use time::{Micros, TimeRange, Timestamp};

@@ -51,5 +51,11 @@ pub const USER_EVENTS: usize = 10_000;
 pub const FUNNEL_STEPS: usize = 20;
 /// The most buckets of a retention triangle.
 pub const RETENTION_BUCKETS: usize = 400;
-/// The most filters of a query.
-pub const FILTERS: usize = 64;
+/// The most different conditions of a question, all its filters together.
+pub const CONDITIONS: usize = 128;
+/// The most values of an `in` condition.
+pub const IN_VALUES: usize = 10_000;
+/// The deepest nesting of a filter.
+pub const FILTER_DEPTH: usize = 16;
+/// The longest regular expression, in bytes.
+pub const REGEX_BYTES: usize = 1_000;

@@ -1,6 +1,6 @@
 //! Questions.
 
-use crate::{Micros, ProjectId, TimeRange};
+use crate::{Filter, Micros, ProjectId, TimeRange};
 
 /// Something an event can be filtered or grouped by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,15 +58,6 @@ impl Field {
             Field::Property(key) => key,
         }
     }
-}
-
-/// Keeps the events whose field has exactly this text. An absent value equals no text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filter {
-    /// What to look at.
-    pub field: Field,
-    /// What it must equal.
-    pub equals: String,
 }
 
 /// Which events a question is about.

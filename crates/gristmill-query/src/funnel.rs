@@ -8,7 +8,7 @@
 //! times count as order.
 
 use gristmill_model::{
-    Field, FunnelAnswer, FunnelQuery, FunnelStep, FunnelStepAnswer, Micros, limits,
+    Field, Filter, FunnelAnswer, FunnelQuery, FunnelStep, FunnelStepAnswer, Micros, limits,
 };
 use gristmill_store::{Dictionary, UserRun};
 
@@ -20,8 +20,9 @@ pub(crate) async fn answer(view: &View, query: &FunnelQuery) -> Result<FunnelAns
     check(query)?;
     let mut plan = Plan::new(&query.selection)?;
     for (bit, step) in query.steps.iter().enumerate() {
-        plan.require(FIRST_STEP << bit, &Field::EventType, vec![step.event_type.clone()]);
-        plan.filter(FIRST_STEP << bit, &step.filters)?;
+        let kind = Filter::equals(Field::EventType, step.event_type.clone());
+        plan.keep(FIRST_STEP << bit, &kind)?;
+        step.filters.iter().try_for_each(|filter| plan.keep(FIRST_STEP << bit, filter))?;
     }
     let start = || FunnelFold {
         matcher: plan.matcher.clone(),
@@ -173,15 +174,15 @@ impl Climb {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use gristmill_model::{Event, Filter};
+    use gristmill_model::Event;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{TYPES, World, all, event, filter, selection, text, worlds};
+    use crate::testing::{TYPES, World, all, event, filter, holds, selection, worlds};
 
     fn matches(event: &Event<'_>, step: &FunnelStep) -> bool {
-        let holds = |f: &Filter| text(event, &f.field).as_ref() == Some(&f.equals);
-        event.event_type == step.event_type && step.filters.iter().all(holds)
+        let filters = &step.filters;
+        event.event_type == step.event_type && filters.iter().all(|filter| holds(event, filter))
     }
 
     /// All ways to each step by the definition, as (first, last), one set per step.

@@ -19,5 +19,6 @@ mod tally;
 mod testing;
 mod top;
 mod user;
+mod value_test;
 
 pub use service::{Query, QueryConfig, QueryError};

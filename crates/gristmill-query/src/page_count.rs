@@ -12,9 +12,9 @@ pub(crate) async fn answer(view: &View, query: &PageCountQuery) -> Result<u64, Q
         project: query.project.clone(),
         range: TimeRange::ALL,
         event_types: Vec::new(),
-        filters: vec![Filter { field: Field::PageUrl, equals: query.page_url.clone() }],
+        filters: vec![Filter::equals(Field::PageUrl, query.page_url.clone())],
     })?;
-    plan.keep_user(&query.user);
+    plan.keep_user(&query.user)?;
     view.fold(&plan, || CountFold { matcher: plan.matcher.clone(), count: 0 }).await
 }
 

@@ -37,8 +37,8 @@ pub(crate) async fn answer(
              `granularity`"
         ))
     })?);
-    plan.keep(START, &query.start)?;
-    plan.keep(RETURN, &query.returning)?;
+    plan.keep_matching(START, &query.start)?;
+    plan.keep_matching(RETURN, &query.returning)?;
     if query.entry == Entry::FirstTime {
         // Whether an event is its user's first is only known from all events before.
         plan.scan.range = TimeRange { start: None, ..plan.scan.range };
@@ -179,12 +179,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{TYPES, World, all, event, filter, selection, text, worlds};
+    use crate::testing::{TYPES, World, all, event, filter, holds, selection, worlds};
 
     fn matches(event: &Event<'_>, wanted: &EventMatch) -> bool {
         let types = &wanted.event_types;
         (types.is_empty() || types.iter().any(|kind| *kind == event.event_type))
-            && (wanted.filters.iter()).all(|f| text(event, &f.field).as_ref() == Some(&f.equals))
+            && wanted.filters.iter().all(|filter| holds(event, filter))
     }
 
     /// The cohorts by the definition, cell by cell.

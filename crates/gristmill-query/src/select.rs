@@ -1,18 +1,23 @@
-//! Which events count: the conditions of a selection and of funnel steps.
+//! Which events count: the conditions of a selection and of what a question looks for in it.
 //!
-//! A condition on a text is decided once per dictionary entry, never per event: every column that
-//! is looked at has a table from code to the set of conditions that the text leaves standing, one
-//! bit each. An event's set is the intersection over its columns.
+//! A condition on a value is decided once per dictionary entry, never per event: every column that
+//! is looked at has a table from code to the conditions that hold, one bit each. The bits of an
+//! event are those of its columns together, and what follows from them for the question is worked
+//! out once for each combination that occurs.
 
-use gristmill_model::{EventMatch, Field, Filter, Selection, limits};
+use std::collections::HashMap;
+
+use gristmill_model::{EventMatch, Field, Filter, Selection, Test, Value, limits};
 use gristmill_store::{Dictionary, Scan, UserRun};
 
 use crate::QueryError;
+use crate::value_test::ReadyTest;
 
 /// The bit of the selection itself; the bits from 0 on are those of a funnel's steps.
 pub(crate) const SELECTED: u32 = 1 << 31;
 const EVERY: u32 = u32::MAX;
 const _: () = assert!(limits::FUNNEL_STEPS < 32);
+const _: () = assert!(limits::CONDITIONS <= u128::BITS as usize);
 
 /// A walk and the conditions on its events.
 #[derive(Clone)]
@@ -31,25 +36,23 @@ impl Plan {
             fields: Vec::new(),
         };
         let mut plan = Self { scan, matcher: Matcher::default() };
-        if !selection.event_types.is_empty() {
-            plan.require(EVERY, &Field::EventType, selection.event_types.clone());
+        plan.keep_types(EVERY, &selection.event_types)?;
+        for filter in &selection.filters {
+            match only_user(filter) {
+                Some(user) => plan.keep_user(user)?,
+                None => plan.keep(EVERY, filter)?,
+            }
         }
-        let (users, others): (Vec<_>, Vec<_>) =
-            selection.filters.iter().cloned().partition(|filter| filter.field == Field::UserId);
-        for filter in &users {
-            plan.keep_user(&filter.equals);
-        }
-        plan.filter(EVERY, &others)?;
         Ok(plan)
     }
 
     /// Keeps one user only. The store finds the user; asking for two finds nobody.
-    pub(crate) fn keep_user(&mut self, user: &str) {
-        if self.scan.user.is_none() {
-            self.scan.user = Some(user.to_owned());
-        } else {
-            self.require(EVERY, &Field::UserId, vec![user.to_owned()]);
+    pub(crate) fn keep_user(&mut self, user: &str) -> Result<(), QueryError> {
+        if self.scan.user.is_some() {
+            return self.keep(EVERY, &Filter::equals(Field::UserId, user));
         }
+        self.scan.user = Some(user.to_owned());
+        Ok(())
     }
 
     /// The place of a field's column in the runs of the walk.
@@ -61,30 +64,62 @@ impl Plan {
         })
     }
 
-    /// Clears `bits` from events whose field has none of the texts.
-    pub(crate) fn require(&mut self, bits: u32, field: &Field, texts: Vec<String>) {
-        let column = self.column(field);
-        self.matcher.require(column, Condition { bits, texts });
+    /// Clears `bits` from events of other types; none means that all types are kept.
+    pub(crate) fn keep_types(&mut self, bits: u32, types: &[String]) -> Result<(), QueryError> {
+        if types.is_empty() {
+            return Ok(());
+        }
+        let types = types.iter().cloned().map(Value::Text).collect();
+        self.keep(bits, &Filter::Where(Field::EventType, Test::In(types)))
+    }
+
+    /// Clears `bits` from events that the filter does not keep.
+    pub(crate) fn keep(&mut self, bits: u32, filter: &Filter) -> Result<(), QueryError> {
+        let condition = self.condition(filter, 1)?;
+        self.matcher.requirements.push(Requirement { bits, condition });
+        Ok(())
     }
 
     /// Clears `bits` from events that do not match.
-    pub(crate) fn keep(&mut self, bits: u32, events: &EventMatch) -> Result<(), QueryError> {
-        if !events.event_types.is_empty() {
-            self.require(bits, &Field::EventType, events.event_types.clone());
-        }
-        self.filter(bits, &events.filters)
+    pub(crate) fn keep_matching(
+        &mut self,
+        bits: u32,
+        events: &EventMatch,
+    ) -> Result<(), QueryError> {
+        self.keep_types(bits, &events.event_types)?;
+        events.filters.iter().try_for_each(|filter| self.keep(bits, filter))
     }
 
-    /// Clears `bits` from events that one of the filters does not keep.
-    pub(crate) fn filter(&mut self, bits: u32, filters: &[Filter]) -> Result<(), QueryError> {
-        if filters.len() > limits::FILTERS {
-            let most = limits::FILTERS;
-            return Err(QueryError::Invalid(format!("`filters` must be at most {most}")));
+    fn condition(&mut self, filter: &Filter, depth: usize) -> Result<Condition, QueryError> {
+        let most = limits::FILTER_DEPTH;
+        if depth > most {
+            return Err(QueryError::Invalid(format!(
+                "a filter is nested more than {most} levels deep"
+            )));
         }
-        for filter in filters {
-            self.require(bits, &filter.field, vec![filter.equals.clone()]);
-        }
-        Ok(())
+        let mut all = |filters: &[Filter]| -> Result<Vec<Condition>, QueryError> {
+            filters.iter().map(|filter| self.condition(filter, depth + 1)).collect()
+        };
+        Ok(match filter {
+            Filter::All(filters) => Condition::All(all(filters)?),
+            Filter::Any(filters) => Condition::Any(all(filters)?),
+            Filter::Not(filter) => Condition::Not(Box::new(self.condition(filter, depth + 1)?)),
+            Filter::Where(field, test) => {
+                let column = self.column(field);
+                Condition::Bit(self.matcher.bit(column, test)?)
+            }
+        })
+    }
+}
+
+/// The user that a filter keeps, if that is all it does.
+fn only_user(filter: &Filter) -> Option<&str> {
+    match filter {
+        Filter::Where(Field::UserId, Test::In(values)) => match values.as_slice() {
+            [Value::Text(user)] => Some(user),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -92,28 +127,42 @@ impl Plan {
 #[derive(Clone, Default)]
 pub(crate) struct Matcher {
     tables: Vec<Table>,
+    bits: usize,
+    requirements: Vec<Requirement>,
+    /// What follows from the combinations of bits that were met.
+    known: HashMap<u128, u32>,
+    words: Vec<u128>,
     sets: Vec<u32>,
 }
 
-/// What the codes of one column leave standing.
+/// The bits to clear from events for which a condition does not hold.
+#[derive(Clone)]
+struct Requirement {
+    bits: u32,
+    condition: Condition,
+}
+
+/// A condition over the bits of an event.
+#[derive(Clone)]
+enum Condition {
+    Bit(u128),
+    All(Vec<Condition>),
+    Any(Vec<Condition>),
+    Not(Box<Condition>),
+}
+
+/// What the codes of one column say.
 #[derive(Clone)]
 struct Table {
     column: usize,
-    conditions: Vec<Condition>,
-    sets: Vec<u32>,
-    absent: u32,
-}
-
-#[derive(Clone)]
-struct Condition {
-    bits: u32,
-    texts: Vec<String>,
+    tests: Vec<(Test, ReadyTest, u128)>,
+    words: Vec<u128>,
 }
 
 impl Matcher {
     /// Calls `each` with every row of the run that the selection keeps, in order.
     pub(crate) fn for_each(&mut self, run: &UserRun<'_>, mut each: impl FnMut(usize)) {
-        if self.tables.is_empty() {
+        if self.requirements.is_empty() {
             return (0..run.times.len()).for_each(each);
         }
         for (row, set) in self.sets(run).iter().enumerate() {
@@ -125,45 +174,86 @@ impl Matcher {
 
     /// The bits that each event of the run keeps.
     pub(crate) fn sets(&mut self, run: &UserRun<'_>) -> &[u32] {
-        self.sets.clear();
-        self.sets.resize(run.times.len(), EVERY);
+        self.words.clear();
+        self.words.resize(run.times.len(), 0);
         for table in &mut self.tables {
             table.learn(&run.dictionaries[table.column]);
-            for (set, code) in self.sets.iter_mut().zip(run.columns[table.column]) {
-                *set &= table.set(*code);
+            for (word, code) in self.words.iter_mut().zip(run.columns[table.column]) {
+                *word |= table.word(*code);
             }
+        }
+        self.sets.clear();
+        // Events of one user that follow each other are often alike.
+        let (mut last, mut set) = (0, None);
+        for &word in &self.words {
+            let new = match set {
+                Some(set) if word == last => set,
+                _ => {
+                    let requirements = &self.requirements;
+                    *self.known.entry(word).or_insert_with(|| set_of(requirements, word))
+                }
+            };
+            (last, set) = (word, Some(new));
+            self.sets.push(new);
         }
         &self.sets
     }
 
-    fn require(&mut self, column: usize, condition: Condition) {
+    /// The bit of a test on a column.
+    fn bit(&mut self, column: usize, test: &Test) -> Result<u128, QueryError> {
         let known = self.tables.iter().position(|table| table.column == column);
         let index = known.unwrap_or_else(|| {
-            let (conditions, sets) = (Vec::new(), Vec::new());
-            self.tables.push(Table { column, conditions, sets, absent: EVERY });
+            self.tables.push(Table { column, tests: Vec::new(), words: Vec::new() });
             self.tables.len() - 1
         });
         let table = &mut self.tables[index];
-        table.absent &= !condition.bits;
-        table.conditions.push(condition);
+        if let Some((_, _, bit)) = table.tests.iter().find(|(known, _, _)| known == test) {
+            return Ok(*bit);
+        }
+        let most = limits::CONDITIONS;
+        if self.bits == most {
+            return Err(QueryError::Invalid(format!(
+                "the question has more than {most} different conditions"
+            )));
+        }
+        let bit = 1 << self.bits;
+        table.tests.push((test.clone(), ReadyTest::of(test)?, bit));
+        self.bits += 1;
+        Ok(bit)
+    }
+}
+
+fn set_of(requirements: &[Requirement], word: u128) -> u32 {
+    let failed = requirements.iter().filter(|requirement| !requirement.condition.holds(word));
+    failed.fold(EVERY, |set, requirement| set & !requirement.bits)
+}
+
+impl Condition {
+    fn holds(&self, word: u128) -> bool {
+        match self {
+            Condition::Bit(bit) => word & bit != 0,
+            Condition::All(all) => all.iter().all(|condition| condition.holds(word)),
+            Condition::Any(any) => any.iter().any(|condition| condition.holds(word)),
+            Condition::Not(condition) => !condition.holds(word),
+        }
     }
 }
 
 impl Table {
-    /// No condition on a field holds for an event without it, whose code is above all others.
-    fn set(&self, code: u32) -> u32 {
-        self.sets.get(code as usize).copied().unwrap_or(self.absent)
+    /// An event without the field, whose code is above all others, passes no test.
+    fn word(&self, code: u32) -> u128 {
+        self.words.get(code as usize).copied().unwrap_or(0)
     }
 
     fn learn(&mut self, dictionary: &Dictionary) {
-        for code in self.sets.len()..dictionary.len() {
-            let set = dictionary.text(code as u32).map_or(self.absent, |text| self.set_of(text));
-            self.sets.push(set);
+        for code in self.words.len()..dictionary.len() {
+            let word = dictionary.text(code as u32).map_or(0, |text| self.word_of(text));
+            self.words.push(word);
         }
     }
 
-    fn set_of(&self, text: &str) -> u32 {
-        let failed = self.conditions.iter().filter(|c| c.texts.iter().all(|wanted| wanted != text));
-        failed.fold(EVERY, |set, condition| set & !condition.bits)
+    fn word_of(&self, text: &str) -> u128 {
+        let passed = self.tests.iter().filter(|(_, test, _)| test.passes(text));
+        passed.fold(0, |word, (_, _, bit)| word | bit)
     }
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_model::{
-    Event, EventId, Field, Filter, Origin, Partition, Position, Positions, ProjectId, Selection,
-    SessionId, TimeRange, Timestamp, UserId,
+    Comparison, Event, EventId, Field, Filter, Origin, Partition, Position, Positions, ProjectId,
+    Selection, SessionId, Test, TimeRange, Timestamp, UserId, Value,
 };
 use gristmill_store::{Commit, MemoryStore, Row, Store, property};
 use proptest::prelude::*;
 use proptest::sample::select;
+use regex::Regex;
 
 use crate::{Query, QueryConfig};
 
@@ -69,10 +70,7 @@ impl World {
             .filter(|event| event.project == selection.project)
             .filter(|event| selection.range.contains(event.time))
             .filter(|event| types.is_empty() || types.iter().any(|t| *t == event.event_type))
-            .filter(|event| {
-                let holds = |f: &Filter| text(event, &f.field).as_ref() == Some(&f.equals);
-                selection.filters.iter().all(holds)
-            })
+            .filter(|event| selection.filters.iter().all(|filter| holds(event, filter)))
             .collect()
     }
 
@@ -182,8 +180,71 @@ pub(crate) fn field() -> impl Strategy<Value = Field> {
     select(NAMES).prop_map(Field::from_name)
 }
 
+/// Whether a filter keeps an event, said as directly as possible.
+pub(crate) fn holds(event: &Event<'_>, filter: &Filter) -> bool {
+    let (field, test) = match filter {
+        Filter::Where(field, test) => (field, test),
+        Filter::All(filters) => return filters.iter().all(|filter| holds(event, filter)),
+        Filter::Any(filters) => return filters.iter().any(|filter| holds(event, filter)),
+        Filter::Not(filter) => return !holds(event, filter),
+    };
+    let Some(text) = text(event, field) else { return false };
+    let same = |value: &Value| match value {
+        Value::Text(other) => text == *other,
+        Value::Number(other) => text.parse() == Ok(*other),
+    };
+    match test {
+        Test::Exists => true,
+        Test::In(values) => values.iter().any(same),
+        Test::Compare(Comparison::Less, Value::Number(n)) => {
+            text.parse().is_ok_and(|t: f64| t < *n)
+        }
+        Test::Compare(how, Value::Number(n)) => {
+            *how == Comparison::AtLeast && text.parse().is_ok_and(|t: f64| t >= *n)
+        }
+        Test::Compare(Comparison::Greater, Value::Text(other)) => text > *other,
+        Test::Compare(how, Value::Text(other)) => *how == Comparison::AtMost && text <= *other,
+        Test::Contains(part) => text.contains(part),
+        Test::StartsWith(start) => text.starts_with(start),
+        Test::EndsWith(end) => text.ends_with(end),
+        Test::Matches(pattern) => Regex::new(pattern).unwrap().is_match(&text),
+    }
+}
+
 /// A filter that often keeps something.
 pub(crate) fn filter() -> impl Strategy<Value = Filter> {
+    let leaf = prop_oneof![
+        3 => equality(),
+        1 => (field(), value_test()).prop_map(|(field, test)| Filter::Where(field, test)),
+    ];
+    leaf.prop_recursive(3, 8, 3, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..3).prop_map(Filter::All),
+            proptest::collection::vec(inner.clone(), 0..3).prop_map(Filter::Any),
+            inner.prop_map(|filter| Filter::Not(Box::new(filter))),
+        ]
+    })
+}
+
+fn value_test() -> impl Strategy<Value = Test> {
+    let text = || select(&["", "a", "b", "/", "/x", "free", "r", "1"]).prop_map(str::to_owned);
+    let value = || prop_oneof![text().prop_map(Value::Text), Just(Value::Number(1.0))];
+    let number = || (0..60_u8).prop_map(|number| Value::Number(f64::from(number)));
+    prop_oneof![
+        Just(Test::Exists),
+        proptest::collection::vec(value(), 0..3).prop_map(Test::In),
+        number().prop_map(|value| Test::Compare(Comparison::Less, value)),
+        number().prop_map(|value| Test::Compare(Comparison::AtLeast, value)),
+        text().prop_map(|text| Test::Compare(Comparison::Greater, Value::Text(text))),
+        text().prop_map(|text| Test::Compare(Comparison::AtMost, Value::Text(text))),
+        text().prop_map(Test::Contains),
+        text().prop_map(Test::StartsWith),
+        text().prop_map(Test::EndsWith),
+        select(&["^.r", "[0-9]$", "(?i)FREE", ""]).prop_map(|p| Test::Matches(p.to_owned())),
+    ]
+}
+
+fn equality() -> impl Strategy<Value = Filter> {
     const PAIRS: &[(&str, &str)] = &[
         ("user_id", "a"),
         ("session_id", "s"),
@@ -196,8 +257,7 @@ pub(crate) fn filter() -> impl Strategy<Value = Filter> {
         ("event_type", "b"),
         ("source", "none"),
     ];
-    select(PAIRS)
-        .prop_map(|(name, text)| Filter { field: Field::from_name(name), equals: text.to_owned() })
+    select(PAIRS).prop_map(|(name, text)| Filter::equals(Field::from_name(name), text))
 }
 
 /// A selection that often keeps something.

@@ -19,7 +19,7 @@ pub(crate) async fn answer(view: &View, query: &UserQuery) -> Result<UserAnswer,
         return Err(QueryError::Invalid(format!("`limit` must be at most {most}")));
     }
     let mut plan = Plan::new(&query.selection)?;
-    plan.keep_user(&query.user);
+    plan.keep_user(&query.user)?;
     let mut newest = plan.clone();
     let sessions = plan.column(&Field::SessionId);
     let start = || ProfileFold { matcher: plan.matcher.clone(), sessions, limit, found: None };

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::csv::Table;
 use super::object::{Member, Object};
-use super::posted::{duration, posted, select, texts};
-use super::question::{Format, RangeBody, at_least, filters, format, seconds};
+use super::posted::{all_filters, duration, posted, select};
+use super::question::{Format, RangeBody, at_least, format, seconds};
 use crate::app::App;
 use crate::json;
 use crate::problem::Problem;
@@ -104,7 +104,7 @@ fn step(step: Member<'_>) -> Result<FunnelStep, Problem> {
     let missing = Problem::argument(format!("`{}` is missing", step.name_of("event_type")));
     let event_type = step.take_text("event_type")?.ok_or(missing)?;
     let name = step.take_text("name")?.unwrap_or_else(|| event_type.clone());
-    let filters = filters(texts(&mut step, "filters")?)?;
+    let filters = all_filters(&mut step)?;
     step.finish()?;
     Ok(FunnelStep { name, event_type, filters })
 }

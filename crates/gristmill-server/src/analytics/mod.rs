@@ -1,6 +1,7 @@
 //! Questions and answers, one file per route.
 
 mod csv;
+mod filter;
 pub(crate) mod funnel;
 mod object;
 mod posted;

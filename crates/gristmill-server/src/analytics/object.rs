@@ -75,11 +75,7 @@ impl<'a> Object<'a> {
 
     /// A member that is an array of anything.
     pub(super) fn take_array(&mut self, key: &str) -> Result<Option<Vec<Member<'a>>>, Problem> {
-        let Some(array) = self.take(key)? else { return Ok(None) };
-        let values: Vec<&RawValue> =
-            serde_json::from_str(array.value.get()).map_err(|_| array.must_be("an array"))?;
-        let element = |(index, value)| Member { name: format!("{}[{index}]", array.name), value };
-        Ok(Some(values.into_iter().enumerate().map(element).collect()))
+        self.take(key)?.map(|member| member.array()).transpose()
     }
 
     /// All members, which must be texts.
@@ -100,7 +96,20 @@ impl<'a> Object<'a> {
     }
 }
 
+/// A value that has no parts.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Scalar {
+    Text(String),
+    Number(f64),
+    Flag(bool),
+}
+
 impl<'a> Member<'a> {
+    /// A value that is not a member of anything.
+    pub(super) fn new(name: &str, value: &'a RawValue) -> Self {
+        Self { name: name.to_owned(), value }
+    }
+
     /// The name that errors give it.
     pub(super) fn name(&self) -> &str {
         &self.name
@@ -111,6 +120,25 @@ impl<'a> Member<'a> {
         match serde_json::from_str(self.value.get()) {
             Ok(Members(members)) => Ok(Object { name: self.name, members }),
             Err(_) => Err(self.must_be("an object")),
+        }
+    }
+
+    /// The value as an array of anything.
+    pub(super) fn array(&self) -> Result<Vec<Member<'a>>, Problem> {
+        let values: Vec<&'a RawValue> =
+            serde_json::from_str(self.value.get()).map_err(|_| self.must_be("an array"))?;
+        let element = |(index, value)| Member { name: format!("{}[{index}]", self.name), value };
+        Ok(values.into_iter().enumerate().map(element).collect())
+    }
+
+    /// The value as one that has no parts.
+    pub(super) fn scalar(&self) -> Result<Scalar, Problem> {
+        let what = "a string, a number, true or false";
+        match self.value.get().as_bytes().first() {
+            Some(b'"') => self.read(what).map(Scalar::Text),
+            Some(b't' | b'f') => self.read(what).map(Scalar::Flag),
+            Some(b'-' | b'0'..=b'9') => self.read(what).map(Scalar::Number),
+            _ => Err(self.must_be(what)),
         }
     }
 
@@ -129,7 +157,8 @@ impl<'a> Member<'a> {
         serde_json::from_str(self.value.get()).map_err(|_| self.must_be(what))
     }
 
-    fn must_be(&self, what: &str) -> Problem {
+    /// Says what the value should be.
+    pub(super) fn must_be(&self, what: &str) -> Problem {
         let name: String = self.name.chars().take(100).collect();
         Problem::argument(format!("`{name}` must be {what}"))
     }

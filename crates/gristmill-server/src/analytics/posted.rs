@@ -2,11 +2,12 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use gristmill_model::{EventMatch, Micros, Selection, Timestamp, limits};
+use gristmill_model::{EventMatch, Filter, Micros, Selection, Timestamp, limits};
 use http::{HeaderMap, Request, Uri};
 
+use super::filter::take_filter;
 use super::object::Object;
-use super::question::{check_filters, duration_of, filters, selection, time_of};
+use super::question::{duration_of, filters, selection, time_of};
 use crate::app::App;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
@@ -47,7 +48,7 @@ pub(super) fn event_match(body: &mut Object<'_>, name: &str) -> Result<EventMatc
     let mut object = member.object()?;
     let mut event_types = object.take_texts("event_type")?;
     event_types.extend(object.take_texts("event_types")?);
-    let filters = filters(texts(&mut object, "filters")?)?;
+    let filters = all_filters(&mut object)?;
     object.finish()?;
     Ok(EventMatch { event_types, filters })
 }
@@ -67,9 +68,15 @@ pub(super) fn select(body: &mut Object<'_>, selection: &mut Selection) -> Result
     for name in ["event_type", "event_types"] {
         selection.event_types.extend(body.take_texts(name)?);
     }
-    let more = filters(texts(body, "filters")?)?;
-    selection.filters.extend(more);
-    check_filters(selection.filters.len())
+    selection.filters.extend(all_filters(body)?);
+    Ok(())
+}
+
+/// The filters of an object: those that `filters` names and texts mean, and `where`.
+pub(super) fn all_filters(object: &mut Object<'_>) -> Result<Vec<Filter>, Problem> {
+    let mut all = filters(texts(object, "filters")?);
+    all.extend(take_filter(object, "where")?);
+    Ok(all)
 }
 
 /// The one value that is given of those that mean the same.
@@ -82,7 +89,7 @@ fn one_of(name: &str, given: [Option<Timestamp>; 3]) -> Result<Option<Timestamp>
 }
 
 /// The members of an object of texts.
-pub(super) fn texts(object: &mut Object<'_>, name: &str) -> Result<Vec<(String, String)>, Problem> {
+fn texts(object: &mut Object<'_>, name: &str) -> Result<Vec<(String, String)>, Problem> {
     object.take(name)?.map_or(Ok(Vec::new()), |member| member.object()?.into_texts())
 }
 

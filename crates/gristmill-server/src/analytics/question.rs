@@ -2,11 +2,12 @@
 
 use gristmill_ingest::dialect::parse_time;
 use gristmill_model::{
-    Field, Filter, Interval, Micros, Positions, Selection, TimeRange, Timestamp, limits,
+    Field, Filter, Interval, Micros, Positions, Selection, TimeRange, Timestamp,
 };
 use http::{HeaderMap, header};
 use serde::Serialize;
 
+use super::filter::filter_of_text;
 use crate::accept::wait_until_visible;
 use crate::app::{App, project_of};
 use crate::parameters::Parameters;
@@ -28,12 +29,15 @@ pub(super) async fn selection(
 ) -> Result<Selection, Problem> {
     let mut event_types = parameters.take_all("event_type");
     event_types.extend(parameters.take_all("event_types"));
-    let selection = Selection {
+    let mut selection = Selection {
         project: project_of(headers),
         range: TimeRange { start: time(parameters, "start")?, end: time(parameters, "end")? },
         event_types,
-        filters: filters(parameters.take_map("filters"))?,
+        filters: filters(parameters.take_map("filters")),
     };
+    if let Some(text) = parameters.take("where")? {
+        selection.filters.push(filter_of_text("where", &text)?);
+    }
     if let Some(token) = parameters.take("at_least")? {
         at_least(app, &token).await?;
     }
@@ -51,24 +55,8 @@ pub(super) async fn at_least(app: &App, token: &str) -> Result<(), Problem> {
 }
 
 /// The filters that keys and values mean.
-pub(super) fn filters(
-    pairs: impl IntoIterator<Item = (String, String)>,
-) -> Result<Vec<Filter>, Problem> {
-    let filters: Vec<_> = pairs
-        .into_iter()
-        .map(|(key, equals)| Filter { field: Field::from_name(&key), equals })
-        .collect();
-    check_filters(filters.len())?;
-    Ok(filters)
-}
-
-/// Refuses more filters than a selection or a step may have.
-pub(super) fn check_filters(count: usize) -> Result<(), Problem> {
-    let most = limits::FILTERS;
-    if count > most {
-        return Err(Problem::argument(format!("{count} `filters` are more than {most}")));
-    }
-    Ok(())
+pub(super) fn filters(pairs: impl IntoIterator<Item = (String, String)>) -> Vec<Filter> {
+    pairs.into_iter().map(|(key, text)| Filter::equals(Field::from_name(&key), text)).collect()
 }
 
 /// The time that a parameter says, under its own name or within `time_range`.

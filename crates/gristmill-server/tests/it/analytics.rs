@@ -264,7 +264,15 @@ async fn wrong_funnels_are_named_without_words_of_the_program() {
         (format!("{{{s},\"end\":1,\"time_range\":{{\"end\":1}}}}"), "`end` is given more"),
         (format!("{{{s},\"event_types\":[1]}}"), "`event_types` must be"),
         (format!("{{{s},\"filters\":[]}}"), "`filters` must be an object"),
-        (format!("{{{s},\"filters\":{{{}\"z\":\"\"}}}}", filters(1_000)), "`filters`"),
+        (
+            format!("{{{s},\"filters\":{{{}\"z\":\"\"}}}}", filters(1_000)),
+            "more than 128 different",
+        ),
+        (format!("{{{s},\"where\":{{\"and\":[1]}}}}"), "`where.and[0]` must be an object"),
+        (
+            format!("{{{s},\"where\":{{\"field\":\"a\",\"op\":\"regex\",\"value\":\"(\"}}}}"),
+            "`regex` cannot be used: unclosed group",
+        ),
     ] {
         let answer = api.post("/v1/analytics/funnel", body.clone()).await;
         assert_eq!(answer.status, 400, "{named}: {}", answer.text);
@@ -328,4 +336,72 @@ async fn tables_come_as_csv_that_no_spreadsheet_runs() {
         ),
         "{user}"
     );
+}
+
+#[tokio::test]
+async fn filters_put_conditions_together() {
+    let api = filled().await;
+    for (filter, events) in [
+        (json!({"field": "plan", "op": "starts_with", "value": "fr"}), 2),
+        (json!({"field": "n", "op": ">", "value": 1}), 1),
+        (json!({"field": "n", "op": "exists", "value": false}), 3),
+        (json!({"field": "plan", "op": "!=", "value": "free"}), 2),
+        (json!({"not": {"field": "event_type", "op": "in", "value": ["view", "x"]}}), 1),
+        (
+            json!({"and": [{"field": "user_id", "value": "bob"},
+                {"or": [{"field": "plan", "op": "regex", "value": "^=F(?-i)"},
+                        {"field": "plan", "op": "regex", "value": "(?i)^=F"}]}]}),
+            1,
+        ),
+    ] {
+        let target = url_encoded(&filter.to_string());
+        let answer = api.get(&format!("/v1/analytics/summary?where={target}")).await;
+        assert_eq!(answer.status, 200, "{filter}: {}", answer.text);
+        assert_eq!(answer.json()["total_events"], events, "{filter}");
+        let step = json!({"event_type": "view", "where": filter});
+        let question = json!({"steps": [step, {"event_type": "buy"}]}).to_string();
+        assert_eq!(api.post("/v1/analytics/funnel", question).await.status, 200);
+    }
+    let wrong = url_encoded(r#"{"field": "plan", "op": "=~", "value": "x"}"#);
+    let answer = api.get(&format!("/v1/analytics/top?property=plan&where={wrong}")).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.json()["detail"].as_str().unwrap().starts_with("`where.op` must be one of"));
+}
+
+fn url_encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[tokio::test]
+async fn retention_tells_cohorts() {
+    let api = filled().await;
+    let question = json!({
+        "start_event": {"event_type": "view"},
+        "return_event": {"event_type": "view"},
+        "time_range": {"start": "2025-03-01T00:00:00Z", "end": "2025-03-03T00:00:00Z"},
+    });
+    let answer = api.post("/v1/analytics/retention", question.to_string()).await.json();
+    assert_eq!(
+        answer["cohorts"],
+        json!([
+            {"start": "2025-03-01T00:00:00Z", "users": 2, "retained": [2, 1], "rates": [1.0, 0.5]},
+            {"start": "2025-03-02T00:00:00Z", "users": 0, "retained": [0], "rates": [0.0]},
+        ])
+    );
+    assert_eq!(answer["metadata"]["granularity"], "day");
+    assert_eq!(answer["metadata"]["mode"], "first_time");
+    for (body, named) in [
+        (r#"{"mode": "never"}"#, "`mode` must be one of first_time, recurring"),
+        (r#"{"counting": "twice"}"#, "`counting` must be one of exact, rolling"),
+        (r#"{"granularity": "year"}"#, "`granularity` must be one of"),
+        (r#"{"tz": "Nowhere/Land"}"#, "`tz` is not a known time zone"),
+        (r#"{"start_event": []}"#, "`start_event` must be an object"),
+        (r#"{"return_event": {"types": 1}}"#, "`return_event.types` in the body is unknown"),
+        (r#"{"time_range": {"start": 0}, "granularity": "minute"}"#, "more than 400 buckets"),
+    ] {
+        let answer = api.post("/v1/analytics/retention", body.to_owned()).await;
+        assert_eq!(answer.status, 400, "{body}");
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(named), "{named}: {detail}");
+    }
 }
