@@ -57,5 +57,9 @@ pub const CONDITIONS: usize = 128;
 pub const IN_VALUES: usize = 10_000;
 /// The deepest nesting of a filter.
 pub const FILTER_DEPTH: usize = 16;
+/// The most parts of a question's filters, conditions and what puts them together.
+pub const FILTER_PARTS: usize = 1_000;
+/// The most regular expressions of a question.
+pub const REGEXES: usize = 8;
 /// The longest regular expression, in bytes.
 pub const REGEX_BYTES: usize = 1_000;

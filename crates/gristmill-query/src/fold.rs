@@ -6,15 +6,17 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gristmill_store::{Dictionary, Snapshot, StoreError, UserRun};
+use gristmill_store::{Dictionary, Scan, Snapshot, StoreError, UserRun};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::QueryError;
 use crate::select::Plan;
 
-/// How many users are walked between two looks at whether anybody still waits for the answer.
+/// How many users or events are walked between two looks at whether anybody still waits for the
+/// answer.
 const USERS_PER_CHECK: usize = 64;
+const EVENTS_PER_CHECK: usize = 16 * 1024;
 
 /// The state of one question over the users of one shard.
 pub(crate) trait UserFold: Send + Sized + 'static {
@@ -57,7 +59,7 @@ impl View {
             let walk = Walk {
                 snapshot: Arc::clone(&self.snapshot),
                 shard,
-                plan: plan.clone(),
+                scan: plan.scan.clone(),
                 stop: Arc::clone(&stop.0),
             };
             let (fold, joined) = (start(), Arc::clone(&joined));
@@ -120,22 +122,27 @@ impl Drop for StopOnDrop {
 struct Walk {
     snapshot: Arc<dyn Snapshot>,
     shard: u32,
-    plan: Plan,
+    scan: Scan,
     stop: Arc<AtomicBool>,
 }
 
 impl Walk {
     fn run<F: UserFold>(self, mut fold: F) -> Result<F::Partial, QueryError> {
-        let mut cursor = self.snapshot.scan(self.shard, &self.plan.scan)?;
+        let mut cursor = self.snapshot.scan(self.shard, &self.scan)?;
         loop {
             // Nobody waits for the answer of a stopped walk, so any error will do.
             if self.stop.load(Ordering::Relaxed) {
                 return Err(QueryError::Deadline);
             }
+            let mut events = 0;
             for _ in 0..USERS_PER_CHECK {
+                if events > EVENTS_PER_CHECK {
+                    break;
+                }
                 let Some(run) = cursor.next_user()? else {
                     return Ok(fold.finish(cursor.dictionaries()));
                 };
+                events += run.times.len();
                 fold.user(&run)?;
             }
         }
@@ -171,7 +178,7 @@ mod tests {
     use std::sync::mpsc;
 
     use gristmill_model::{Positions, ProjectId};
-    use gristmill_store::{Scan, UserCursor};
+    use gristmill_store::UserCursor;
 
     use super::*;
     use crate::testing::all;

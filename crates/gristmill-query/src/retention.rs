@@ -13,7 +13,7 @@ use gristmill_store::{Dictionary, UserRun};
 use crate::QueryError;
 use crate::calendar::Buckets;
 use crate::fold::{UserFold, View};
-use crate::select::{Matcher, Plan, SELECTED};
+use crate::select::{Matcher, Plan};
 use crate::span::{span, zone};
 
 /// The bits of the start and of the return events.
@@ -101,8 +101,8 @@ impl UserFold for RetentionFold {
         self.returns.clear();
         let (mut end, mut bucket) = (i64::MIN, 0);
         for (&time, set) in run.times.iter().zip(self.matcher.sets(run)) {
-            let is_start = set & (SELECTED | START) == SELECTED | START;
-            let is_return = set & (SELECTED | RETURN) == SELECTED | RETURN;
+            let is_start = set & START != 0;
+            let is_return = set & RETURN != 0;
             if time < self.from.0 {
                 if is_start {
                     // Only events before the range are read where the first one ever counts.

@@ -6,6 +6,7 @@
 //! out once for each combination that occurs.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use gristmill_model::{EventMatch, Field, Filter, Selection, Test, Value, limits};
 use gristmill_store::{Dictionary, Scan, UserRun};
@@ -13,9 +14,12 @@ use gristmill_store::{Dictionary, Scan, UserRun};
 use crate::QueryError;
 use crate::value_test::ReadyTest;
 
-/// The bit of the selection itself; the bits from 0 on are those of a funnel's steps.
+/// The bit of the selection itself; the bits from 0 on are those of what a question looks for,
+/// such as a funnel's steps.
 pub(crate) const SELECTED: u32 = 1 << 31;
 const EVERY: u32 = u32::MAX;
+/// How many combinations of bits are remembered.
+const KNOWN: usize = 1 << 16;
 const _: () = assert!(limits::FUNNEL_STEPS < 32);
 const _: () = assert!(limits::CONDITIONS <= u128::BITS as usize);
 
@@ -37,13 +41,19 @@ impl Plan {
         };
         let mut plan = Self { scan, matcher: Matcher::default() };
         plan.keep_types(EVERY, &selection.event_types)?;
-        for filter in &selection.filters {
-            match only_user(filter) {
-                Some(user) => plan.keep_user(user)?,
-                None => plan.keep(EVERY, filter)?,
-            }
-        }
+        selection.filters.iter().try_for_each(|filter| plan.select(filter))?;
         Ok(plan)
+    }
+
+    /// Keeps what a filter keeps; a user that it asks for is found by the store.
+    fn select(&mut self, filter: &Filter) -> Result<(), QueryError> {
+        match filter {
+            Filter::All(filters) => filters.iter().try_for_each(|filter| self.select(filter)),
+            filter => match only_user(filter) {
+                Some(user) => self.keep_user(user),
+                None => self.keep(EVERY, filter),
+            },
+        }
     }
 
     /// Keeps one user only. The store finds the user; asking for two finds nobody.
@@ -97,13 +107,24 @@ impl Plan {
                 "a filter is nested more than {most} levels deep"
             )));
         }
+        self.matcher.parts += 1;
+        let most = limits::FILTER_PARTS;
+        if self.matcher.parts > most {
+            return Err(QueryError::Invalid(format!(
+                "the filters of the question have more than {most} parts"
+            )));
+        }
         let mut all = |filters: &[Filter]| -> Result<Vec<Condition>, QueryError> {
             filters.iter().map(|filter| self.condition(filter, depth + 1)).collect()
         };
         Ok(match filter {
             Filter::All(filters) => Condition::All(all(filters)?),
             Filter::Any(filters) => Condition::Any(all(filters)?),
-            Filter::Not(filter) => Condition::Not(Box::new(self.condition(filter, depth + 1)?)),
+            Filter::Not(filter) => {
+                // Together these are one condition, such as `!=`.
+                let deeper = usize::from(!matches!(**filter, Filter::Where(..)));
+                Condition::Not(Box::new(self.condition(filter, depth + deeper)?))
+            }
             Filter::Where(field, test) => {
                 let column = self.column(field);
                 Condition::Bit(self.matcher.bit(column, test)?)
@@ -128,8 +149,10 @@ fn only_user(filter: &Filter) -> Option<&str> {
 pub(crate) struct Matcher {
     tables: Vec<Table>,
     bits: usize,
+    regexes: usize,
+    parts: usize,
     requirements: Vec<Requirement>,
-    /// What follows from the combinations of bits that were met.
+    /// What follows from some of the combinations of bits that were met.
     known: HashMap<u128, u32>,
     words: Vec<u128>,
     sets: Vec<u32>,
@@ -155,7 +178,7 @@ enum Condition {
 #[derive(Clone)]
 struct Table {
     column: usize,
-    tests: Vec<(Test, ReadyTest, u128)>,
+    tests: Vec<(Arc<(Test, ReadyTest)>, u128)>,
     words: Vec<u128>,
 }
 
@@ -189,6 +212,9 @@ impl Matcher {
             let new = match set {
                 Some(set) if word == last => set,
                 _ => {
+                    if self.known.len() > KNOWN {
+                        self.known.clear();
+                    }
                     let requirements = &self.requirements;
                     *self.known.entry(word).or_insert_with(|| set_of(requirements, word))
                 }
@@ -207,7 +233,7 @@ impl Matcher {
             self.tables.len() - 1
         });
         let table = &mut self.tables[index];
-        if let Some((_, _, bit)) = table.tests.iter().find(|(known, _, _)| known == test) {
+        if let Some((_, bit)) = table.tests.iter().find(|(known, _)| known.0 == *test) {
             return Ok(*bit);
         }
         let most = limits::CONDITIONS;
@@ -216,8 +242,13 @@ impl Matcher {
                 "the question has more than {most} different conditions"
             )));
         }
+        let most = limits::REGEXES;
+        self.regexes += usize::from(matches!(test, Test::Matches(_)));
+        if self.regexes > most {
+            return Err(QueryError::Invalid(format!("the question has more than {most} `regex`")));
+        }
         let bit = 1 << self.bits;
-        table.tests.push((test.clone(), ReadyTest::of(test)?, bit));
+        table.tests.push((Arc::new((test.clone(), ReadyTest::of(test)?)), bit));
         self.bits += 1;
         Ok(bit)
     }
@@ -253,7 +284,50 @@ impl Table {
     }
 
     fn word_of(&self, text: &str) -> u128 {
-        let passed = self.tests.iter().filter(|(_, test, _)| test.passes(text));
-        passed.fold(0, |word, (_, _, bit)| word | bit)
+        let passed = self.tests.iter().filter(|(test, _)| test.1.passes(text));
+        passed.fold(0, |word, (_, bit)| word | bit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::all;
+
+    fn plan(filter: Filter) -> Result<Plan, String> {
+        let selection = Selection { filters: vec![filter], ..all() };
+        Plan::new(&selection).map_err(|error| error.to_string())
+    }
+
+    fn equals(field: &str, text: usize) -> Filter {
+        Filter::equals(Field::from_name(field), text.to_string())
+    }
+
+    #[test]
+    fn a_question_has_limits() {
+        let different = |count| (0..count).map(|n| equals("a", n)).collect();
+        assert!(plan(Filter::Any(different(limits::CONDITIONS))).is_ok());
+        let error = plan(Filter::Any(different(limits::CONDITIONS + 1))).err().unwrap();
+        assert_eq!(error, "the question has more than 128 different conditions");
+        let alike = vec![equals("a", 0); limits::FILTER_PARTS];
+        let error = plan(Filter::Any(alike)).err().unwrap();
+        assert_eq!(error, "the filters of the question have more than 1000 parts");
+        let regex = |n: usize| Filter::Where(Field::Source, Test::Matches(n.to_string()));
+        let error = plan(Filter::Any((0..=limits::REGEXES).map(regex).collect())).err().unwrap();
+        assert_eq!(error, "the question has more than 8 `regex`");
+        let nested = |depth| {
+            (1..depth)
+                .fold(Filter::Not(Box::new(equals("a", 0))), |inner, _| Filter::Any(vec![inner]))
+        };
+        assert!(plan(nested(limits::FILTER_DEPTH)).is_ok());
+        assert!(plan(nested(limits::FILTER_DEPTH + 1)).err().unwrap().contains("16 levels"));
+    }
+
+    #[test]
+    fn a_user_is_found_by_the_store_also_within_and() {
+        let filter = Filter::All(vec![equals("a", 0), equals("user_id", 7)]);
+        let plan = plan(filter).unwrap();
+        assert_eq!(plan.scan.user.as_deref(), Some("7"));
+        assert_eq!(plan.scan.fields, [Field::from_name("a")]);
     }
 }

@@ -29,6 +29,10 @@ fn filter_of(member: Member<'_>, depth: usize) -> Result<Filter, Problem> {
         return Err(Problem::argument(format!("`{name}` is nested more than {most} levels deep")));
     }
     let mut object = member.object()?;
+    if ["field", "and", "or", "not"].iter().filter(|kind| object.has(kind)).count() != 1 {
+        let detail = format!("`{name}` must have one of `field`, `and`, `or` and `not`");
+        return Err(Problem::argument(detail));
+    }
     let all = |filters: Vec<Member<'_>>| -> Result<Vec<Filter>, Problem> {
         filters.into_iter().map(|filter| filter_of(filter, depth + 1)).collect()
     };
@@ -46,9 +50,8 @@ fn filter_of(member: Member<'_>, depth: usize) -> Result<Filter, Problem> {
 }
 
 fn condition(object: &mut Object<'_>, name: &str) -> Result<Filter, Problem> {
-    let field = object.take_text("field")?.ok_or_else(|| {
-        Problem::argument(format!("`{name}` must have `field`, `and`, `or` or `not`"))
-    })?;
+    let missing = || Problem::argument(format!("`{name}.field` is missing"));
+    let field = object.take_text("field")?.ok_or_else(missing)?;
     let field = Field::from_name(&field);
     let op = object.take_text("op")?.unwrap_or_else(|| "=".to_owned());
     let (op, is_negated) = match op.as_str() {
@@ -74,6 +77,11 @@ fn condition(object: &mut Object<'_>, name: &str) -> Result<Filter, Problem> {
         "=" => Test::In(vec![value(&operand()?)?]),
         "in" => {
             let values = operand()?.array()?;
+            let (count, most) = (values.len(), limits::IN_VALUES);
+            if count > most {
+                let detail = format!("`{place}` has {count} values, more than {most}");
+                return Err(Problem::argument(detail));
+            }
             Test::In(values.iter().map(value).collect::<Result<_, _>>()?)
         }
         "contains" => Test::Contains(text(&operand()?)?),
@@ -144,7 +152,7 @@ mod tests {
     fn mistakes_are_named_with_their_place() {
         assert!(error("{").starts_with("`where` must be a filter in JSON"));
         assert_eq!(error("[]"), "`where` must be an object");
-        assert_eq!(error("{}"), "`where` must have `field`, `and`, `or` or `not`");
+        assert_eq!(error("{}"), "`where` must have one of `field`, `and`, `or` and `not`");
         assert_eq!(error(r#"{"or": [{"field": "a"}]}"#), "`where.or[0].value` is missing");
         assert_eq!(error(r#"{"and": {}}"#), "`where.and` must be an array");
         let op = error(r#"{"not": {"field": "a", "op": "~", "value": 1}}"#);
@@ -154,7 +162,7 @@ mod tests {
         let list = r#"{"field": "a", "op": "in", "value": [[]]}"#;
         assert_eq!(error(list), "`where.value[0]` must be a string, a number, true or false");
         let unknown = r#"{"field": "a", "value": 1, "values": 1}"#;
-        assert_eq!(error(unknown), "`where.values` in the body is unknown");
+        assert_eq!(error(unknown), "`where.values` is unknown");
         let deep = format!("{}{{}}{}", r#"{"not":"#.repeat(20), "}".repeat(20));
         assert!(error(&deep).contains("nested more than 16 levels deep"));
     }

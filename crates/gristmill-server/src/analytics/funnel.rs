@@ -50,9 +50,7 @@ pub(crate) async fn post(
     let since = Instant::now();
     let posted = posted(&app, request).await?;
     let (query, token) = question(&posted.body, posted.selection)?;
-    if let Some(token) = token {
-        at_least(&app, &token).await?;
-    }
+    at_least(&app, token).await?;
     let range = query.selection.range;
     let answer = app.services.query.funnel(query).await?;
     if format(&posted.headers) == Format::Csv {

@@ -45,6 +45,11 @@ impl<'a> Object<'a> {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }
 
+    /// Whether a member is given.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.members.iter().any(|(given, _)| given == key)
+    }
+
     /// A member that may be given once; `null` is none.
     pub(super) fn take(&mut self, key: &str) -> Result<Option<Member<'a>>, Problem> {
         let name = self.name_of(key);
@@ -92,7 +97,7 @@ impl<'a> Object<'a> {
         let Some((key, _)) = self.members.first() else { return Ok(()) };
         // Enough to find it by; a client may send any number of keys of any length.
         let key: String = key.chars().take(100).collect();
-        Err(Problem::argument(format!("`{}` in the body is unknown", self.name_of(&key))))
+        Err(Problem::argument(format!("`{}` is unknown", self.name_of(&key))))
     }
 }
 

@@ -38,14 +38,13 @@ pub(super) async fn selection(
     if let Some(text) = parameters.take("where")? {
         selection.filters.push(filter_of_text("where", &text)?);
     }
-    if let Some(token) = parameters.take("at_least")? {
-        at_least(app, &token).await?;
-    }
+    at_least(app, parameters.take("at_least")?).await?;
     Ok(selection)
 }
 
-/// Waits until the answer includes everything below a position token.
-pub(super) async fn at_least(app: &App, token: &str) -> Result<(), Problem> {
+/// Waits until the answer includes everything below a position token, if there is one.
+pub(super) async fn at_least(app: &App, token: Option<String>) -> Result<(), Problem> {
+    let Some(token) = token else { return Ok(()) };
     let positions: Positions =
         token.parse().map_err(|error| Problem::argument(format!("`at_least` is {error}")))?;
     if !app.services.ingest.durable().covers(&positions) {

@@ -249,7 +249,7 @@ async fn wrong_funnels_are_named_without_words_of_the_program() {
             r#"{"steps":[{"event_type":"t"},{"event_type":"t","filters":{"a":1}}]}"#.into(),
             "`steps[1].filters.a` must be a string",
         ),
-        (r#"{"steps":[{"event_type":"t","x":1},{}]}"#.into(), "`steps[0].x` in the body"),
+        (r#"{"steps":[{"event_type":"t","x":1},{}]}"#.into(), "`steps[0].x` is unknown"),
         (format!("{{{s},\"window\":3600}}"), "`window` must be a string"),
         (format!("{{{s},\"window\":\"soon\"}}"), "`window`"),
         (format!("{{{s},\"step_timeout\":{{}}}}"), "`step_timeout` must be a string"),
@@ -271,7 +271,7 @@ async fn wrong_funnels_are_named_without_words_of_the_program() {
         (format!("{{{s},\"where\":{{\"and\":[1]}}}}"), "`where.and[0]` must be an object"),
         (
             format!("{{{s},\"where\":{{\"field\":\"a\",\"op\":\"regex\",\"value\":\"(\"}}}}"),
-            "`regex` cannot be used: unclosed group",
+            "`regex` cannot use \"(\": unclosed group",
         ),
     ] {
         let answer = api.post("/v1/analytics/funnel", body.clone()).await;
@@ -388,6 +388,19 @@ async fn retention_tells_cohorts() {
             {"start": "2025-03-02T00:00:00Z", "users": 0, "retained": [0], "rates": [0.0]},
         ])
     );
+    let recurring = json!({"mode": "recurring", "counting": "rolling", "granularity": "day"});
+    let request = Request::post("/v1/analytics/retention")
+        .header("content-type", "application/json")
+        .header("accept", "text/csv")
+        .body(Body::from(recurring.to_string()))
+        .unwrap();
+    assert_eq!(
+        api.send(request).await.text,
+        "cohort,users,period,retained,rate\r\n\
+         2025-03-01T00:00:00Z,2,0,2,1\r\n\
+         2025-03-01T00:00:00Z,2,1,1,0.5\r\n\
+         2025-03-02T00:00:00Z,1,0,1,1\r\n"
+    );
     assert_eq!(answer["metadata"]["granularity"], "day");
     assert_eq!(answer["metadata"]["mode"], "first_time");
     for (body, named) in [
@@ -396,7 +409,7 @@ async fn retention_tells_cohorts() {
         (r#"{"granularity": "year"}"#, "`granularity` must be one of"),
         (r#"{"tz": "Nowhere/Land"}"#, "`tz` is not a known time zone"),
         (r#"{"start_event": []}"#, "`start_event` must be an object"),
-        (r#"{"return_event": {"types": 1}}"#, "`return_event.types` in the body is unknown"),
+        (r#"{"return_event": {"types": 1}}"#, "`return_event.types` is unknown"),
         (r#"{"time_range": {"start": 0}, "granularity": "minute"}"#, "more than 400 buckets"),
     ] {
         let answer = api.post("/v1/analytics/retention", body.to_owned()).await;
