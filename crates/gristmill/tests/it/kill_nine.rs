@@ -18,8 +18,9 @@ use crate::support::{counts_of_type, server, store_number, summary};
 
 const CYCLES: u64 = 30;
 const WRITERS: u64 = 4;
-/// Of how many cycles the events are looked up one by one at the end. The others are counted.
-const CYCLES_LOOKED_UP: usize = 10;
+/// Of how many cycles the events are looked up one by one at the end: all, unless it is a long run,
+/// which counts the others.
+const CYCLES_LOOKED_UP: usize = CYCLES as usize;
 /// The most events of one writer in one cycle; one question tells the counts of so many ids.
 const EVENTS_PER_WRITER: u64 = 5_000;
 const READY_WITHIN: Duration = Duration::from_secs(3);
