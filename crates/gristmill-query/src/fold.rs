@@ -229,7 +229,7 @@ mod tests {
                 return Ok(None);
             }
             self.left -= 1;
-            let run = UserRun { user: "u", times: &[0], columns: Vec::new(), dictionaries: &[] };
+            let run = UserRun { user: "u", times: &[0], columns: [].into(), dictionaries: &[] };
             Ok(Some(run))
         }
 

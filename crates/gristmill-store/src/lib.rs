@@ -6,13 +6,15 @@
 pub mod columnar;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+mod dictionary;
 mod memory;
 mod port;
 mod property;
 
+pub use dictionary::{ABSENT, Dictionary};
 pub use memory::MemoryStore;
 pub use port::{
-    ABSENT, Commit, Dictionary, Progress, Quarantined, Row, Scan, Snapshot, Store, StoreError,
-    StoreStats, UserCursor, UserRun,
+    Commit, Progress, Quarantined, Row, Scan, Snapshot, Store, StoreError, StoreStats, UserCursor,
+    UserRun, Work,
 };
 pub use property::property;

@@ -14,11 +14,10 @@ use gristmill_model::{
 use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::port::{
+use crate::{
     ABSENT, Commit, Dictionary, Progress, Quarantined, Row, Scan, Snapshot, Store, StoreError,
-    StoreStats, UserCursor, UserRun,
+    StoreStats, UserCursor, UserRun, property,
 };
-use crate::property::property;
 
 /// Keeps events in memory only.
 pub struct MemoryStore {

@@ -7,8 +7,11 @@ use gristmill_model::{
     Coded, ErrorCode, Event, Field, Outcome, Partition, Position, Positions, ProjectId, TimeRange,
     Timestamp,
 };
+use smallvec::SmallVec;
 use thiserror::Error;
 use tokio::sync::watch;
+
+use crate::Dictionary;
 
 /// Everything that is remembered of the events.
 ///
@@ -143,6 +146,25 @@ pub trait Snapshot: Send + Sync {
 
     /// The shard that holds a user's events.
     fn shard_of(&self, project: &ProjectId<'_>, user: &str) -> u32;
+
+    /// What the walks through this view have cost so far.
+    fn work(&self) -> Work {
+        Work::default()
+    }
+}
+
+/// What walks cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Rows that were walked through, wanted or not.
+    pub rows: u64,
+    /// Files that were read from, or would have been without the cache; a file that several walks
+    /// read counts for each.
+    pub parts: u64,
+    /// Pieces of columns that were in the cache.
+    pub cache_hits: u64,
+    /// Pieces of columns that had to be decoded.
+    pub cache_misses: u64,
 }
 
 /// What a walk should give.
@@ -180,62 +202,9 @@ pub struct UserRun<'a> {
     /// The times, ascending, in microseconds.
     pub times: &'a [i64],
     /// One slice of codes per wanted field.
-    pub columns: Vec<&'a [u32]>,
+    pub columns: SmallVec<[&'a [u32]; 8]>,
     /// One dictionary per wanted field.
     pub dictionaries: &'a [Dictionary],
-}
-
-/// The code of an absent value.
-pub const ABSENT: u32 = u32::MAX;
-
-/// The texts that the codes of a column stand for.
-#[derive(Debug, Default)]
-pub struct Dictionary {
-    texts: Vec<Box<str>>,
-    codes: hashbrown::HashTable<u32>,
-}
-
-impl Dictionary {
-    /// How many texts there are; codes are below.
-    pub fn len(&self) -> usize {
-        self.texts.len()
-    }
-
-    /// Whether there is no text.
-    pub fn is_empty(&self) -> bool {
-        self.texts.is_empty()
-    }
-
-    /// Forgets every text.
-    pub(crate) fn clear(&mut self) {
-        self.texts.clear();
-        self.codes.clear();
-    }
-
-    /// The text of a code; `None` for [`ABSENT`].
-    pub fn text(&self, code: u32) -> Option<&str> {
-        self.texts.get(code as usize).map(AsRef::as_ref)
-    }
-
-    /// The code of a text, which is added if it is new.
-    pub fn code(&mut self, text: &str) -> u32 {
-        let hash = |text: &str| xxhash_rust::xxh3::xxh3_64(text.as_bytes());
-        let texts = &mut self.texts;
-        let entry = self.codes.entry(
-            hash(text),
-            |&code| texts[code as usize].as_ref() == text,
-            |&code| hash(&texts[code as usize]),
-        );
-        match entry {
-            hashbrown::hash_table::Entry::Occupied(found) => *found.get(),
-            hashbrown::hash_table::Entry::Vacant(place) => {
-                let code = texts.len() as u32;
-                place.insert(code);
-                texts.push(text.into());
-                code
-            }
-        }
-    }
 }
 
 /// Why the store could not do something.

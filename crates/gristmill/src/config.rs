@@ -122,6 +122,7 @@ pub(crate) struct ColumnarSettings {
 pub(crate) struct QuerySettings {
     pub(crate) threads: usize,
     pub(crate) deadline: Span,
+    pub(crate) memory_bytes: ByteSize,
 }
 
 /// `[telemetry]`

@@ -108,6 +108,8 @@ fn start_store(settings: &Settings, ambient: &Ambient) -> anyhow::Result<(Arc<dy
         seal_age: columnar.seal_age.micros(),
         window: columnar.window.micros(),
         window_bytes: columnar.window_bytes.bytes(),
+        // The rest is for what questions under way hold.
+        cache_bytes: settings.query.memory_bytes.bytes() / 4 * 3,
     };
     let opened = ColumnarStore::open(config, Arc::clone(&ambient.clock), ambient.entropy.as_ref());
     let (store, sealer, merger) = opened

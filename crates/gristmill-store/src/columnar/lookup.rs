@@ -88,7 +88,7 @@ impl Lookup {
         hasher: &IdentityHasher,
     ) -> Result<bool, StoreError> {
         let key = UserKey { project: event.project.to_owned(), hash: event.user_hash };
-        for group in part.between(&key, &key).groups {
+        for group in part.groups_of(&key, &key) {
             if self.group(file, part, group, hasher)?.contains(&event.identity) {
                 return Ok(true);
             }

@@ -9,7 +9,9 @@
 //! one sees each event exactly once, whatever is sealed or merged meanwhile. Commits are in
 //! memory; what they hold becomes durable when it is sealed, and until then the log is the truth.
 
+mod cache;
 mod check;
+mod chunk;
 mod committer;
 mod compaction;
 mod files;
@@ -24,6 +26,7 @@ mod open;
 mod outcomes;
 mod part;
 mod part_reader;
+mod part_users;
 mod part_writer;
 mod run;
 mod scan;
@@ -37,6 +40,7 @@ mod texts;
 mod uuid_text;
 mod view;
 mod window;
+mod work;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -52,6 +56,7 @@ pub use compaction::Merger;
 pub use seal::Sealer;
 
 use crate::{Commit, Progress, Quarantined, Snapshot, Store, StoreError, StoreStats};
+use cache::ColumnCache;
 use committer::Committer;
 use files::Directory;
 use identity::IdentityHasher;
@@ -77,6 +82,8 @@ pub struct ColumnarConfig {
     pub window: Micros,
     /// The memory of the identity window, in bytes.
     pub window_bytes: usize,
+    /// The memory of decoded columns that are kept for the next question, in bytes.
+    pub cache_bytes: usize,
 }
 
 /// The columnar store.
@@ -103,6 +110,7 @@ struct Shared {
     window_start: AtomicI64,
     manifest: Mutex<Manifest>,
     state: Mutex<State>,
+    cache: Arc<ColumnCache>,
     /// Wakes the sealer and the merger.
     work: Condvar,
     /// Wakes a commit that waits for the sealer, and whoever waits for compaction.
@@ -182,7 +190,8 @@ impl Store for ColumnarStore {
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        Ok(Box::new(scan::ColumnarSnapshot::new(self.shared.view(), self.shared.shards)))
+        let cache = Arc::clone(&self.shared.cache);
+        Ok(Box::new(scan::ColumnarSnapshot::new(self.shared.view(), cache, self.shared.shards)))
     }
 
     fn outcomes(&self, partition: Partition, offsets: Range<u64>) -> Vec<Option<Outcome>> {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use gristmill_model::{Clock, Entropy, Positions, Timestamp};
 use tokio::sync::{Notify, watch};
 
+use super::cache::ColumnCache;
 use super::committer::Committer;
 use super::files::{Directory, Kind};
 use super::hot::Hot;
@@ -67,6 +68,7 @@ impl ColumnarStore {
                 compaction_target: Positions::start(),
                 compacting: None,
             }),
+            cache: Arc::new(ColumnCache::new(config.cache_bytes)),
             work: Condvar::new(),
             settled: Notify::new(),
             progress: watch::Sender::new(progress),

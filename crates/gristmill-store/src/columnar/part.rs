@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow_array::{RecordBatch, RecordBatchReader};
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::files::{Directory, Kind, damaged};
 use super::filter::Filter;
 use super::manifest::PartRecord;
-use super::schema::{self, BATCH_ROWS, INDEX_KEY, PAGE_ROWS, Texts, column};
+use super::schema::{self, BATCH_ROWS, INDEX_KEY, Texts, column};
 use crate::StoreError;
 
 /// A part that the store holds. Its files are removed when it is obsolete and nobody reads it.
@@ -37,6 +38,8 @@ pub(super) struct Part {
 /// A part whose file has been opened and verified.
 #[derive(Debug)]
 pub(super) struct OpenPart {
+    /// The number of its file, which no other part ever has.
+    pub(super) number: u64,
     file: PartFile,
     plain: ArrowReaderMetadata,
     coded: ArrowReaderMetadata,
@@ -130,7 +133,7 @@ impl OpenPart {
         let (plain, coded) = (plain?, coded?);
         let groups = row_groups(&plain).ok_or_else(|| damaged(&path))?;
         let filter = Filter::open(&directory.file(record.file, Kind::Filter))?;
-        Ok(Self { file, plain, coded, shredded, groups, filter })
+        Ok(Self { number: record.file, file, plain, coded, shredded, groups, filter })
     }
 
     /// Reads columns of row groups, a few thousand rows at a time.
@@ -139,6 +142,32 @@ impl OpenPart {
         texts: Texts,
         columns: impl IntoIterator<Item = usize>,
         selected: Selected,
+    ) -> Result<ParquetRecordBatchReader, StoreError> {
+        self.reader(texts, columns, selected, BATCH_ROWS)
+    }
+
+    /// Reads columns, in the order of the file, of all selected rows at once.
+    pub(super) fn read_whole(
+        &self,
+        texts: Texts,
+        columns: impl IntoIterator<Item = usize>,
+        selected: Selected,
+    ) -> Result<RecordBatch, StoreError> {
+        let rows = selected.row_count();
+        let mut reader = self.reader(texts, columns, selected, rows.max(1))?;
+        let batch = reader.next().map_or_else(
+            || Ok(RecordBatch::new_empty(reader.schema())),
+            |batch| batch.map_err(unreadable),
+        )?;
+        if batch.num_rows() == rows { Ok(batch) } else { Err(unreadable("rows are missing")) }
+    }
+
+    fn reader(
+        &self,
+        texts: Texts,
+        columns: impl IntoIterator<Item = usize>,
+        selected: Selected,
+        batch_rows: usize,
     ) -> Result<ParquetRecordBatchReader, StoreError> {
         let metadata = match texts {
             Texts::Plain => &self.plain,
@@ -149,7 +178,7 @@ impl OpenPart {
             ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), metadata.clone())
                 .with_projection(mask)
                 .with_row_groups(selected.groups)
-                .with_batch_size(BATCH_ROWS);
+                .with_batch_size(batch_rows);
         let builder = match selected.rows {
             Some(ranges) => builder.with_row_selection(RowSelection::from_consecutive_ranges(
                 ranges.into_iter(),
@@ -177,25 +206,21 @@ impl OpenPart {
         Selected { groups: vec![index], rows: None, total: self.groups[index].rows }
     }
 
-    /// The rows that may be of users from `first` to `last`, both included: whole pages.
-    pub(super) fn between(&self, first: &UserKey, last: &UserKey) -> Selected {
-        let mut groups = Vec::new();
-        let mut ranges = Vec::new();
-        let mut total = 0;
-        for (index, group) in self.groups.iter().enumerate() {
-            let rows = group.rows_between(first, last);
-            if rows.is_empty() {
-                continue;
-            }
-            groups.push(index);
-            ranges.push(total + rows.start..total + rows.end);
-            total += group.rows;
-        }
-        Selected { groups, rows: Some(ranges), total }
+    /// The row groups that may have users from `first` to `last`, both included.
+    pub(super) fn groups_of(&self, first: &UserKey, last: &UserKey) -> Range<usize> {
+        let start = self.groups.partition_point(|group| group.last < *first);
+        let end = self
+            .groups
+            .partition_point(|group| group.pages.first().is_some_and(|first| first <= last));
+        start..end.max(start)
     }
 }
 
 impl Selected {
+    fn row_count(&self) -> usize {
+        self.rows.as_ref().map_or(self.total, |ranges| ranges.iter().map(Range::len).sum())
+    }
+
     /// Of these rows, in the order in which they are read, only some.
     pub(super) fn only(self, wanted: Range<usize>) -> Self {
         let everything = 0..self.total;
@@ -208,18 +233,6 @@ impl Selected {
         };
         let ranges = self.rows.unwrap_or_else(|| vec![everything]);
         Selected { rows: Some(ranges.into_iter().map(narrow).collect()), ..self }
-    }
-}
-
-impl RowGroup {
-    fn rows_between(&self, first: &UserKey, last: &UserKey) -> Range<usize> {
-        if self.last < *first {
-            return 0..0;
-        }
-        // A user's rows may begin in the page before the first one that begins with that user.
-        let start = self.pages.partition_point(|page| page < first).saturating_sub(1);
-        let end = self.pages.partition_point(|page| page <= last);
-        start * PAGE_ROWS..(end * PAGE_ROWS).min(self.rows).max(start * PAGE_ROWS)
     }
 }
 
@@ -286,31 +299,5 @@ impl io::Read for PartReader {
         let count = self.file.read_at(buffer, self.position)?;
         self.position += count as u64;
         Ok(count)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(hash: u64) -> UserKey {
-        UserKey { project: "p".into(), hash }
-    }
-
-    #[test]
-    fn a_user_is_looked_for_in_every_page_that_may_hold_it() {
-        let group = RowGroup {
-            rows: 3 * PAGE_ROWS - 1,
-            pages: vec![key(10), key(20), key(20)],
-            last: key(30),
-        };
-        let rows = |hash| group.rows_between(&key(hash), &key(hash));
-        assert!(rows(9).is_empty());
-        assert_eq!(rows(10), 0..PAGE_ROWS);
-        assert_eq!(rows(15), 0..PAGE_ROWS);
-        assert_eq!(rows(20), 0..group.rows);
-        assert_eq!(rows(25), 2 * PAGE_ROWS..group.rows);
-        assert!(rows(31).is_empty());
-        assert_eq!(group.rows_between(&key(0), &key(u64::MAX)), 0..group.rows);
     }
 }

@@ -105,10 +105,20 @@ impl Run {
 
     /// The index of the first user whose (project, hash) is not below the given.
     pub(super) fn first_user_from(&self, project: &str, hash: u64) -> usize {
+        self.users_while(|user_project, user_hash| (user_project, user_hash) < (project, hash))
+    }
+
+    /// The index of the first user of a later project.
+    pub(super) fn first_user_after(&self, project: &str) -> usize {
+        self.users_while(|user_project, _| user_project <= project)
+    }
+
+    /// How many users from the first on are such, if no user after one that is not is.
+    fn users_while(&self, are_such: impl Fn(&str, u64) -> bool) -> usize {
         let (mut low, mut high) = (0, self.users.len());
         while low < high {
             let middle = usize::midpoint(low, high);
-            if (self.projects.text(middle), self.users[middle].hash) < (project, hash) {
+            if are_such(self.projects.text(middle), self.users[middle].hash) {
                 low = middle + 1;
             } else {
                 high = middle;

@@ -69,6 +69,7 @@ fn config(dir: &Path) -> ColumnarConfig {
         seal_age: Timestamp::DAY,
         window: Timestamp::DAY,
         window_bytes: 1 << 20,
+        cache_bytes: 1 << 20,
     }
 }
 

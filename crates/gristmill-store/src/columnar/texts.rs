@@ -16,6 +16,12 @@ pub(super) struct Texts {
     absent: Vec<u32>,
 }
 
+impl Default for Texts {
+    fn default() -> Self {
+        Self::with_capacity(0, 0)
+    }
+}
+
 impl Texts {
     pub(super) fn with_capacity(rows: usize, bytes: usize) -> Self {
         let mut offsets = Vec::with_capacity(rows + 1);
@@ -49,6 +55,12 @@ impl Texts {
             return None;
         }
         Some(self.text(row))
+    }
+
+    /// Gives back the memory that is not used.
+    pub(super) fn shrink(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.offsets.shrink_to_fit();
     }
 
     /// The memory it takes.

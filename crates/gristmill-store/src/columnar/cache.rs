@@ -1,0 +1,178 @@
+//! The column cache: decoded columns of parts, so that a question asked again decodes nothing.
+//!
+//! Only whole row groups are kept, and only columns whose values repeat. What is cached never
+//! shows in an answer: a column that is not there is decoded from its part, by one walk while the
+//! others that want it wait.
+
+use std::sync::Arc;
+
+use gristmill_model::{Field, Position};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use super::chunk::{self, Coded, Users};
+use super::part::OpenPart;
+use crate::StoreError;
+
+/// What a column takes, about; the number of columns that the cache expects follows from it.
+const USUAL_BYTES: usize = 64 * 1024;
+
+/// Decoded columns under a budget of bytes.
+pub(super) struct ColumnCache {
+    columns: Cache<Key, Column, Bytes>,
+}
+
+/// Which column of which row group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    file: u64,
+    group: usize,
+    what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum What {
+    Users,
+    Times,
+    Positions,
+    Coded(Field),
+}
+
+#[derive(Clone)]
+enum Column {
+    Users(Arc<Users>),
+    Times(Arc<Vec<i64>>),
+    Positions(Arc<Vec<Position>>),
+    Coded(Arc<Coded>),
+}
+
+/// A column, and whether it was in the cache.
+pub(super) struct Found<T> {
+    pub(super) column: Arc<T>,
+    pub(super) was_cached: bool,
+}
+
+impl ColumnCache {
+    pub(super) fn new(bytes: usize) -> Self {
+        let entries = (bytes / USUAL_BYTES).max(1);
+        Self { columns: Cache::with_weighter(entries, bytes as u64, Bytes) }
+    }
+
+    /// The users of a row group.
+    pub(super) fn users(&self, part: &OpenPart, group: usize) -> Result<Found<Users>, StoreError> {
+        let read = || Users::read(part, part.group(group)).map(Arc::new).map(Column::Users);
+        self.get(part, group, What::Users, read, |column| match column {
+            Column::Users(users) => Some(users),
+            _ => None,
+        })
+    }
+
+    /// The times of a row group, in microseconds.
+    pub(super) fn times(
+        &self,
+        part: &OpenPart,
+        group: usize,
+    ) -> Result<Found<Vec<i64>>, StoreError> {
+        let read = || chunk::times(part, part.group(group)).map(Arc::new).map(Column::Times);
+        self.get(part, group, What::Times, read, |column| match column {
+            Column::Times(times) => Some(times),
+            _ => None,
+        })
+    }
+
+    /// The log positions of a row group.
+    pub(super) fn positions(
+        &self,
+        part: &OpenPart,
+        group: usize,
+    ) -> Result<Found<Vec<Position>>, StoreError> {
+        let read =
+            || chunk::positions(part, part.group(group)).map(Arc::new).map(Column::Positions);
+        self.get(part, group, What::Positions, read, |column| match column {
+            Column::Positions(positions) => Some(positions),
+            _ => None,
+        })
+    }
+
+    /// What a row group has in a field.
+    pub(super) fn coded(
+        &self,
+        part: &OpenPart,
+        group: usize,
+        field: &Field,
+    ) -> Result<Found<Coded>, StoreError> {
+        let read = || Coded::read(part, part.group(group), field).map(Arc::new);
+        if !is_worth_keeping(field) {
+            return read().map(|column| Found { column, was_cached: false });
+        }
+        let what = What::Coded(shared_form(field));
+        self.get(
+            part,
+            group,
+            what,
+            || read().map(Column::Coded),
+            |column| match column {
+                Column::Coded(coded) => Some(coded),
+                _ => None,
+            },
+        )
+    }
+
+    /// What a row group has in a field, if that is in the cache.
+    pub(super) fn known(&self, part: &OpenPart, group: usize, field: &Field) -> Option<Arc<Coded>> {
+        let what = What::Coded(shared_form(field));
+        match self.columns.get(&Key { file: part.number, group, what }) {
+            Some(Column::Coded(coded)) => Some(coded),
+            _ => None,
+        }
+    }
+
+    fn get<T>(
+        &self,
+        part: &OpenPart,
+        group: usize,
+        what: What,
+        read: impl FnOnce() -> Result<Column, StoreError>,
+        of_kind: impl FnOnce(Column) -> Option<Arc<T>>,
+    ) -> Result<Found<T>, StoreError> {
+        let mut was_cached = true;
+        let read = || {
+            was_cached = false;
+            read()
+        };
+        let key = Key { file: part.number, group, what };
+        let column = self.columns.get_or_insert_with(&key, read)?;
+        let column = of_kind(column).ok_or_else(|| {
+            StoreError::Damaged("the column cache mixed up its columns".to_owned())
+        })?;
+        Ok(Found { column, was_cached })
+    }
+}
+
+/// Columns in which nearly every value is new are large, and gain nothing by being kept.
+fn is_worth_keeping(field: &Field) -> bool {
+    !matches!(field, Field::EventId | Field::Properties)
+}
+
+/// Fields that are read from the same column are kept once.
+fn shared_form(field: &Field) -> Field {
+    match field {
+        Field::SessionWithinUser => Field::SessionId,
+        field => field.clone(),
+    }
+}
+
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<Key, Column> for Bytes {
+    fn weight(&self, _: &Key, column: &Column) -> u64 {
+        let bytes = match column {
+            Column::Users(users) => users.memory(),
+            Column::Times(times) => times.capacity() * 8,
+            Column::Positions(positions) => positions.capacity() * size_of::<Position>(),
+            Column::Coded(coded) => coded.memory(),
+        };
+        (bytes + size_of::<Key>() + size_of::<Column>()) as u64
+    }
+}
