@@ -229,7 +229,8 @@ mod tests {
                 return Ok(None);
             }
             self.left -= 1;
-            let run = UserRun { user: "u", times: &[0], columns: [].into(), dictionaries: &[] };
+            let run =
+                UserRun { user: "u", times: &[0], columns: Vec::new().into(), dictionaries: &[] };
             Ok(Some(run))
         }
 

@@ -1,8 +1,9 @@
 //! Which events count: the conditions of a selection and of what a question looks for in it.
 //!
 //! A condition on a value is decided once per dictionary entry, never per event: every column that
-//! is looked at has a table from code to the conditions that hold, one bit each. The bits of an
-//! event are those of its columns together, and what follows from them for the question is worked
+//! is looked at has a table from code to the conditions that hold, one bit each, and to what
+//! follows from them for the question where one column decides. Where several columns decide
+//! together, the bits of an event are those of its columns, and what follows from them is worked
 //! out once for each combination that occurs.
 
 use std::collections::HashMap;
@@ -86,7 +87,7 @@ impl Plan {
     /// Clears `bits` from events that the filter does not keep.
     pub(crate) fn keep(&mut self, bits: u32, filter: &Filter) -> Result<(), QueryError> {
         let condition = self.condition(filter, 1)?;
-        self.matcher.requirements.push(Requirement { bits, condition });
+        self.matcher.require(bits, condition);
         Ok(())
     }
 
@@ -151,7 +152,8 @@ pub(crate) struct Matcher {
     bits: usize,
     regexes: usize,
     parts: usize,
-    requirements: Vec<Requirement>,
+    /// The requirements that need several columns.
+    mixed: Vec<Requirement>,
     /// What follows from some of the combinations of bits that were met.
     known: HashMap<u128, u32>,
     words: Vec<u128>,
@@ -179,13 +181,17 @@ enum Condition {
 struct Table {
     column: usize,
     tests: Vec<(Arc<(Test, ReadyTest)>, u128)>,
+    /// The requirements that need this column only.
+    requirements: Vec<Requirement>,
+    /// For each code, the tests that it passes, and the bits that the requirements leave.
     words: Vec<u128>,
+    kept: Vec<u32>,
 }
 
 impl Matcher {
     /// Calls `each` with every row of the run that the selection keeps, in order.
     pub(crate) fn for_each(&mut self, run: &UserRun<'_>, mut each: impl FnMut(usize)) {
-        if self.requirements.is_empty() {
+        if self.tables.is_empty() && self.mixed.is_empty() {
             return (0..run.times.len()).for_each(each);
         }
         for (row, set) in self.sets(run).iter().enumerate() {
@@ -197,39 +203,66 @@ impl Matcher {
 
     /// The bits that each event of the run keeps.
     pub(crate) fn sets(&mut self, run: &UserRun<'_>) -> &[u32] {
-        self.words.clear();
-        self.words.resize(run.times.len(), 0);
+        self.sets.clear();
         for table in &mut self.tables {
             table.learn(&run.dictionaries[table.column]);
+        }
+        for table in self.tables.iter().filter(|table| !table.requirements.is_empty()) {
+            let kept = run.columns[table.column].iter().map(|code| table.kept(*code));
+            if self.sets.is_empty() {
+                self.sets.extend(kept);
+            } else {
+                self.sets.iter_mut().zip(kept).for_each(|(set, kept)| *set &= kept);
+            }
+        }
+        self.sets.resize(run.times.len(), EVERY);
+        if !self.mixed.is_empty() {
+            self.clear_mixed(run);
+        }
+        &self.sets
+    }
+
+    fn clear_mixed(&mut self, run: &UserRun<'_>) {
+        self.words.clear();
+        self.words.resize(run.times.len(), 0);
+        for table in &self.tables {
             for (word, code) in self.words.iter_mut().zip(run.columns[table.column]) {
                 *word |= table.word(*code);
             }
         }
-        self.sets.clear();
         // Events of one user that follow each other are often alike.
-        let (mut last, mut set) = (0, None);
-        for &word in &self.words {
-            let new = match set {
-                Some(set) if word == last => set,
+        let (mut last, mut known) = (0, None);
+        for (set, &word) in self.sets.iter_mut().zip(&self.words) {
+            let kept = match known {
+                Some(kept) if word == last => kept,
                 _ => {
                     if self.known.len() > KNOWN {
                         self.known.clear();
                     }
-                    let requirements = &self.requirements;
-                    *self.known.entry(word).or_insert_with(|| set_of(requirements, word))
+                    let requirements = &self.mixed;
+                    *self.known.entry(word).or_insert_with(|| kept_by(requirements, word))
                 }
             };
-            (last, set) = (word, Some(new));
-            self.sets.push(new);
+            (last, known) = (word, Some(kept));
+            *set &= kept;
         }
-        &self.sets
+    }
+
+    fn require(&mut self, bits: u32, condition: Condition) {
+        let needed = condition.bits();
+        let mut tables = self.tables.iter_mut().filter(|table| table.bits() & needed != 0);
+        let requirement = Requirement { bits, condition };
+        match (tables.next(), tables.next()) {
+            (Some(table), None) => table.requirements.push(requirement),
+            _ => self.mixed.push(requirement),
+        }
     }
 
     /// The bit of a test on a column.
     fn bit(&mut self, column: usize, test: &Test) -> Result<u128, QueryError> {
         let known = self.tables.iter().position(|table| table.column == column);
         let index = known.unwrap_or_else(|| {
-            self.tables.push(Table { column, tests: Vec::new(), words: Vec::new() });
+            self.tables.push(Table::of(column));
             self.tables.len() - 1
         });
         let table = &mut self.tables[index];
@@ -254,7 +287,7 @@ impl Matcher {
     }
 }
 
-fn set_of(requirements: &[Requirement], word: u128) -> u32 {
+fn kept_by(requirements: &[Requirement], word: u128) -> u32 {
     let failed = requirements.iter().filter(|requirement| !requirement.condition.holds(word));
     failed.fold(EVERY, |set, requirement| set & !requirement.bits)
 }
@@ -268,19 +301,52 @@ impl Condition {
             Condition::Not(condition) => !condition.holds(word),
         }
     }
+
+    /// All bits that it looks at.
+    fn bits(&self) -> u128 {
+        match self {
+            Condition::Bit(bit) => *bit,
+            Condition::All(conditions) | Condition::Any(conditions) => {
+                conditions.iter().fold(0, |bits, condition| bits | condition.bits())
+            }
+            Condition::Not(condition) => condition.bits(),
+        }
+    }
 }
 
 impl Table {
+    fn of(column: usize) -> Self {
+        let (tests, requirements) = (Vec::new(), Vec::new());
+        Self { column, tests, requirements, words: Vec::new(), kept: Vec::new() }
+    }
+
+    /// The bits of its tests.
+    fn bits(&self) -> u128 {
+        self.tests.iter().fold(0, |bits, (_, bit)| bits | bit)
+    }
+
     /// An event without the field, whose code is above all others, passes no test.
     fn word(&self, code: u32) -> u128 {
         self.words.get(code as usize).copied().unwrap_or(0)
     }
 
+    /// What the requirements leave of an event's bits; the last entry is for the absent value.
+    fn kept(&self, code: u32) -> u32 {
+        let last = self.kept.len() - 1;
+        self.kept[(code as usize).min(last)]
+    }
+
     fn learn(&mut self, dictionary: &Dictionary) {
+        if self.words.len() == dictionary.len() && !self.kept.is_empty() {
+            return;
+        }
+        self.kept.pop();
         for code in self.words.len()..dictionary.len() {
             let word = dictionary.text(code as u32).map_or(0, |text| self.word_of(text));
             self.words.push(word);
+            self.kept.push(kept_by(&self.requirements, word));
         }
+        self.kept.push(kept_by(&self.requirements, 0));
     }
 
     fn word_of(&self, text: &str) -> u128 {
