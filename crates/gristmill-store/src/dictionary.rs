@@ -2,17 +2,31 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
+
 /// The code of an absent value.
 pub const ABSENT: u32 = u32::MAX;
 
 /// The texts that the codes of a column stand for.
 #[derive(Debug, Default)]
 pub struct Dictionary {
-    texts: Vec<Box<str>>,
-    codes: hashbrown::HashTable<u32>,
+    own: OwnTexts,
     /// Texts that belong to somebody else and stand in for the own ones.
     lent: Option<Arc<dyn TextList>>,
 }
+
+/// Texts side by side, and where each is found by its hash.
+#[derive(Debug, Default)]
+struct OwnTexts {
+    bytes: String,
+    ends: Vec<usize>,
+    codes: HashTable<u32>,
+}
+
+/// A table with room for more than this is not kept when it is cleared, because clearing takes
+/// as long as there is room.
+const KEPT_CAPACITY: usize = 1024;
 
 /// Numbered texts.
 pub(crate) trait TextList: std::fmt::Debug + Send + Sync {
@@ -26,7 +40,7 @@ pub(crate) trait TextList: std::fmt::Debug + Send + Sync {
 impl Dictionary {
     /// How many texts there are; codes are below.
     pub fn len(&self) -> usize {
-        self.lent.as_ref().map_or(self.texts.len(), |lent| lent.count())
+        self.lent.as_ref().map_or(self.own.ends.len(), |lent| lent.count())
     }
 
     /// Whether there is no text.
@@ -36,31 +50,17 @@ impl Dictionary {
 
     /// The text of a code; `None` for [`ABSENT`].
     pub fn text(&self, code: u32) -> Option<&str> {
-        match &self.lent {
-            None => self.texts.get(code as usize).map(AsRef::as_ref),
-            Some(lent) => ((code as usize) < lent.count()).then(|| lent.text(code as usize)),
-        }
+        let code = code as usize;
+        (code < self.len()).then(|| match &self.lent {
+            None => self.own.text(code),
+            Some(lent) => lent.text(code),
+        })
     }
 
     /// The code of a text, which is added if it is new.
     pub fn code(&mut self, text: &str) -> u32 {
         debug_assert!(self.lent.is_none(), "lent texts do not grow");
-        let hash = |text: &str| xxhash_rust::xxh3::xxh3_64(text.as_bytes());
-        let texts = &mut self.texts;
-        let entry = self.codes.entry(
-            hash(text),
-            |&code| texts[code as usize].as_ref() == text,
-            |&code| hash(&texts[code as usize]),
-        );
-        match entry {
-            hashbrown::hash_table::Entry::Occupied(found) => *found.get(),
-            hashbrown::hash_table::Entry::Vacant(place) => {
-                let code = texts.len() as u32;
-                place.insert(code);
-                texts.push(text.into());
-                code
-            }
-        }
+        self.own.code(text)
     }
 
     /// The code of a text that may be absent.
@@ -70,9 +70,8 @@ impl Dictionary {
 
     /// Forgets every text.
     pub(crate) fn clear(&mut self) {
-        self.texts.clear();
-        self.codes.clear();
         self.lent = None;
+        self.own.clear();
     }
 
     /// Lets other texts stand in until it is cleared.
@@ -82,5 +81,62 @@ impl Dictionary {
         if !self.lent.as_ref().is_some_and(is_lent) {
             self.lent = Some(Arc::clone(texts) as Arc<dyn TextList>);
         }
+    }
+}
+
+impl OwnTexts {
+    fn text(&self, code: usize) -> &str {
+        let start = if code == 0 { 0 } else { self.ends[code - 1] };
+        &self.bytes[start..self.ends[code]]
+    }
+
+    fn code(&mut self, text: &str) -> u32 {
+        let hash = xxh3_64(text.as_bytes());
+        if let Some(code) = self.codes.find(hash, |&code| self.text(code as usize) == text) {
+            return *code;
+        }
+        let code = self.ends.len() as u32;
+        self.bytes.push_str(text);
+        self.ends.push(self.bytes.len());
+        let Self { bytes, ends, codes } = self;
+        let hash_of = |code: &u32| {
+            let code = *code as usize;
+            let start = if code == 0 { 0 } else { ends[code - 1] };
+            xxh3_64(&bytes.as_bytes()[start..ends[code]])
+        };
+        codes.insert_unique(hash, code, hash_of);
+        code
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        if self.codes.capacity() > KEPT_CAPACITY {
+            self.codes = HashTable::new();
+        } else {
+            self.codes.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_keeps_its_code_until_it_is_forgotten() {
+        let mut dictionary = Dictionary::default();
+        let texts: Vec<String> =
+            (0..3_000).map(|number| format!("text {}", number % 1_500)).collect();
+        let codes: Vec<u32> = texts.iter().map(|text| dictionary.code(text)).collect();
+        assert_eq!(dictionary.len(), 1_500);
+        for (code, text) in codes.iter().zip(&texts) {
+            assert_eq!(dictionary.text(*code), Some(text.as_str()));
+        }
+        assert_eq!(dictionary.text(1_500), None);
+        assert_eq!(dictionary.text(ABSENT), None);
+        dictionary.clear();
+        assert!(dictionary.is_empty());
+        assert_eq!(dictionary.code("text 7"), 0);
     }
 }

@@ -223,7 +223,12 @@ impl Mapping {
         match &self.properties {
             Properties::Rest => {
                 for ((name, value), _) in row.fields.iter().zip(used).filter(|(_, used)| !**used) {
-                    add(name, value);
+                    match members_of_properties(name, value) {
+                        Some(Object(members)) => {
+                            members.iter().for_each(|(name, value)| add(name, &Value::Json(value)));
+                        }
+                        None => add(name, value),
+                    }
                 }
             }
             Properties::Chosen(names) => {
@@ -323,6 +328,15 @@ fn find<'a>(row: &'a Row<'_>, name: &str) -> Option<(Value<'a>, Option<usize>)> 
         }
         let (inner, rest) = path.split_once('.')?;
         (json, path) = (member(inner)?.1, rest);
+    }
+}
+
+/// The members of an object that is called `properties`, as it is in events that were written as
+/// the API takes them: it is not nested once more.
+fn members_of_properties<'a>(name: &str, value: &Value<'a>) -> Option<Object<'a>> {
+    match value {
+        Value::Json(json) if name == "properties" => serde_json::from_str(json.get()).ok(),
+        _ => None,
     }
 }
 
@@ -435,6 +449,13 @@ mod tests {
             &events(InputFormat::Ndjson, "--user actor.login.name --session actor.x.y", line)[0];
         assert_eq!((&event["user_id"], &event["session_id"]), (&"bob".into(), &"2".into()));
         assert_eq!(event["properties"]["actor"]["login"]["name"], "bob");
+    }
+
+    #[test]
+    fn an_object_of_properties_is_not_nested_once_more() {
+        let line = r#"{"ts":1,"type":"t","properties":{"a":1,"b":{"c":2}},"d":3}"#;
+        let expected = serde_json::json!({"a": 1, "b": {"c": 2}, "d": 3});
+        assert_eq!(events(InputFormat::Ndjson, "", line)[0]["properties"], expected);
     }
 
     #[test]
