@@ -4,6 +4,8 @@
 //! the conditions on events (`select`) and the counting per slot (`tally`).
 
 mod calendar;
+#[cfg(test)]
+mod columnar_testing;
 mod fold;
 mod funnel;
 mod grid;

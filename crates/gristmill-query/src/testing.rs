@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use regex::Regex;
 
+use crate::columnar_testing::{Columnar, Layout, columnar_share};
 use crate::{Query, QueryConfig};
 
 pub(crate) const USERS: &[&str] = &["", "a", "b", "c", "d", "e", "f"];
@@ -74,20 +75,40 @@ impl World {
             .collect()
     }
 
-    /// Asks a service over a store of three shards that took the events in several commits.
+    /// Asks a service over a store of three shards that took the events in several commits: most
+    /// worlds a store that keeps a list, some one that keeps columns.
     pub(crate) fn ask<T>(&self, question: impl AsyncFn(Query) -> T) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let number = self.offered.len();
         runtime.unwrap().block_on(async {
-            let store = MemoryStore::new(3);
-            let mut next = 0;
-            for events in self.offered.chunks(40) {
-                store.commit(batch(next, events)).await.unwrap();
-                next += events.len() as u64;
+            if number % columnar_share() == 0 {
+                let layout = Layout::ALL[number / columnar_share() % Layout::ALL.len()];
+                let columnar = Columnar::open(layout);
+                let store = Arc::clone(&columnar.store);
+                self.fill(&*store, async || columnar.settle().await).await;
+                columnar.finish().await;
+                question(service(store)).await
+            } else {
+                let store = Arc::new(MemoryStore::new(3));
+                self.fill(&*store, async || {}).await;
+                question(service(store)).await
             }
-            let config = QueryConfig { threads: 2, deadline: Duration::from_secs(60) };
-            question(Query::new(config, Arc::new(store))).await
         })
     }
+
+    async fn fill(&self, store: &dyn Store, settle: impl AsyncFn()) {
+        let mut next = 0;
+        for events in self.offered.chunks(40) {
+            store.commit(batch(next, events)).await.unwrap();
+            next += events.len() as u64;
+            settle().await;
+        }
+    }
+}
+
+fn service(store: Arc<dyn Store>) -> Query {
+    let config = QueryConfig { threads: 2, deadline: Duration::from_secs(60) };
+    Query::new(config, store)
 }
 
 /// A commit of these events as the next records of one partition.

@@ -16,7 +16,7 @@ use super::merge_rows::{merge, single};
 use super::part::Part;
 use super::part_writer::{PartShape, PartWriter};
 use super::schema::Effort;
-use super::view::View;
+use super::view::{State, View};
 use super::window;
 use crate::{Quarantined, StoreError};
 
@@ -68,7 +68,9 @@ impl Shared {
             {
                 return Some(Arc::clone(frozen));
             }
-            drop(self.work.wait_timeout(state, PAUSE));
+            if !self.is_freeze_due(&state) {
+                drop(self.work.wait_timeout(state, PAUSE));
+            }
         }
     }
 
@@ -76,11 +78,7 @@ impl Shared {
     fn freeze_if_due(&self) {
         let mut committer = self.committer();
         let state = self.state();
-        let now = self.clock.now();
-        let is_old = state.hot_since.is_some_and(|since| now.since(since) >= self.config.seal_age);
-        let wanted = state.compaction_needs_seal();
-        let has_news = state.view.unfrozen_records() > 0;
-        if !(is_old || wanted) || !has_news || !state.view.frozen.is_empty() {
+        if !self.is_freeze_due(&state) {
             return;
         }
         let last_received = state.view.hot.last_received;
@@ -91,6 +89,13 @@ impl Shared {
         let mut view = View::clone(&state.view);
         self.freeze(&mut view, expired, committer.window.start());
         self.publish(&mut state, view);
+    }
+
+    fn is_freeze_due(&self, state: &State) -> bool {
+        let now = self.clock.now();
+        let is_old = state.hot_since.is_some_and(|since| now.since(since) >= self.config.seal_age);
+        let has_news = state.view.unfrozen_records() > 0;
+        (is_old || state.compaction_needs_seal()) && has_news && state.view.frozen.is_empty()
     }
 
     fn seal(&self, frozen: &Arc<Frozen>) -> Result<(), StoreError> {
