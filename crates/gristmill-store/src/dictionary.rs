@@ -12,6 +12,8 @@ pub const ABSENT: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub struct Dictionary {
     own: OwnTexts,
+    /// The codes of texts that somebody has numbered; [`ABSENT`] where none is known.
+    by_number: Vec<u32>,
     /// Texts that belong to somebody else and stand in for the own ones.
     lent: Option<Arc<dyn TextList>>,
 }
@@ -63,6 +65,19 @@ impl Dictionary {
         self.own.code(text)
     }
 
+    /// The code of a text that somebody has given a number to; all such numbers must be of the same
+    /// texts. The text is looked at when the number is new.
+    pub(crate) fn code_by_number<'a>(&mut self, number: u32, text: impl Fn() -> &'a str) -> u32 {
+        let number = number as usize;
+        if self.by_number.len() <= number {
+            self.by_number.resize(number + 1, ABSENT);
+        }
+        if self.by_number[number] == ABSENT {
+            self.by_number[number] = self.code(text());
+        }
+        self.by_number[number]
+    }
+
     /// The code of a text that may be absent.
     pub(crate) fn code_of(&mut self, text: Option<&str>) -> u32 {
         text.map_or(ABSENT, |text| self.code(text))
@@ -71,6 +86,7 @@ impl Dictionary {
     /// Forgets every text.
     pub(crate) fn clear(&mut self) {
         self.lent = None;
+        self.by_number.clear();
         self.own.clear();
     }
 

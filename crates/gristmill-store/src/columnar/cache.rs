@@ -4,13 +4,15 @@
 //! shows in an answer: a column that is not there is decoded from its part, by one walk while the
 //! others that want it wait.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gristmill_model::{Field, Position};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::chunk::{self, Coded, Users};
+use super::lexicon::Lexicon;
 use super::part::OpenPart;
 use crate::StoreError;
 
@@ -20,7 +22,11 @@ const USUAL_BYTES: usize = 64 * 1024;
 /// Decoded columns under a budget of bytes.
 pub(super) struct ColumnCache {
     columns: Cache<Key, Column, Bytes>,
+    lexicons: Mutex<HashMap<Field, Lexicon>>,
 }
+
+/// How many fields have a lexicon at most.
+const LEXICONS: usize = 32;
 
 /// Which column of which row group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +61,8 @@ pub(super) struct Found<T> {
 impl ColumnCache {
     pub(super) fn new(bytes: usize) -> Self {
         let entries = (bytes / USUAL_BYTES).max(1);
-        Self { columns: Cache::with_weighter(entries, bytes as u64, Bytes) }
+        let columns = Cache::with_weighter(entries, bytes as u64, Bytes);
+        Self { columns, lexicons: Mutex::default() }
     }
 
     /// The users of a row group.
@@ -101,21 +108,32 @@ impl ColumnCache {
         group: usize,
         field: &Field,
     ) -> Result<Found<Coded>, StoreError> {
-        let read = || Coded::read(part, part.group(group), field).map(Arc::new);
+        let read = || Coded::read(part, part.group(group), field);
         if !is_worth_keeping(field) {
-            return read().map(|column| Found { column, was_cached: false });
+            return read().map(|coded| Found { column: Arc::new(coded), was_cached: false });
         }
-        let what = What::Coded(shared_form(field));
-        self.get(
-            part,
-            group,
-            what,
-            || read().map(Column::Coded),
-            |column| match column {
-                Column::Coded(coded) => Some(coded),
-                _ => None,
-            },
-        )
+        let kept = shared_form(field);
+        let what = What::Coded(kept.clone());
+        let read = || {
+            let mut coded = read()?;
+            self.number(&mut coded, kept);
+            Ok(Column::Coded(Arc::new(coded)))
+        };
+        self.get(part, group, what, read, |column| match column {
+            Column::Coded(coded) => Some(coded),
+            _ => None,
+        })
+    }
+
+    fn number(&self, coded: &mut Coded, field: Field) {
+        if field == Field::SessionId {
+            // Nearly every row group has only new ones.
+            return;
+        }
+        let mut lexicons = self.lexicons.lock().unwrap_or_else(PoisonError::into_inner);
+        if lexicons.len() < LEXICONS || lexicons.contains_key(&field) {
+            coded.number(lexicons.entry(field).or_default());
+        }
     }
 
     /// What a row group has in a field, if that is in the cache.

@@ -7,6 +7,7 @@ use arrow_array::types::{Int32Type, UInt8Type, UInt32Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, DictionaryArray, RecordBatch};
 use gristmill_model::{Field, Origin, Partition, Position};
 
+use super::lexicon::Lexicon;
 use super::part::{OpenPart, Selected, unreadable};
 use super::part_reader::{event_ids, micros, strings, uuids};
 use super::run::user_hash;
@@ -32,6 +33,8 @@ pub(super) struct Coded {
     codes: Codes,
     /// The texts by code; the code of an absent value is the number of texts.
     texts: Texts,
+    /// The number that the lexicon of the field has for each text; for no text if it is full.
+    numbers: Vec<u32>,
 }
 
 /// Codes in as few bytes as they need.
@@ -204,6 +207,17 @@ impl Coded {
         Ok(coder.finish(&codes))
     }
 
+    /// Numbers the texts by a lexicon.
+    pub(super) fn number(&mut self, lexicon: &mut Lexicon) {
+        let texts = (0..self.texts.len()).map(|code| self.texts.text(code));
+        self.numbers = texts.map_while(|text| lexicon.number(text)).collect();
+    }
+
+    /// The number that the lexicon of the field has for the text of a code, if it has one.
+    pub(super) fn number_of(&self, code: usize) -> Option<u32> {
+        self.numbers.get(code).copied()
+    }
+
     /// How many different texts there are.
     pub(super) fn distinct(&self) -> usize {
         self.texts.len()
@@ -246,7 +260,7 @@ impl Coded {
             Codes::Two(codes) => codes.capacity() * 2,
             Codes::Four(codes) => codes.capacity() * 4,
         };
-        codes + self.texts.memory()
+        codes + self.texts.memory() + self.numbers.capacity() * 4
     }
 }
 
@@ -297,7 +311,7 @@ impl Coder {
             0x100..=0xffff => Codes::Two(codes.map(|code| code as u16).collect()),
             _ => Codes::Four(codes.collect()),
         };
-        Coded { codes, texts: self.texts }
+        Coded { codes, texts: self.texts, numbers: Vec::new() }
     }
 }
 

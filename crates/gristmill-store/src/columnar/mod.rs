@@ -19,6 +19,7 @@ mod filter;
 mod hot;
 mod identity;
 mod identity_set;
+mod lexicon;
 mod lookup;
 mod manifest;
 mod merge_rows;

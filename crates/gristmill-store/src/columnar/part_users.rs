@@ -148,8 +148,11 @@ impl PartUsers {
         } else if rows.len() < coded.distinct() {
             codes.extend(rows.map(|row| dictionary.code_of(coded.text_at(row))));
         } else {
-            let texts = (0..coded.distinct()).map(|code| coded.text_of(code));
-            let mut meanings: Vec<u32> = texts.map(|text| dictionary.code(text)).collect();
+            let meaning = |code| match coded.number_of(code) {
+                Some(number) => dictionary.code_by_number(number, || coded.text_of(code)),
+                None => dictionary.code(coded.text_of(code)),
+            };
+            let mut meanings: Vec<u32> = (0..coded.distinct()).map(meaning).collect();
             meanings.push(ABSENT);
             coded.translate(rows, &meanings, &mut codes);
         }
