@@ -10,6 +10,8 @@
 //! memory; what they hold becomes durable when it is sealed, and until then the log is the truth.
 
 mod cache;
+#[cfg(test)]
+mod cache_tests;
 mod check;
 mod chunk;
 mod committer;

@@ -33,14 +33,14 @@ impl Entropy for Counter {
 }
 
 /// An open store with its loops.
-struct Running {
-    store: Arc<ColumnarStore>,
+pub(super) struct Running {
+    pub(super) store: Arc<ColumnarStore>,
     loops: Vec<JoinHandle<Result<(), StoreError>>>,
 }
 
 impl Running {
     #[expect(clippy::disallowed_methods, reason = "the test is the supervisor of the loops")]
-    fn open(config: ColumnarConfig) -> Result<Self, StoreError> {
+    pub(super) fn open(config: ColumnarConfig) -> Result<Self, StoreError> {
         let (store, sealer, merger) = ColumnarStore::open(config, Arc::new(FixedClock), &Counter)?;
         let loops = vec![
             std::thread::spawn(move || sealer.run()),
@@ -60,7 +60,7 @@ impl Drop for Running {
     }
 }
 
-fn config(dir: &Path) -> ColumnarConfig {
+pub(super) fn config(dir: &Path) -> ColumnarConfig {
     ColumnarConfig {
         dir: dir.to_owned(),
         shards: 3,
@@ -134,7 +134,7 @@ async fn keeps_the_contract_across_restarts() {
     conformance::check(async || Columnar::new(Settling::CompactAndReopen, 1)).await;
 }
 
-fn row(offset: u64, user: &'static str, id: String, time: i64) -> Row<'static> {
+pub(super) fn row(offset: u64, user: &'static str, id: String, time: i64) -> Row<'static> {
     Row {
         position: Position { partition: Partition(0), offset },
         event: Event {
@@ -153,7 +153,7 @@ fn row(offset: u64, user: &'static str, id: String, time: i64) -> Row<'static> {
     }
 }
 
-fn commit(rows: Vec<Row<'static>>) -> Commit<'static> {
+pub(super) fn commit(rows: Vec<Row<'static>>) -> Commit<'static> {
     let next = rows.iter().map(|row| row.position.offset + 1).max().unwrap_or(0);
     Commit { rows, quarantine: Vec::new(), next: [(Partition(0), next)].into_iter().collect() }
 }
