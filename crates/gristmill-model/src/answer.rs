@@ -21,25 +21,6 @@ pub struct SummaryAnswer {
     pub last_event: Option<Timestamp>,
 }
 
-/// Answers a `SeriesQuery`: points ordered by group, then time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeriesAnswer {
-    /// The points. Without grouping, every bucket of the range is there, empty ones with 0; with
-    /// grouping, only buckets that have events.
-    pub points: Vec<SeriesPoint>,
-}
-
-/// One bucket of a series.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeriesPoint {
-    /// Where the bucket starts.
-    pub start: Timestamp,
-    /// The value of the grouping field; `None` if not grouped or if the field is absent.
-    pub group: Option<String>,
-    /// What was counted.
-    pub value: u64,
-}
-
 /// Answers a `TopQuery`: most events first, ties by value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopAnswer {

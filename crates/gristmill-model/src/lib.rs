@@ -14,12 +14,13 @@ pub mod limits;
 mod outcome;
 mod position;
 mod query;
+mod series;
 mod time;
 
 pub use ambient::{Clock, Entropy};
 pub use answer::{
-    FunnelAnswer, FunnelStepAnswer, RetentionAnswer, RetentionCohort, SeriesAnswer, SeriesPoint,
-    SummaryAnswer, TopAnswer, TopValue, UserAnswer, UserEvent, UserProfile,
+    FunnelAnswer, FunnelStepAnswer, RetentionAnswer, RetentionCohort, SummaryAnswer, TopAnswer,
+    TopValue, UserAnswer, UserEvent, UserProfile,
 };
 pub use error::{Coded, ErrorCode, GrpcCode};
 pub use event::{Event, Origin};
@@ -28,7 +29,11 @@ pub use ids::{EventId, Id, ProjectId, SessionId, UserId};
 pub use outcome::Outcome;
 pub use position::{Partition, Position, Positions, PositionsParseError};
 pub use query::{
-    Entry, EventMatch, Field, FunnelQuery, FunnelStep, Interval, Metric, PageCountQuery,
-    RetentionQuery, Return, Selection, SeriesQuery, SummaryQuery, TopQuery, UserQuery,
+    Entry, EventMatch, Field, FunnelQuery, FunnelStep, Interval, PageCountQuery, RetentionQuery,
+    Return, Selection, SummaryQuery, TopQuery, UserQuery,
+};
+pub use series::{
+    Aggregate, Compare, Formula, Metric, Period, Series, SeriesAnswer, SeriesGroup, SeriesLine,
+    SeriesPoint, SeriesQuery, Totals,
 };
 pub use time::{Micros, TimeRange, Timestamp};

@@ -43,6 +43,22 @@ pub const PARTITIONS: u32 = 256;
 pub const SERIES_POINTS: usize = 100_000;
 /// The most distinct groups of a series.
 pub const SERIES_GROUPS: usize = 1_000;
+/// The most series of one question.
+pub const SERIES: usize = 10;
+/// The longest name of a series or formula, in bytes.
+pub const SERIES_NAME_BYTES: usize = 100;
+/// The most fields that series are grouped by.
+pub const SERIES_GROUP_FIELDS: usize = 2;
+/// The most groups that are put in order to find the top ones.
+pub const SERIES_RANKED_GROUPS: usize = 1_000_000;
+/// The most numbers that are kept for the percentiles of one question.
+pub const SERIES_NUMBERS: usize = 20_000_000;
+/// The most formulas of one question.
+pub const FORMULAS: usize = 10;
+/// The longest formula, in bytes.
+pub const FORMULA_BYTES: usize = 1_000;
+/// The deepest nesting of a formula.
+pub const FORMULA_DEPTH: usize = 32;
 /// The most values of a top list.
 pub const TOP_VALUES: usize = 10_000;
 /// The most events in a user's history per answer.

@@ -80,15 +80,6 @@ pub struct SummaryQuery {
     pub selection: Selection,
 }
 
-/// What a series counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Metric {
-    /// Events.
-    Count,
-    /// Distinct users.
-    UniqueUsers,
-}
-
 /// The width of a series' buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interval {
@@ -102,21 +93,6 @@ pub enum Interval {
     Week,
     /// A calendar month of the zone.
     Month,
-}
-
-/// Values over time.
-#[derive(Clone, Debug)]
-pub struct SeriesQuery {
-    /// Which events.
-    pub selection: Selection,
-    /// What to count.
-    pub metric: Metric,
-    /// How wide a bucket is.
-    pub interval: Interval,
-    /// The IANA time zone in which buckets are cut.
-    pub zone: String,
-    /// One series per value of this field, if any.
-    pub group_by: Option<Field>,
 }
 
 /// The most frequent values of a field.

@@ -5,7 +5,8 @@
 
 use std::ops::Range;
 
-const PAGE: usize = 32;
+/// How many adjoining buckets a group gets cells for at once.
+pub(crate) const PAGE: usize = 32;
 const NONE: u32 = u32::MAX;
 
 /// Where the cells of each group lie.

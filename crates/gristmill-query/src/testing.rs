@@ -60,6 +60,12 @@ impl World {
         selection
     }
 
+    /// The world with every event changed, given how many came before.
+    pub(crate) fn changed(mut self, change: impl Fn(usize, &mut Event<'static>)) -> Self {
+        self.offered.iter_mut().enumerate().for_each(|(index, event)| change(index, event));
+        self
+    }
+
     /// The selected events in log order, by going through all of them.
     pub(crate) fn selected(&self, selection: &Selection) -> Vec<&Event<'static>> {
         let mut known = HashSet::new();

@@ -25,7 +25,7 @@ pub(crate) fn table() -> Vec<Route> {
         ("/v1/events/health", get(health::health)),
         ("/v1/analytics/health", get(health::health)),
         ("/v1/analytics/summary", get(a::summary::get)),
-        ("/v1/analytics/timeseries", get(a::timeseries::get)),
+        ("/v1/analytics/timeseries", get(a::timeseries::get).post(a::timeseries::post)),
         ("/v1/analytics/top", get(a::top::get)),
         ("/v1/analytics/users/{id}", get(a::users::get)),
         ("/v1/analytics/funnel", post(a::funnel::post)),

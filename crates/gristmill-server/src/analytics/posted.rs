@@ -46,11 +46,16 @@ async fn of_target(app: &App, uri: &Uri, headers: &HeaderMap) -> Result<Selectio
 pub(super) fn event_match(body: &mut Object<'_>, name: &str) -> Result<EventMatch, Problem> {
     let Some(member) = body.take(name)? else { return Ok(EventMatch::default()) };
     let mut object = member.object()?;
+    let events = events(&mut object)?;
+    object.finish()?;
+    Ok(events)
+}
+
+/// What the members of an object say about events.
+pub(super) fn events(object: &mut Object<'_>) -> Result<EventMatch, Problem> {
     let mut event_types = object.take_texts("event_type")?;
     event_types.extend(object.take_texts("event_types")?);
-    let filters = all_filters(&mut object)?;
-    object.finish()?;
-    Ok(EventMatch { event_types, filters })
+    Ok(EventMatch { event_types, filters: all_filters(object)? })
 }
 
 /// Narrows a selection by what a body says of it.

@@ -76,7 +76,7 @@ async fn wrong_questions_are_named() {
         ("users/ann?limit=x", "`limit`"),
         ("users/ann?include_events=yes", "`include_events`"),
         ("users/ann?include_sessions=1", "`include_sessions`"),
-        ("timeseries?group_by=plan&group_by=source", "only one field can be grouped by"),
+        ("timeseries?group_by=plan&group_by=source&group_by=id", "`group_by` must be 2 fields"),
         ("summary?group_by=plan", "`group_by`"),
         ("summary?group_by=event_type&group_by=plan", "/v1/analytics/timeseries"),
         ("summary?start=2025-03-01T12:00:00+02:00", "write + as %2B"),

@@ -10,4 +10,5 @@ mod dialects;
 mod native;
 mod operations;
 mod overload;
+mod series;
 mod support;

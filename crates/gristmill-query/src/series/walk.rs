@@ -1,0 +1,439 @@
+//! The walk through the events of a period: takes each event of each series into its cell.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use gristmill_model::{Field, Metric, Series, SeriesQuery, TimeRange, Totals, limits};
+use gristmill_store::{ABSENT, Dictionary, UserRun};
+
+use super::cell::Cell;
+use super::group::{Group, Kept, Slots, pair};
+use super::state::{Accumulate, Column, Place, State};
+use super::too_many_points;
+use crate::QueryError;
+use crate::calendar::Buckets;
+use crate::fold::{UserFold, View};
+use crate::grid::{Grid, PAGE};
+use crate::select::{Matcher, Plan, SELECTED};
+
+/// What the events of each group came to: buckets in order, each with its cell.
+pub(super) type Groups = HashMap<Group, Vec<(usize, Cell)>>;
+
+/// A walk for some of a question's series.
+pub(super) struct Walk {
+    plan: Plan,
+    group: Vec<usize>,
+    lines: Vec<(u32, Metric, Column)>,
+    totals: Totals,
+    cut: Cut,
+    numbers: Arc<NumberBudget>,
+}
+
+/// How time and groups are cut into cells.
+#[derive(Clone)]
+pub(super) enum Cut {
+    /// All of the time is one bucket, all groups are told apart.
+    Whole,
+    /// Into buckets, and into the groups that are kept, if only some are.
+    Buckets(Arc<Buckets>, Option<Arc<Kept>>),
+}
+
+impl Walk {
+    /// A walk through the selected events of `range`.
+    pub(super) fn new(
+        query: &SeriesQuery,
+        series: &[Series],
+        range: TimeRange,
+        cut: Cut,
+    ) -> Result<Self, QueryError> {
+        let mut plan = Plan::new(&query.selection)?;
+        plan.scan.range = range;
+        let group = query.group_by.iter().map(|field| plan.column(field)).collect();
+        let mut lines = Vec::new();
+        for (index, one) in series.iter().enumerate() {
+            // The only series is a part of the selection, which may then have no condition.
+            let bit = if series.len() == 1 { SELECTED } else { 1 << index };
+            plan.keep_matching(bit, &one.events)?;
+            let column = match &one.metric {
+                Metric::Sessions => plan.column(&Field::SessionWithinUser),
+                Metric::Number(_, field) => plan.column(field),
+                Metric::Count | Metric::UniqueUsers | Metric::PerUserAverage => 0,
+            };
+            lines.push((bit, one.metric.clone(), Column(column)));
+        }
+        let numbers = Arc::new(NumberBudget::default());
+        Ok(Self { plan, group, lines, totals: query.totals, cut, numbers })
+    }
+
+    /// Walks, and gives the groups of each series.
+    pub(super) async fn run(&self, view: &View) -> Result<Vec<Groups>, QueryError> {
+        let mut groups = view.fold(&self.plan, || self.start()).await?;
+        groups.resize_with(self.lines.len(), Groups::default);
+        Ok(groups)
+    }
+
+    fn start(&self) -> SeriesFold {
+        let line = |(bit, metric, column): &(u32, Metric, Column)| Line {
+            bit: *bit,
+            cells: Cells::new(&self.group, &self.cut),
+            state: State::new(metric, *column, self.totals),
+        };
+        SeriesFold {
+            matcher: self.plan.matcher.clone(),
+            group: self.group.clone(),
+            lines: self.lines.iter().map(line).collect(),
+            numbers: Arc::clone(&self.numbers),
+        }
+    }
+}
+
+/// How many numbers all walks of a question have kept.
+#[derive(Default)]
+struct NumberBudget(AtomicUsize);
+
+impl NumberBudget {
+    fn spend(&self, numbers: usize) -> Result<(), QueryError> {
+        let most = limits::SERIES_NUMBERS;
+        if numbers == 0 || self.0.fetch_add(numbers, Ordering::Relaxed) + numbers <= most {
+            return Ok(());
+        }
+        Err(QueryError::Invalid(format!(
+            "the percentiles are of more than {most} numbers in `property`: ask for a shorter \
+             range or add a filter"
+        )))
+    }
+}
+
+/// Refuses more groups than a limit.
+pub(super) fn check_groups(groups: usize, most: usize) -> Result<(), QueryError> {
+    if groups <= most {
+        return Ok(());
+    }
+    let top = if most == limits::SERIES_GROUPS { "ask for the `top` ones, " } else { "" };
+    Err(QueryError::Invalid(format!(
+        "`group_by` makes more than {most} groups: {top}choose fields with fewer values or add a \
+         filter"
+    )))
+}
+
+struct SeriesFold {
+    matcher: Matcher,
+    /// The columns of the grouping fields.
+    group: Vec<usize>,
+    lines: Vec<Line>,
+    numbers: Arc<NumberBudget>,
+}
+
+impl UserFold for SeriesFold {
+    type Partial = Vec<Groups>;
+
+    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
+        let Self { matcher, group, lines, .. } = self;
+        match lines.as_mut_slice() {
+            [line] if line.bit == SELECTED => line.take(run, group, Selected(matcher)),
+            lines => {
+                let sets = matcher.sets(run);
+                for line in lines {
+                    let bit = line.bit;
+                    line.take(run, group, Marked { sets, bit });
+                }
+            }
+        }
+        let (mut cells, mut numbers) = (0, 0);
+        for line in &mut self.lines {
+            line.cells.check_groups()?;
+            cells += line.cells.in_buckets();
+            numbers += line.state.take_fresh();
+        }
+        // Each page of cells has at least one point.
+        if cells > limits::SERIES_POINTS * PAGE {
+            return Err(too_many_points());
+        }
+        self.numbers.spend(numbers)
+    }
+
+    fn finish(self, dictionaries: &[Dictionary]) -> Vec<Groups> {
+        self.lines.into_iter().map(|line| line.finish(dictionaries)).collect()
+    }
+
+    fn merge(into: &mut Vec<Groups>, other: Vec<Groups>) {
+        if into.is_empty() {
+            *into = other;
+            return;
+        }
+        for (into, mut other) in into.iter_mut().zip(other) {
+            if into.len() < other.len() {
+                std::mem::swap(into, &mut other);
+            }
+            for (group, cells) in other {
+                // With one more than this the question is refused.
+                if into.len() > limits::SERIES_RANKED_GROUPS {
+                    break;
+                }
+                match into.entry(group) {
+                    Entry::Occupied(mut known) => join(known.get_mut(), cells),
+                    Entry::Vacant(place) => drop(place.insert(cells)),
+                }
+            }
+        }
+    }
+}
+
+/// Joins two lists of cells in order of their buckets.
+fn join(into: &mut Vec<(usize, Cell)>, other: Vec<(usize, Cell)>) {
+    let mut joined = Vec::with_capacity(into.len().max(other.len()));
+    let mut other = other.into_iter().peekable();
+    for (bucket, mut cell) in into.drain(..) {
+        while let Some(before) = other.next_if(|(other, _)| *other < bucket) {
+            joined.push(before);
+        }
+        if let Some((_, same)) = other.next_if(|(other, _)| *other == bucket) {
+            cell.join(same);
+        }
+        joined.push((bucket, cell));
+    }
+    joined.extend(other);
+    *into = joined;
+}
+
+/// One series.
+struct Line {
+    /// The bit of its events.
+    bit: u32,
+    cells: Cells,
+    state: State,
+}
+
+impl Line {
+    /// Takes in those of a user's events that are of the series.
+    fn take(&mut self, run: &UserRun<'_>, group: &[usize], rows: impl Rows) {
+        match *group {
+            [] => self.take_keyed(run, rows, |_| 0),
+            [column] => {
+                let codes = run.columns[column];
+                self.take_keyed(run, rows, |row| u64::from(codes[row]));
+            }
+            [first, second, ..] => {
+                let (first, second) = (run.columns[first], run.columns[second]);
+                self.take_keyed(run, rows, |row| pair(first[row], second[row]));
+            }
+        }
+    }
+
+    fn take_keyed(&mut self, run: &UserRun<'_>, rows: impl Rows, key: impl Fn(usize) -> u64) {
+        let Self { cells, state, .. } = self;
+        match state {
+            State::Counts(tally) => {
+                tally.next_user();
+                cells.walk(run, rows, key, |_| Some(()), tally);
+            }
+            State::Arrivals(arrivals) => {
+                arrivals.next_user();
+                cells.walk(run, rows, key, |_| Some(()), arrivals);
+            }
+            State::Sessions(column, sessions) => {
+                let codes = run.columns[column.0];
+                let session = |row: usize| Some(codes[row]).filter(|code| *code != ABSENT);
+                cells.walk(run, rows, key, session, sessions);
+                sessions.end_user();
+            }
+            State::Sums(numbers, sums) => {
+                numbers.learn(&run.dictionaries[numbers.column()]);
+                let codes = run.columns[numbers.column()];
+                cells.walk(run, rows, key, |row| numbers.of(codes[row]), sums);
+            }
+            State::Highest(numbers, highest) => {
+                numbers.learn(&run.dictionaries[numbers.column()]);
+                let codes = run.columns[numbers.column()];
+                cells.walk(run, rows, key, |row| numbers.of(codes[row]), highest);
+            }
+            State::Lists(numbers, lists) => {
+                numbers.learn(&run.dictionaries[numbers.column()]);
+                let codes = run.columns[numbers.column()];
+                cells.walk(run, rows, key, |row| numbers.of(codes[row]), lists);
+            }
+        }
+    }
+
+    fn finish(self, dictionaries: &[Dictionary]) -> Groups {
+        let Self { cells: Cells { slots, layout }, mut state, .. } = self;
+        let mut groups = Groups::new();
+        let mut add = |slot: usize, first_bucket: usize, cells: Range<usize>| {
+            let counted = cells.enumerate().filter_map(|(after, cell)| {
+                let cell = state.take(cell)?;
+                Some((first_bucket + after, cell))
+            });
+            groups.entry(slots.group(slot, dictionaries)).or_default().extend(counted);
+        };
+        match layout {
+            Layout::Whole { met, .. } => {
+                let slots = met.iter().enumerate().filter(|(_, met)| **met);
+                slots.for_each(|(slot, _)| add(slot, 0, slot..slot + 1));
+            }
+            Layout::Buckets { grid, .. } => {
+                grid.pages().for_each(|(slot, first_bucket, cells)| add(slot, first_bucket, cells));
+            }
+        }
+        groups
+    }
+}
+
+/// The rows of a run that something is about.
+trait Rows {
+    /// Calls `each` with every one, in order.
+    fn for_each(self, run: &UserRun<'_>, each: impl FnMut(usize));
+}
+
+/// Those that are selected.
+struct Selected<'a>(&'a mut Matcher);
+
+impl Rows for Selected<'_> {
+    fn for_each(self, run: &UserRun<'_>, each: impl FnMut(usize)) {
+        self.0.for_each(run, each);
+    }
+}
+
+/// Those that have a bit.
+struct Marked<'a> {
+    sets: &'a [u32],
+    bit: u32,
+}
+
+impl Rows for Marked<'_> {
+    fn for_each(self, _run: &UserRun<'_>, mut each: impl FnMut(usize)) {
+        for (row, set) in self.sets.iter().enumerate() {
+            if set & self.bit != 0 {
+                each(row);
+            }
+        }
+    }
+}
+
+/// Where the cell of each group and bucket lies.
+struct Cells {
+    slots: Slots,
+    layout: Layout,
+}
+
+enum Layout {
+    /// One cell for each slot, and whether it was met.
+    Whole {
+        met: Vec<bool>,
+        groups: usize,
+    },
+    Buckets {
+        buckets: Arc<Buckets>,
+        grid: Grid,
+    },
+}
+
+impl Cells {
+    fn new(group: &[usize], cut: &Cut) -> Self {
+        let (kept, layout) = match cut {
+            Cut::Whole => (None, Layout::Whole { met: Vec::new(), groups: 0 }),
+            Cut::Buckets(buckets, kept) => {
+                let grid = Grid::new(buckets.len());
+                (kept.clone(), Layout::Buckets { buckets: Arc::clone(buckets), grid })
+            }
+        };
+        Self { slots: Slots::new(group.to_vec(), kept), layout }
+    }
+
+    /// Takes the rows that have an item into their cells.
+    fn walk<Item, Into: Accumulate<Item>>(
+        &mut self,
+        run: &UserRun<'_>,
+        rows: impl Rows,
+        key: impl Fn(usize) -> u64,
+        item: impl Fn(usize) -> Option<Item>,
+        into: &mut Into,
+    ) {
+        let Self { slots, layout } = self;
+        // Times ascend, so most events fall into the cell of the one before.
+        let (mut end, mut bucket) = (i64::MIN, 0);
+        let (mut current, mut place) = (0, Place::default());
+        rows.for_each(run, |row| {
+            let Some(item) = item(row) else { return };
+            let (time, key) = (run.times[row], key(row));
+            if time >= end || key != current {
+                if time >= end {
+                    (bucket, end) = layout.bucket(time);
+                }
+                current = key;
+                let slot = slots.slot(key, run.dictionaries);
+                place = Place { slot, cell: layout.cell(slot, bucket) };
+                into.grow(slot, layout.cells());
+            }
+            into.add(place, item);
+        });
+    }
+
+    fn check_groups(&self) -> Result<(), QueryError> {
+        match &self.layout {
+            Layout::Whole { groups, .. } => check_groups(*groups, limits::SERIES_RANKED_GROUPS),
+            Layout::Buckets { grid, .. } if self.slots.tell_all() => {
+                check_groups(grid.rows(), limits::SERIES_GROUPS)
+            }
+            Layout::Buckets { .. } => Ok(()),
+        }
+    }
+
+    /// How many cells there are in buckets.
+    fn in_buckets(&self) -> usize {
+        match &self.layout {
+            Layout::Whole { .. } => 0,
+            Layout::Buckets { grid, .. } => grid.cells(),
+        }
+    }
+}
+
+impl Layout {
+    /// The bucket of a moment, and the first moment after it.
+    fn bucket(&self, time: i64) -> (usize, i64) {
+        match self {
+            Layout::Whole { .. } => (0, i64::MAX),
+            Layout::Buckets { buckets, .. } => {
+                let bucket = buckets.find(time);
+                (bucket, buckets.end(bucket))
+            }
+        }
+    }
+
+    fn cell(&mut self, slot: usize, bucket: usize) -> usize {
+        match self {
+            Layout::Whole { met, groups } => {
+                if met.len() <= slot {
+                    met.resize(slot + 1, false);
+                }
+                *groups += usize::from(!met[slot]);
+                met[slot] = true;
+                slot
+            }
+            Layout::Buckets { grid, .. } => grid.cell(slot, bucket),
+        }
+    }
+
+    fn cells(&self) -> usize {
+        match self {
+            Layout::Whole { met, .. } => met.len(),
+            Layout::Buckets { grid, .. } => grid.cells(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_kept_up_to_a_limit() {
+        let budget = NumberBudget::default();
+        assert!(budget.spend(limits::SERIES_NUMBERS).is_ok());
+        assert!(budget.spend(0).is_ok());
+        let error = budget.spend(1).unwrap_err().to_string();
+        assert!(error.starts_with("the percentiles are of more than 20000000 numbers"), "{error}");
+    }
+}
