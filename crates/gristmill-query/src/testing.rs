@@ -87,7 +87,7 @@ impl World {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let number = self.offered.len();
         runtime.unwrap().block_on(async {
-            if number % columnar_share() == 0 {
+            if number.is_multiple_of(columnar_share()) {
                 let layout = Layout::ALL[number / columnar_share() % Layout::ALL.len()];
                 let columnar = Columnar::open(layout);
                 let store = Arc::clone(&columnar.store);

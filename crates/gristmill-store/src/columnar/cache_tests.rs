@@ -52,7 +52,7 @@ fn sample(n: u64) -> Row<'static> {
     let time = (n as i64 * 7919) % 1_500;
     let mut row = row(n, "", format!("e{n}"), time);
     row.event.user = UserId::new(format!("u{}", n % 20));
-    row.event.session = (n % 3 > 0).then(|| SessionId::new(format!("s{}", time / 100)));
+    row.event.session = (!n.is_multiple_of(3)).then(|| SessionId::new(format!("s{}", time / 100)));
     let plan = ["free", "pro", "team"][n as usize % 3];
     row.event.properties = format!(r#"{{"plan":"{plan}","o":{{"k":{}}}}}"#, n % 5).into();
     row

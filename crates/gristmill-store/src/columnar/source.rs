@@ -261,9 +261,8 @@ fn append_codes(
             dictionary.code_of(Origin::from_number(of_run.origins[row]).map(Origin::as_str))
         })),
         Field::Property(name) => {
-            column.extend(rows.map(|row| {
-                dictionary.code_of(property(of_run.properties.text(row), name).as_deref())
-            }))
+            let value = |row| property(of_run.properties.text(row), name);
+            column.extend(rows.map(|row| dictionary.code_of(value(row).as_deref())));
         }
     }
 }
