@@ -10,25 +10,37 @@ mod error;
 mod event;
 mod filter;
 mod ids;
+mod lifecycle;
 pub mod limits;
 mod outcome;
 mod position;
 mod query;
+mod stickiness;
+mod summary;
 mod time;
+mod user;
+mod user_list;
 
 pub use ambient::{Clock, Entropy};
 pub use answer::{
     FunnelAnswer, FunnelStepAnswer, RetentionAnswer, RetentionCohort, SeriesAnswer, SeriesPoint,
-    SummaryAnswer, TopAnswer, TopValue, UserAnswer, UserEvent, UserProfile,
+    SummaryAnswer, TopAnswer, TopValue,
 };
 pub use error::{Coded, ErrorCode, GrpcCode};
 pub use event::{Event, Origin};
 pub use filter::{Comparison, Filter, Test, Value};
 pub use ids::{EventId, Id, ProjectId, SessionId, UserId};
+pub use lifecycle::{LifecycleAnswer, LifecycleBucket, LifecycleQuery};
 pub use outcome::Outcome;
 pub use position::{Partition, Position, Positions, PositionsParseError};
 pub use query::{
     Entry, EventMatch, Field, FunnelQuery, FunnelStep, Interval, Metric, PageCountQuery,
-    RetentionQuery, Return, Selection, SeriesQuery, SummaryQuery, TopQuery, UserQuery,
+    RetentionQuery, Return, Selection, SeriesQuery, SummaryQuery, TopQuery,
 };
+pub use stickiness::{PeriodActivity, StickinessAnswer, StickinessPeriod, StickinessQuery};
+pub use summary::ComparedSummary;
 pub use time::{Micros, TimeRange, Timestamp};
+pub use user::{
+    EventPage, EventPlace, UserAnswer, UserEvent, UserPage, UserProfile, UserQuery, UserSession,
+};
+pub use user_list::{ListedUser, UserListAnswer, UserListQuery, UserOrder, UserPlace};

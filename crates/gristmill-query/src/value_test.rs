@@ -77,7 +77,7 @@ impl ReadyTest {
 }
 
 /// The number that a text is.
-fn number(text: &str) -> Option<f64> {
+pub(crate) fn number(text: &str) -> Option<f64> {
     // `inf`, `nan` and the like are texts.
     let is_number =
         text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
