@@ -131,6 +131,7 @@ impl UserFold for UsersFold {
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Reverse;
     use std::collections::{BTreeMap, HashSet};
 
     use gristmill_model::Selection;
@@ -163,9 +164,9 @@ mod tests {
         // The map gave them by id, and the sorts are stable.
         match query.order {
             UserOrder::UserId => {}
-            UserOrder::Events => users.sort_by(|a, b| b.events.cmp(&a.events)),
-            UserOrder::FirstSeen => users.sort_by(|a, b| b.first_seen.cmp(&a.first_seen)),
-            UserOrder::LastSeen => users.sort_by(|a, b| b.last_seen.cmp(&a.last_seen)),
+            UserOrder::Events => users.sort_by_key(|user| Reverse(user.events)),
+            UserOrder::FirstSeen => users.sort_by_key(|user| Reverse(user.first_seen)),
+            UserOrder::LastSeen => users.sort_by_key(|user| Reverse(user.last_seen)),
         }
         users
     }
@@ -207,7 +208,7 @@ mod tests {
     fn a_user_comes_once_while_events_arrive() {
         // Between two pages every user of the first one makes another event.
         let names = ["a", "b", "c", "d", "e", "f"];
-        let mut events: Vec<_> = names.iter().map(|user| event(*user, "1".to_owned(), 1)).collect();
+        let mut events: Vec<_> = names.iter().map(|user| event(user, "1".to_owned(), 1)).collect();
         let mut query = everybody(all(), UserOrder::UserId, 2);
         let mut met = HashSet::new();
         for round in 0..3 {
@@ -216,7 +217,7 @@ mod tests {
             for user in &answer.users {
                 assert!(met.insert(user.user.clone()), "{user:?} comes twice");
                 let name = names.iter().find(|name| **name == user.user).unwrap();
-                events.push(event(*name, format!("more {round}"), 5 + round));
+                events.push(event(name, format!("more {round}"), 5 + round));
             }
             query.after = answer.users.last().map(|user| place(query.order, user));
         }

@@ -102,7 +102,7 @@ fn expected_profile(events: &[&Event<'_>], query: &UserQuery) -> Option<UserProf
         if let Some(session) = &event.session {
             sessions.entry(session.as_str()).or_default().push(event.time);
         }
-        if event.page_url != "" {
+        if !event.page_url.is_empty() {
             *pages.entry(&event.page_url).or_default() += 1;
         }
     }
