@@ -76,7 +76,8 @@ impl Profiler {
         let (transactions, revenue) = self.transactions(run, rows, sets);
         let mut sessions = self.sessions(run, rows);
         let total_sessions = sessions.len() as u64;
-        let total: i64 = sessions.iter().map(|session| session.end.since(session.start)).sum();
+        let durations = sessions.iter().map(|session| session.end.since(session.start));
+        let total: i128 = durations.map(i128::from).sum();
         sessions.truncate(limits::USER_SESSIONS);
         Some(UserProfile {
             first_seen: Timestamp(run.times[first]),
@@ -84,7 +85,7 @@ impl Profiler {
             total_events: rows.len() as u64,
             total_sessions,
             sessions,
-            mean_session_duration: total.checked_div(total_sessions as i64),
+            mean_session_duration: total.checked_div(total_sessions.into()).map(|mean| mean as i64),
             active_days,
             engaged_days,
             transactions,
