@@ -39,47 +39,6 @@ pub struct TopValue {
     pub unique_users: u64,
 }
 
-/// Answers a `UserQuery`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserAnswer {
-    /// The profile; `None` if the user has no selected event.
-    pub profile: Option<UserProfile>,
-    /// The newest events, newest first.
-    pub events: Vec<UserEvent>,
-}
-
-/// What is known of a user from the selected events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserProfile {
-    /// The earliest event's time.
-    pub first_seen: Timestamp,
-    /// The latest event's time.
-    pub last_seen: Timestamp,
-    /// How many events.
-    pub total_events: u64,
-    /// How many distinct session ids.
-    pub total_sessions: u64,
-}
-
-/// An event in a user's history.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserEvent {
-    /// The event's id.
-    pub id: String,
-    /// Its session, if any.
-    pub session: Option<String>,
-    /// Its type.
-    pub event_type: String,
-    /// When it happened.
-    pub time: Timestamp,
-    /// The application that sent it.
-    pub source: String,
-    /// The page.
-    pub page_url: String,
-    /// The text of a JSON object.
-    pub properties: String,
-}
-
 /// Answers a `FunnelQuery`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunnelAnswer {

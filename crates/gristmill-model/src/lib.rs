@@ -10,30 +10,42 @@ mod error;
 mod event;
 mod filter;
 mod ids;
+mod lifecycle;
 pub mod limits;
 mod outcome;
 mod position;
 mod query;
 mod series;
+mod stickiness;
+mod summary;
 mod time;
+mod user;
+mod user_list;
 
 pub use ambient::{Clock, Entropy};
 pub use answer::{
     FunnelAnswer, FunnelStepAnswer, RetentionAnswer, RetentionCohort, SummaryAnswer, TopAnswer,
-    TopValue, UserAnswer, UserEvent, UserProfile,
+    TopValue,
 };
 pub use error::{Coded, ErrorCode, GrpcCode};
 pub use event::{Event, Origin};
 pub use filter::{Comparison, Filter, Test, Value};
 pub use ids::{EventId, Id, ProjectId, SessionId, UserId};
+pub use lifecycle::{LifecycleAnswer, LifecycleBucket, LifecycleQuery};
 pub use outcome::Outcome;
 pub use position::{Partition, Position, Positions, PositionsParseError};
 pub use query::{
     Entry, EventMatch, Field, FunnelQuery, FunnelStep, Interval, PageCountQuery, RetentionQuery,
-    Return, Selection, SummaryQuery, TopQuery, UserQuery,
+    Return, Selection, SummaryQuery, TopQuery,
 };
 pub use series::{
     Aggregate, Compare, Formula, Metric, Period, Series, SeriesAnswer, SeriesGroup, SeriesLine,
     SeriesPoint, SeriesQuery, Totals,
 };
+pub use stickiness::{PeriodActivity, StickinessAnswer, StickinessPeriod, StickinessQuery};
+pub use summary::ComparedSummary;
 pub use time::{Micros, TimeRange, Timestamp};
+pub use user::{
+    EventPage, EventPlace, UserAnswer, UserEvent, UserPage, UserProfile, UserQuery, UserSession,
+};
+pub use user_list::{ListedUser, UserListAnswer, UserListQuery, UserOrder, UserPlace};

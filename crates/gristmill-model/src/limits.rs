@@ -63,6 +63,18 @@ pub const FORMULA_DEPTH: usize = 32;
 pub const TOP_VALUES: usize = 10_000;
 /// The most events in a user's history per answer.
 pub const USER_EVENTS: usize = 10_000;
+/// The most sessions of a user that are told one by one.
+pub const USER_SESSIONS: usize = 1_000;
+/// The most pages of a user that are told one by one.
+pub const USER_PAGES: usize = 10;
+/// The most users of a list per answer.
+pub const LISTED_USERS: usize = 10_000;
+/// The most event types of a summary that are compared with the range before.
+pub const TOP_METRICS: usize = 100;
+/// The most periods of stickiness.
+pub const STICKINESS_PERIODS: usize = 400;
+/// The most buckets of a lifecycle.
+pub const LIFECYCLE_BUCKETS: usize = 1_000;
 /// The most steps of a funnel.
 pub const FUNNEL_STEPS: usize = 20;
 /// The most buckets of a retention triangle.

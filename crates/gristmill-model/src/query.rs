@@ -106,17 +106,6 @@ pub struct TopQuery {
     pub limit: usize,
 }
 
-/// One user's profile and newest events.
-#[derive(Clone, Debug)]
-pub struct UserQuery {
-    /// Which events, of this user only.
-    pub selection: Selection,
-    /// Who.
-    pub user: String,
-    /// How many events at most; the newest are given, newest first.
-    pub limit: usize,
-}
-
 /// One step of a funnel.
 #[derive(Clone, Debug)]
 pub struct FunnelStep {

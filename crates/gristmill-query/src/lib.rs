@@ -9,18 +9,21 @@ mod columnar_testing;
 mod fold;
 mod funnel;
 mod grid;
+mod lifecycle;
 mod page_count;
 mod retention;
 mod select;
 mod series;
 mod service;
 mod span;
+mod stickiness;
 mod summary;
 mod tally;
 #[cfg(test)]
 mod testing;
 mod top;
 mod user;
+mod users;
 mod value_test;
 
 pub use service::{Query, QueryConfig, QueryError};

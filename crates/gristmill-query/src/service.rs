@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_model::{
-    Coded, ErrorCode, FunnelAnswer, FunnelQuery, PageCountQuery, Positions, RetentionAnswer,
-    RetentionQuery, SeriesAnswer, SeriesQuery, SummaryAnswer, SummaryQuery, TopAnswer, TopQuery,
-    UserAnswer, UserQuery,
+    Coded, ComparedSummary, ErrorCode, FunnelAnswer, FunnelQuery, LifecycleAnswer, LifecycleQuery,
+    PageCountQuery, Positions, RetentionAnswer, RetentionQuery, SeriesAnswer, SeriesQuery,
+    StickinessAnswer, StickinessQuery, SummaryAnswer, SummaryQuery, TopAnswer, TopQuery,
+    UserAnswer, UserListAnswer, UserListQuery, UserQuery,
 };
 use gristmill_store::{Store, StoreError};
 use thiserror::Error;
@@ -14,7 +15,9 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::fold::View;
-use crate::{funnel, page_count, retention, series, summary, top, user};
+use crate::{
+    funnel, lifecycle, page_count, retention, series, stickiness, summary, top, user, users,
+};
 
 /// What an operator may set.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +79,14 @@ impl Query {
         self.in_time(async { summary::answer(&self.view().await?, &query).await }).await
     }
 
+    /// Totals, and the event types of the range before.
+    pub async fn compared_summary(
+        &self,
+        query: SummaryQuery,
+    ) -> Result<ComparedSummary, QueryError> {
+        self.in_time(async { summary::compared(&self.view().await?, &query).await }).await
+    }
+
     /// Values over time.
     pub async fn series(&self, query: SeriesQuery) -> Result<SeriesAnswer, QueryError> {
         self.in_time(async { series::answer(&self.view().await?, &query).await }).await
@@ -89,6 +100,21 @@ impl Query {
     /// One user.
     pub async fn user(&self, query: UserQuery) -> Result<UserAnswer, QueryError> {
         self.in_time(async { user::answer(&self.view().await?, &query).await }).await
+    }
+
+    /// A list of users.
+    pub async fn users(&self, query: UserListQuery) -> Result<UserListAnswer, QueryError> {
+        self.in_time(async { users::answer(&self.view().await?, &query).await }).await
+    }
+
+    /// On how many days of a period users come.
+    pub async fn stickiness(&self, query: StickinessQuery) -> Result<StickinessAnswer, QueryError> {
+        self.in_time(async { stickiness::answer(&self.view().await?, &query).await }).await
+    }
+
+    /// How users come, stay, go and come back.
+    pub async fn lifecycle(&self, query: LifecycleQuery) -> Result<LifecycleAnswer, QueryError> {
+        self.in_time(async { lifecycle::answer(&self.view().await?, &query).await }).await
     }
 
     /// How many users came back.

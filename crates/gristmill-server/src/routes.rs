@@ -27,9 +27,12 @@ pub(crate) fn table() -> Vec<Route> {
         ("/v1/analytics/summary", get(a::summary::get)),
         ("/v1/analytics/timeseries", get(a::timeseries::get).post(a::timeseries::post)),
         ("/v1/analytics/top", get(a::top::get)),
+        ("/v1/analytics/users", post(a::user_list::post)),
         ("/v1/analytics/users/{id}", get(a::users::get)),
         ("/v1/analytics/funnel", post(a::funnel::post)),
         ("/v1/analytics/retention", post(a::retention::post)),
+        ("/v1/analytics/stickiness", get(a::stickiness::get)),
+        ("/v1/analytics/lifecycle", get(a::lifecycle::get)),
         // Clicks.
         ("/ingest", post(clicks::ingest).fallback(clicks::wrong_method)),
         ("/analytics/events", get(clicks::count).fallback(clicks::wrong_method)),

@@ -3,13 +3,17 @@
 mod csv;
 mod filter;
 pub(crate) mod funnel;
+pub(crate) mod lifecycle;
 mod object;
+mod page_token;
 mod posted;
 mod question;
 pub(crate) mod retention;
+pub(crate) mod stickiness;
 pub(crate) mod summary;
 pub(crate) mod timeseries;
 pub(crate) mod top;
+pub(crate) mod user_list;
 pub(crate) mod users;
 
 pub(crate) use question::everything;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use gristmill_model::{SummaryAnswer, SummaryQuery, Timestamp};
+use gristmill_model::{ComparedSummary, SummaryAnswer, SummaryQuery, Timestamp, limits};
 use http::{Request, StatusCode};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -18,8 +18,8 @@ use crate::json;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 
-/// How many event types are listed as metrics.
-const TOP_METRICS: usize = 10;
+/// How many event types are listed as metrics if nobody says.
+const TOP_METRICS: usize = 5;
 
 #[derive(Serialize)]
 struct AnswerBody<'a> {
@@ -39,6 +39,8 @@ struct MetricBody<'a> {
     name: &'a str,
     value: u64,
     unit: &'static str,
+    /// In percent of the value before; none without a range before or a value there.
+    change_percentage: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -60,22 +62,28 @@ pub(crate) async fn get(
              ask /v1/analytics/timeseries or /v1/analytics/top for other fields",
         ));
     }
+    let top = top(&mut parameters)?;
     let selection = selection(&app, request.headers(), &mut parameters).await?;
     parameters.finish()?;
     let range = selection.range;
-    let answer = app.services.query.summary(SummaryQuery { selection }).await?;
-    if format(request.headers()) == Format::Csv {
-        return Ok(table(&answer));
+    let query = SummaryQuery { selection };
+    let is_csv = format(request.headers()) == Format::Csv;
+    let compared = if top == 0 || is_csv {
+        let summary = app.services.query.summary(query).await?;
+        ComparedSummary { summary, previous_by_type: None }
+    } else {
+        app.services.query.compared_summary(query).await?
+    };
+    let answer = &compared.summary;
+    if is_csv {
+        return Ok(table(answer));
     }
-    let metrics = top_types(&answer, TOP_METRICS).into_iter();
     let body = AnswerBody {
         total_events: answer.total_events,
         unique_users: answer.unique_users,
         sessions: answer.sessions,
         events_by_type: &answer.events_by_type,
-        top_metrics: metrics
-            .map(|(name, value)| MetricBody { name, value, unit: "events" })
-            .collect(),
+        top_metrics: top_metrics(&compared, top),
         first_event: text(answer.first_event),
         last_event: text(answer.last_event),
         last_updated: app.now().to_string(),
@@ -85,6 +93,28 @@ pub(crate) async fn get(
         },
     };
     Ok(json::respond(StatusCode::OK, &body))
+}
+
+/// How many event types are asked for as metrics.
+fn top(parameters: &mut Parameters) -> Result<usize, Problem> {
+    let Some(text) = parameters.take("top")? else { return Ok(TOP_METRICS) };
+    let most = limits::TOP_METRICS;
+    let top = text.parse().ok().filter(|top| *top <= most);
+    top.ok_or_else(|| Problem::argument(format!("`top` must be a number from 0 to {most}")))
+}
+
+fn top_metrics(compared: &ComparedSummary, most: usize) -> Vec<MetricBody<'_>> {
+    let change = |name: &str, value: u64| {
+        let before = *compared.previous_by_type.as_ref()?.get(name)? as f64;
+        Some((value as f64 - before) * 100.0 / before)
+    };
+    let metric = |(name, value)| MetricBody {
+        name,
+        value,
+        unit: "events",
+        change_percentage: change(name, value),
+    };
+    top_types(&compared.summary, most).into_iter().map(metric).collect()
 }
 
 /// The most frequent event types, most frequent first.

@@ -7,13 +7,17 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use gristmill_model::{UserAnswer, UserEvent, UserQuery, limits};
+use gristmill_model::{
+    EventPage, EventPlace, Timestamp, UserAnswer, UserEvent, UserProfile, UserQuery, UserSession,
+    limits,
+};
 use http::{Request, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::csv::Table;
-use super::question::{Format, flag, format, limit, selection};
+use super::page_token::{decode, encode, into_headers, wrong};
+use super::question::{Format, choice, flag, format, limit, seconds, selection};
 use crate::app::App;
 use crate::json;
 use crate::parameters::Parameters;
@@ -22,11 +26,27 @@ use crate::problem::Problem;
 /// How many events are given if nobody says.
 const EVENTS: usize = 100;
 
+/// In which order a page's events are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    NewestFirst,
+    OldestFirst,
+}
+
+const ORDERS: [(&str, Order); 2] = [("desc", Order::NewestFirst), ("asc", Order::OldestFirst)];
+
+/// The first byte of a page token: on which side of its event the page lies.
+const OLDER: u8 = b'o';
+const NEWER: u8 = b'n';
+
 #[derive(Serialize)]
 struct AnswerBody<'a> {
     user_profile: ProfileBody<'a>,
+    metrics: MetricsBody<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    events: Option<Vec<EventBody<'a>>>,
+    sessions: Option<Vec<SessionBody<'a>>>,
+    #[serde(flatten)]
+    page: Option<PageBody<'a>>,
 }
 
 #[derive(Serialize)]
@@ -37,6 +57,39 @@ struct ProfileBody<'a> {
     total_sessions: u64,
     total_events: u64,
     attributes: BTreeMap<&'a str, &'a str>,
+}
+
+#[derive(Default, Serialize)]
+struct MetricsBody<'a> {
+    engagement_score: f64,
+    days_active: u64,
+    /// In seconds.
+    avg_session_duration: f64,
+    total_transactions: u64,
+    total_revenue: f64,
+    top_pages: Vec<PageUrlBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct PageUrlBody<'a> {
+    page_url: &'a str,
+    count: u64,
+}
+
+#[derive(Serialize)]
+struct SessionBody<'a> {
+    session_id: &'a str,
+    start_time: String,
+    end_time: String,
+    event_count: u64,
+    duration: String,
+}
+
+#[derive(Serialize)]
+struct PageBody<'a> {
+    events: Vec<EventBody<'a>>,
+    next_page_token: Option<String>,
+    previous_page_token: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -51,7 +104,8 @@ struct EventBody<'a> {
     properties: &'a RawValue,
 }
 
-/// One user's profile and newest events. A user without events has a profile of zeros.
+/// One user's profile and a page of the user's events. A user without events has a profile of
+/// zeros.
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
     user: Result<Path<String>, PathRejection>,
@@ -61,36 +115,121 @@ pub(crate) async fn get(
     let mut parameters = Parameters::of(request.uri())?;
     let limit = limit(&mut parameters, EVENTS, limits::USER_EVENTS)?;
     let with_events = flag(&mut parameters, "include_events")?.unwrap_or(true);
-    // Sessions are counted in the profile either way; there is nothing more to tell of them.
-    flag(&mut parameters, "include_sessions")?;
+    let with_sessions = flag(&mut parameters, "include_sessions")?.unwrap_or(false);
+    let zone = parameters.take("tz")?.unwrap_or_else(|| "UTC".to_owned());
+    let order = parameters.take("order")?;
+    let (_, order) = choice("order", order.as_deref().unwrap_or("desc"), &ORDERS)?;
+    let token = parameters.take("page_token")?;
     let selection = selection(&app, request.headers(), &mut parameters).await?;
     parameters.finish()?;
+    let pages = Pages { order, question: format!("user {user:?} {order:?} {selection:?}") };
+    let page = pages.page(token.as_deref())?;
     let limit = if with_events { limit } else { 0 };
-    let query = UserQuery { selection, user: user.clone(), limit };
-    let answer = app.services.query.user(query).await?;
-    if format(request.headers()) == Format::Csv {
-        return Ok(table(&user, &answer.events));
+    let query = UserQuery { selection, user: user.clone(), zone, now: app.now(), page, limit };
+    let mut answer = app.services.query.user(query).await?;
+    let [next, previous] = pages.tokens(&answer);
+    if order == Order::NewestFirst {
+        answer.events.reverse();
     }
-    let events = with_events.then_some(answer.events.as_slice());
-    Ok(json::respond(StatusCode::OK, &body(&user, &answer, events)))
+    if format(request.headers()) == Format::Csv {
+        let mut response = table(&user, &answer.events);
+        let tokens = [("next-page-token", next), ("previous-page-token", previous)];
+        into_headers(&mut response, tokens);
+        return Ok(response);
+    }
+    let page = with_events.then(|| PageBody {
+        events: answer.events.iter().map(|event| event_body(&user, event)).collect(),
+        next_page_token: next,
+        previous_page_token: previous,
+    });
+    let profile = answer.profile.as_ref();
+    let sessions = profile.map_or(&[][..], |profile| &profile.sessions);
+    let body = AnswerBody {
+        user_profile: profile_body(&user, profile),
+        metrics: profile.map(metrics_body).unwrap_or_default(),
+        sessions: with_sessions.then(|| sessions.iter().map(session_body).collect()),
+        page,
+    };
+    Ok(json::respond(StatusCode::OK, &body))
 }
 
-fn body<'a>(
-    user: &'a str,
-    answer: &'a UserAnswer,
-    events: Option<&'a [UserEvent]>,
-) -> AnswerBody<'a> {
-    let profile = answer.profile.as_ref();
-    AnswerBody {
-        user_profile: ProfileBody {
-            user_id: user,
-            first_seen: profile.map(|profile| profile.first_seen.to_string()),
-            last_seen: profile.map(|profile| profile.last_seen.to_string()),
-            total_sessions: profile.map_or(0, |profile| profile.total_sessions),
-            total_events: profile.map_or(0, |profile| profile.total_events),
-            attributes: BTreeMap::new(),
-        },
-        events: events.map(|events| events.iter().map(|event| event_body(user, event)).collect()),
+/// The pages of a question's events.
+struct Pages {
+    order: Order,
+    /// What the tokens of these pages are good for.
+    question: String,
+}
+
+impl Pages {
+    /// The page of a token, the first one without.
+    fn page(&self, token: Option<&str>) -> Result<EventPage, Problem> {
+        let Some(token) = token else {
+            return Ok(match self.order {
+                Order::NewestFirst => EventPage::Newest,
+                Order::OldestFirst => EventPage::Oldest,
+            });
+        };
+        let payload = decode(self.question.as_bytes(), token)?;
+        let (side, rest) = payload.split_first().ok_or_else(wrong)?;
+        let (time, id) = rest.split_first_chunk().ok_or_else(wrong)?;
+        let id = String::from_utf8(id.to_vec()).map_err(|_| wrong())?;
+        let place = EventPlace { time: Timestamp(i64::from_be_bytes(*time)), id };
+        match *side {
+            OLDER => Ok(EventPage::OlderThan(place)),
+            NEWER => Ok(EventPage::NewerThan(place)),
+            _ => Err(wrong()),
+        }
+    }
+
+    /// The tokens of the next and of the previous page, where there are such.
+    fn tokens(&self, answer: &UserAnswer) -> [Option<String>; 2] {
+        let token = |side: u8, event: &UserEvent| {
+            let place = [&[side][..], &event.time.0.to_be_bytes(), event.id.as_bytes()];
+            encode(self.question.as_bytes(), &place.concat())
+        };
+        let oldest = answer.events.first().filter(|_| answer.has_older);
+        let newest = answer.events.last().filter(|_| answer.has_newer);
+        let older = oldest.map(|event| token(OLDER, event));
+        let newer = newest.map(|event| token(NEWER, event));
+        match self.order {
+            Order::NewestFirst => [older, newer],
+            Order::OldestFirst => [newer, older],
+        }
+    }
+}
+
+fn profile_body<'a>(user: &'a str, profile: Option<&UserProfile>) -> ProfileBody<'a> {
+    ProfileBody {
+        user_id: user,
+        first_seen: profile.map(|profile| profile.first_seen.to_string()),
+        last_seen: profile.map(|profile| profile.last_seen.to_string()),
+        total_sessions: profile.map_or(0, |profile| profile.total_sessions),
+        total_events: profile.map_or(0, |profile| profile.total_events),
+        attributes: BTreeMap::new(),
+    }
+}
+
+fn metrics_body(profile: &UserProfile) -> MetricsBody<'_> {
+    let pages = profile.top_pages.iter();
+    MetricsBody {
+        engagement_score: profile.engagement(),
+        days_active: profile.active_days,
+        avg_session_duration: profile.mean_session_duration.unwrap_or(0) as f64 / 1e6,
+        total_transactions: profile.transactions,
+        total_revenue: profile.revenue,
+        top_pages: pages
+            .map(|page| PageUrlBody { page_url: &page.page_url, count: page.events })
+            .collect(),
+    }
+}
+
+fn session_body(session: &UserSession) -> SessionBody<'_> {
+    SessionBody {
+        session_id: &session.id,
+        start_time: session.start.to_string(),
+        end_time: session.end.to_string(),
+        event_count: session.events,
+        duration: seconds(session.end.since(session.start)),
     }
 }
 

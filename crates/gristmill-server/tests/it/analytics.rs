@@ -34,7 +34,10 @@ async fn summary_counts_what_is_selected() {
     assert_eq!(all["events_by_type"], json!({"buy": 1, "view": 3}));
     assert_eq!(all["first_event"], "2025-03-01T10:00:00Z");
     assert_eq!(all["last_event"], "2025-03-02T12:00:00Z");
-    assert_eq!(all["top_metrics"][0], json!({"name": "view", "value": 3, "unit": "events"}));
+    assert_eq!(
+        all["top_metrics"][0],
+        json!({"name": "view", "value": 3, "unit": "events", "change_percentage": null})
+    );
     for (query, events) in [
         ("start=2025-03-02T00:00:00Z", 1),
         ("time_range.start=2025-03-01T11:00:00Z&time_range.end=2025-03-02T12:00:00Z", 2),

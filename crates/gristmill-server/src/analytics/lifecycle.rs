@@ -1,0 +1,89 @@
+//! `GET /v1/analytics/lifecycle`.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use gristmill_model::{LifecycleAnswer, LifecycleBucket, LifecycleQuery};
+use http::{Request, StatusCode};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::csv::Table;
+use super::question::{Format, RangeBody, format, granularity, seconds, selection};
+use crate::app::App;
+use crate::json;
+use crate::parameters::Parameters;
+use crate::problem::Problem;
+
+#[derive(Serialize)]
+struct AnswerBody {
+    buckets: Vec<BucketBody>,
+    metadata: MetadataBody,
+}
+
+#[derive(Serialize)]
+struct BucketBody {
+    start: String,
+    new: u64,
+    returning: u64,
+    resurrecting: u64,
+    dormant: u64,
+}
+
+#[derive(Serialize)]
+struct MetadataBody {
+    time_range: RangeBody,
+    granularity: &'static str,
+    tz: String,
+    processing_time: String,
+}
+
+/// How many users are new, returning, resurrecting and dormant.
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let since = Instant::now();
+    let mut parameters = Parameters::of(request.uri())?;
+    let (granularity, interval) = granularity(parameters.take("granularity")?)?;
+    let tz = parameters.take("tz")?.unwrap_or_else(|| "UTC".to_owned());
+    let selection = selection(&app, request.headers(), &mut parameters).await?;
+    parameters.finish()?;
+    let range = selection.range;
+    let query = LifecycleQuery { selection, interval, zone: tz.clone() };
+    let answer = app.services.query.lifecycle(query).await?;
+    if format(request.headers()) == Format::Csv {
+        return Ok(table(&answer));
+    }
+    let bucket = |bucket: &LifecycleBucket| BucketBody {
+        start: bucket.start.to_string(),
+        new: bucket.new,
+        returning: bucket.returning,
+        resurrecting: bucket.resurrecting,
+        dormant: bucket.dormant,
+    };
+    let body = AnswerBody {
+        buckets: answer.buckets.iter().map(bucket).collect(),
+        metadata: MetadataBody {
+            time_range: range.into(),
+            granularity,
+            tz,
+            processing_time: seconds(since.elapsed().as_micros() as i64),
+        },
+    };
+    Ok(json::respond(StatusCode::OK, &body))
+}
+
+fn table(answer: &LifecycleAnswer) -> Response {
+    let mut table = Table::new(&["bucket", "new", "returning", "resurrecting", "dormant"]);
+    for bucket in &answer.buckets {
+        table.text(&bucket.start.to_string());
+        for users in [bucket.new, bucket.returning, bucket.resurrecting, bucket.dormant] {
+            table.number(users);
+        }
+        table.end_row();
+    }
+    table.into_response()
+}

@@ -1,0 +1,123 @@
+//! `GET /v1/analytics/stickiness`.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use gristmill_model::{
+    Interval, PeriodActivity, StickinessAnswer, StickinessPeriod, StickinessQuery,
+};
+use http::{Request, StatusCode};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::csv::Table;
+use super::question::{Format, RangeBody, choice, format, granularity, seconds, selection};
+use crate::app::App;
+use crate::json;
+use crate::parameters::Parameters;
+use crate::problem::Problem;
+
+const PERIODS: [(&str, StickinessPeriod); 2] =
+    [("week", StickinessPeriod::Week), ("month", StickinessPeriod::Month)];
+
+#[derive(Serialize)]
+struct AnswerBody<'a> {
+    periods: Vec<PeriodBody<'a>>,
+    metadata: MetadataBody,
+}
+
+#[derive(Serialize)]
+struct PeriodBody<'a> {
+    start: String,
+    days: usize,
+    active_users: u64,
+    avg_daily_users: f64,
+    /// The average daily users as a share of the active users.
+    stickiness: f64,
+    exactly: &'a [u64],
+    at_least: Vec<u64>,
+}
+
+#[derive(Serialize)]
+struct MetadataBody {
+    time_range: RangeBody,
+    granularity: &'static str,
+    period: &'static str,
+    tz: String,
+    processing_time: String,
+}
+
+/// On how many days of each period users were active.
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let since = Instant::now();
+    let mut parameters = Parameters::of(request.uri())?;
+    let (granularity, interval) = granularity(parameters.take("granularity")?)?;
+    if interval != Interval::Day {
+        return Err(Problem::argument("`granularity` of stickiness may only be `day`"));
+    }
+    let period = parameters.take("period")?;
+    let (period_name, period) = choice("period", period.as_deref().unwrap_or("week"), &PERIODS)?;
+    let tz = parameters.take("tz")?.unwrap_or_else(|| "UTC".to_owned());
+    let selection = selection(&app, request.headers(), &mut parameters).await?;
+    parameters.finish()?;
+    let range = selection.range;
+    let query = StickinessQuery { selection, period, zone: tz.clone() };
+    let answer = app.services.query.stickiness(query).await?;
+    if format(request.headers()) == Format::Csv {
+        return Ok(table(&answer));
+    }
+    let body = AnswerBody {
+        periods: answer.periods.iter().map(period_body).collect(),
+        metadata: MetadataBody {
+            time_range: range.into(),
+            granularity,
+            period: period_name,
+            tz,
+            processing_time: seconds(since.elapsed().as_micros() as i64),
+        },
+    };
+    Ok(json::respond(StatusCode::OK, &body))
+}
+
+fn period_body(period: &PeriodActivity) -> PeriodBody<'_> {
+    PeriodBody {
+        start: period.start.to_string(),
+        days: period.exactly.len(),
+        active_users: period.active_users(),
+        avg_daily_users: period.mean_daily_users(),
+        stickiness: period.stickiness(),
+        exactly: &period.exactly,
+        at_least: period.at_least(),
+    }
+}
+
+fn table(answer: &StickinessAnswer) -> Response {
+    let mut table = Table::new(&[
+        "period",
+        "active_users",
+        "avg_daily_users",
+        "stickiness",
+        "active_days",
+        "exactly",
+        "at_least",
+    ]);
+    for period in &answer.periods {
+        for (index, (exactly, at_least)) in period.exactly.iter().zip(period.at_least()).enumerate()
+        {
+            table.text(&period.start.to_string());
+            table.number(period.active_users());
+            table.number(period.mean_daily_users());
+            table.number(period.stickiness());
+            table.number(index + 1);
+            table.number(exactly);
+            table.number(at_least);
+            table.end_row();
+        }
+    }
+    table.into_response()
+}
