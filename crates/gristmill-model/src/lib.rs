@@ -12,8 +12,10 @@ mod filter;
 mod ids;
 pub mod limits;
 mod outcome;
+mod paths;
 mod position;
 mod query;
+mod sessions;
 mod time;
 
 pub use ambient::{Clock, Entropy};
@@ -26,9 +28,16 @@ pub use event::{Event, Origin};
 pub use filter::{Comparison, Filter, Test, Value};
 pub use ids::{EventId, Id, ProjectId, SessionId, UserId};
 pub use outcome::Outcome;
+pub use paths::{
+    Direction, Occurrences, PathEdge, PathLevel, PathNode, PathsAnswer, PathsQuery, Repeats,
+};
 pub use position::{Partition, Position, Positions, PositionsParseError};
 pub use query::{
     Entry, EventMatch, Field, FunnelQuery, FunnelStep, Interval, Metric, PageCountQuery,
     RetentionQuery, Return, Selection, SeriesQuery, SummaryQuery, TopQuery, UserQuery,
+};
+pub use sessions::{
+    SessionBucket, SessionGroup, SessionPage, SessionSeries, SessionTotals, SessionsAnswer,
+    SessionsQuery,
 };
 pub use time::{Micros, TimeRange, Timestamp};

@@ -3,15 +3,19 @@
 //! Every analysis is one file: its fold, its result, its tests. They share the driver (`fold`),
 //! the conditions on events (`select`) and the counting per slot (`tally`).
 
+mod blank;
 mod calendar;
 mod fold;
 mod funnel;
 mod grid;
 mod page_count;
+mod paths;
+mod rank;
 mod retention;
 mod select;
 mod series;
 mod service;
+mod sessions;
 mod span;
 mod summary;
 mod tally;

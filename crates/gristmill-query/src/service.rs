@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_model::{
-    Coded, ErrorCode, FunnelAnswer, FunnelQuery, PageCountQuery, Positions, RetentionAnswer,
-    RetentionQuery, SeriesAnswer, SeriesQuery, SummaryAnswer, SummaryQuery, TopAnswer, TopQuery,
-    UserAnswer, UserQuery,
+    Coded, ErrorCode, FunnelAnswer, FunnelQuery, PageCountQuery, PathsAnswer, PathsQuery,
+    Positions, RetentionAnswer, RetentionQuery, SeriesAnswer, SeriesQuery, SessionsAnswer,
+    SessionsQuery, SummaryAnswer, SummaryQuery, TopAnswer, TopQuery, UserAnswer, UserQuery,
 };
 use gristmill_store::{Store, StoreError};
 use thiserror::Error;
@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::fold::View;
-use crate::{funnel, page_count, retention, series, summary, top, user};
+use crate::{funnel, page_count, paths, retention, series, sessions, summary, top, user};
 
 /// What an operator may set.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +99,16 @@ impl Query {
     /// How far users came through steps.
     pub async fn funnel(&self, query: FunnelQuery) -> Result<FunnelAnswer, QueryError> {
         self.in_time(async { funnel::answer(&self.view().await?, &query).await }).await
+    }
+
+    /// How many sessions there are, and what they are like.
+    pub async fn sessions(&self, query: SessionsQuery) -> Result<SessionsAnswer, QueryError> {
+        self.in_time(async { sessions::answer(&self.view().await?, &query).await }).await
+    }
+
+    /// The most frequent steps after or before an event.
+    pub async fn paths(&self, query: PathsQuery) -> Result<PathsAnswer, QueryError> {
+        self.in_time(async { paths::answer(&self.view().await?, &query).await }).await
     }
 
     /// How many events a user made on a page.

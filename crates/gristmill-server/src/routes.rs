@@ -30,6 +30,8 @@ pub(crate) fn table() -> Vec<Route> {
         ("/v1/analytics/users/{id}", get(a::users::get)),
         ("/v1/analytics/funnel", post(a::funnel::post)),
         ("/v1/analytics/retention", post(a::retention::post)),
+        ("/v1/analytics/sessions", get(a::sessions::get)),
+        ("/v1/analytics/paths", post(a::paths::post)),
         // Clicks.
         ("/ingest", post(clicks::ingest).fallback(clicks::wrong_method)),
         ("/analytics/events", get(clicks::count).fallback(clicks::wrong_method)),

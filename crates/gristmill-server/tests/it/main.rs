@@ -10,4 +10,6 @@ mod dialects;
 mod native;
 mod operations;
 mod overload;
+mod paths;
+mod sessions;
 mod support;
