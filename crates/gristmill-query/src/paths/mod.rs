@@ -35,7 +35,7 @@ pub(crate) async fn answer(view: &View, query: &PathsQuery) -> Result<PathsAnswe
     let walk = || Walk::new(plan.matcher.clone(), column, query);
     let start = || CountFold { walk: walk(), counts: Vec::new(), used: 0 };
     let counts = view.fold(&plan, start).await?;
-    check_size(counts.len())?;
+    check_size(counts.values().flatten().filter(|count| **count > 0).count())?;
     let limit = query.limit;
     let kept = Arc::new(view.compute(move || Kept::of(&counts, limit)).await?);
     let graph = view.fold(&plan, || GraphFold::new(walk(), Arc::clone(&kept))).await?;

@@ -92,7 +92,7 @@ async fn paths_follow_what_is_asked() {
 #[tokio::test]
 async fn paths_come_as_csv() {
     let api = visited().await;
-    let question = json!({"anchor": {}, "limit": 1, "depth": 1, "step": "by",
+    let question = json!({"anchor": {}, "limit": 1, "depth": 1, "step": "plan",
         "collapse_repeats": false});
     let request = Request::post("/v1/analytics/paths")
         .header("content-type", "application/json")
@@ -102,12 +102,12 @@ async fn paths_come_as_csv() {
     assert_eq!(
         api.send(request).await.text,
         "kind,level,id,value,count,unique_users,ended,from,to\r\n\
-         node,0,0,\"'=ann\",3,1,1,,\r\n\
-         other,0,1,,4,2,2,,\r\n\
-         node,1,2,\"'=ann\",2,1,,,\r\n\
+         node,0,0,pro,4,2,2,,\r\n\
+         other,0,1,,3,1,1,,\r\n\
+         node,1,2,free,2,1,,,\r\n\
          other,1,3,,2,1,,,\r\n\
-         edge,1,,,2,,,0,2\r\n\
-         edge,1,,,2,,,1,3\r\n"
+         edge,1,,,2,,,0,3\r\n\
+         edge,1,,,2,,,1,2\r\n"
     );
 }
 
