@@ -13,9 +13,11 @@ mod ids;
 mod lifecycle;
 pub mod limits;
 mod outcome;
+mod paths;
 mod position;
 mod query;
 mod series;
+mod sessions;
 mod stickiness;
 mod summary;
 mod time;
@@ -33,6 +35,9 @@ pub use filter::{Comparison, Filter, Test, Value};
 pub use ids::{EventId, Id, ProjectId, SessionId, UserId};
 pub use lifecycle::{LifecycleAnswer, LifecycleBucket, LifecycleQuery};
 pub use outcome::Outcome;
+pub use paths::{
+    Direction, Occurrences, PathEdge, PathLevel, PathNode, PathsAnswer, PathsQuery, Repeats,
+};
 pub use position::{Partition, Position, Positions, PositionsParseError};
 pub use query::{
     Entry, EventMatch, Field, FunnelQuery, FunnelStep, Interval, PageCountQuery, RetentionQuery,
@@ -41,6 +46,10 @@ pub use query::{
 pub use series::{
     Aggregate, Compare, Formula, Metric, Period, Series, SeriesAnswer, SeriesGroup, SeriesLine,
     SeriesPoint, SeriesQuery, Totals,
+};
+pub use sessions::{
+    SessionBucket, SessionGroup, SessionPage, SessionSeries, SessionTotals, SessionsAnswer,
+    SessionsQuery,
 };
 pub use stickiness::{PeriodActivity, StickinessAnswer, StickinessPeriod, StickinessQuery};
 pub use summary::ComparedSummary;

@@ -79,6 +79,18 @@ pub const LIFECYCLE_BUCKETS: usize = 1_000;
 pub const FUNNEL_STEPS: usize = 20;
 /// The most buckets of a retention triangle.
 pub const RETENTION_BUCKETS: usize = 400;
+/// The most entry pages, exit pages or groups in an answer about sessions.
+pub const SESSIONS_LISTED: usize = 1_000;
+/// The most different entry pages, exit pages or groups of sessions that are counted.
+pub const SESSION_VALUES: usize = 1_000_000;
+/// The most sessions that last longer than a moment, whose durations are kept for quantiles.
+pub const SESSIONS_TIMED: usize = 20_000_000;
+/// The most steps of a path, beside the anchor.
+pub const PATH_DEPTH: usize = 5;
+/// The most values that are told apart on each level of paths.
+pub const PATH_NODES: usize = 100;
+/// The most different values of steps that are counted, those of each level for themselves.
+pub const PATH_VALUES: usize = 1_000_000;
 /// The most different conditions of a question, all its filters together.
 pub const CONDITIONS: usize = 128;
 /// The most values of an `in` condition.

@@ -3,6 +3,7 @@
 //! Every analysis is one file: its fold, its result, its tests. They share the driver (`fold`),
 //! the conditions on events (`select`) and the counting per slot (`tally`).
 
+mod blank;
 mod calendar;
 #[cfg(test)]
 mod columnar_testing;
@@ -11,10 +12,13 @@ mod funnel;
 mod grid;
 mod lifecycle;
 mod page_count;
+mod paths;
+mod rank;
 mod retention;
 mod select;
 mod series;
 mod service;
+mod sessions;
 mod span;
 mod stickiness;
 mod summary;

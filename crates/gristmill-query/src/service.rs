@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use gristmill_model::{
     Coded, ComparedSummary, ErrorCode, FunnelAnswer, FunnelQuery, LifecycleAnswer, LifecycleQuery,
-    PageCountQuery, Positions, RetentionAnswer, RetentionQuery, SeriesAnswer, SeriesQuery,
-    StickinessAnswer, StickinessQuery, SummaryAnswer, SummaryQuery, TopAnswer, TopQuery,
-    UserAnswer, UserListAnswer, UserListQuery, UserQuery,
+    PageCountQuery, PathsAnswer, PathsQuery, Positions, RetentionAnswer, RetentionQuery,
+    SeriesAnswer, SeriesQuery, SessionsAnswer, SessionsQuery, StickinessAnswer, StickinessQuery,
+    SummaryAnswer, SummaryQuery, TopAnswer, TopQuery, UserAnswer, UserListAnswer, UserListQuery,
+    UserQuery,
 };
 use gristmill_store::{Store, StoreError};
 use thiserror::Error;
@@ -16,7 +17,8 @@ use tokio::time::timeout;
 
 use crate::fold::View;
 use crate::{
-    funnel, lifecycle, page_count, retention, series, stickiness, summary, top, user, users,
+    funnel, lifecycle, page_count, paths, retention, series, sessions, stickiness, summary, top,
+    user, users,
 };
 
 /// What an operator may set.
@@ -125,6 +127,16 @@ impl Query {
     /// How far users came through steps.
     pub async fn funnel(&self, query: FunnelQuery) -> Result<FunnelAnswer, QueryError> {
         self.in_time(async { funnel::answer(&self.view().await?, &query).await }).await
+    }
+
+    /// How many sessions there are, and what they are like.
+    pub async fn sessions(&self, query: SessionsQuery) -> Result<SessionsAnswer, QueryError> {
+        self.in_time(async { sessions::answer(&self.view().await?, &query).await }).await
+    }
+
+    /// The most frequent steps after or before an event.
+    pub async fn paths(&self, query: PathsQuery) -> Result<PathsAnswer, QueryError> {
+        self.in_time(async { paths::answer(&self.view().await?, &query).await }).await
     }
 
     /// How many events a user made on a page.

@@ -33,6 +33,8 @@ pub(crate) fn table() -> Vec<Route> {
         ("/v1/analytics/retention", post(a::retention::post)),
         ("/v1/analytics/stickiness", get(a::stickiness::get)),
         ("/v1/analytics/lifecycle", get(a::lifecycle::get)),
+        ("/v1/analytics/sessions", get(a::sessions::get)),
+        ("/v1/analytics/paths", post(a::paths::post)),
         // Clicks.
         ("/ingest", post(clicks::ingest).fallback(clicks::wrong_method)),
         ("/analytics/events", get(clicks::count).fallback(clicks::wrong_method)),

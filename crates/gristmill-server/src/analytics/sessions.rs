@@ -1,0 +1,279 @@
+//! `GET /v1/analytics/sessions`.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use gristmill_model::{
+    Field, Micros, SessionBucket, SessionGroup, SessionPage, SessionSeries, SessionTotals,
+    SessionsAnswer, SessionsQuery, Timestamp, limits,
+};
+use http::{Request, StatusCode};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::csv::Table;
+use super::question::{
+    Format, RangeBody, duration_of, format, granularity, limit, seconds, selection,
+};
+use crate::app::App;
+use crate::json;
+use crate::parameters::Parameters;
+use crate::problem::Problem;
+
+/// How many pages and groups are given if nobody says.
+const LISTED: usize = 10;
+/// The longest pause within a session without an id if nobody says.
+const GAP: Micros = 30 * 60 * Timestamp::SECOND;
+
+#[derive(Serialize)]
+struct AnswerBody<'a> {
+    unique_users: u64,
+    #[serde(flatten)]
+    totals: TotalsBody,
+    median_duration: Option<String>,
+    p95_duration: Option<String>,
+    entry_pages: Vec<PageBody<'a>>,
+    exit_pages: Vec<PageBody<'a>>,
+    /// Only if buckets were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    series: Option<Vec<BucketBody>>,
+    /// Only if groups were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups: Option<Vec<GroupBody<'a>>>,
+    /// Only if there are more groups than asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other_groups: Option<TotalsBody>,
+    metadata: MetadataBody,
+}
+
+#[derive(Serialize)]
+struct TotalsBody {
+    sessions: u64,
+    events: u64,
+    page_views: u64,
+    events_per_session: f64,
+    pages_per_session: f64,
+    bounces: u64,
+    /// The share of the sessions.
+    bounce_rate: f64,
+    avg_duration: Option<String>,
+}
+
+#[derive(Serialize)]
+struct PageBody<'a> {
+    page_url: &'a str,
+    sessions: u64,
+    unique_users: u64,
+}
+
+#[derive(Serialize)]
+struct BucketBody {
+    timestamp: String,
+    #[serde(flatten)]
+    totals: TotalsBody,
+}
+
+#[derive(Serialize)]
+struct GroupBody<'a> {
+    value: Option<&'a str>,
+    #[serde(flatten)]
+    totals: TotalsBody,
+}
+
+#[derive(Serialize)]
+struct MetadataBody {
+    time_range: RangeBody,
+    #[serde(flatten)]
+    terms: Terms,
+    processing_time: String,
+}
+
+/// What a question says beside which events it is about.
+#[derive(Serialize)]
+struct Terms {
+    gap: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    granularity: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tz: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_by: Option<String>,
+}
+
+/// How many sessions there are, and what they are like.
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let since = Instant::now();
+    let mut parameters = Parameters::of(request.uri())?;
+    let gap = parameters.take("gap")?.map(|text| duration_of("gap", &text)).transpose()?;
+    let gap = gap.unwrap_or(GAP);
+    let limit = limit(&mut parameters, LISTED, limits::SESSIONS_LISTED)?;
+    let (granularity, series) = series(&mut parameters)?;
+    let group_by = parameters.take("group_by")?.map(|name| Field::from_name(&name));
+    let selection = selection(&app, request.headers(), &mut parameters).await?;
+    parameters.finish()?;
+    let terms = Terms {
+        gap: seconds(gap),
+        granularity,
+        tz: series.as_ref().map(|series| series.zone.clone()),
+        group_by: group_by.as_ref().map(|field| field.name().to_owned()),
+    };
+    let range = selection.range;
+    let query = SessionsQuery { selection, gap, limit, series, group_by };
+    let answer = app.services.query.sessions(query).await?;
+    if format(request.headers()) == Format::Csv {
+        return Ok(table(&answer));
+    }
+    let processing_time = seconds(since.elapsed().as_micros() as i64);
+    let metadata = MetadataBody { time_range: range.into(), terms, processing_time };
+    Ok(json::respond(StatusCode::OK, &body(&answer, metadata)))
+}
+
+/// The buckets that are asked for, and the name of their width.
+fn series(
+    parameters: &mut Parameters,
+) -> Result<(Option<&'static str>, Option<SessionSeries>), Problem> {
+    let zone = parameters.take("tz")?;
+    match (parameters.take("granularity")?, zone) {
+        (None, None) => Ok((None, None)),
+        (None, Some(_)) => {
+            Err(Problem::argument("`tz` says where buckets are cut: give a `granularity` as well"))
+        }
+        (Some(text), zone) => {
+            let (name, interval) = granularity(Some(text))?;
+            let zone = zone.unwrap_or_else(|| "UTC".to_owned());
+            Ok((Some(name), Some(SessionSeries { interval, zone })))
+        }
+    }
+}
+
+fn body(answer: &SessionsAnswer, metadata: MetadataBody) -> AnswerBody<'_> {
+    let bucket = |bucket: &SessionBucket| BucketBody {
+        timestamp: bucket.start.to_string(),
+        totals: totals_body(&bucket.totals),
+    };
+    let series = || answer.series.iter().map(bucket).collect();
+    let groups = || {
+        let groups = answer.groups.iter().map(|group| GroupBody {
+            value: group.value.as_deref(),
+            totals: totals_body(&group.totals),
+        });
+        groups.collect()
+    };
+    AnswerBody {
+        unique_users: answer.users,
+        totals: totals_body(&answer.totals),
+        median_duration: answer.median_duration.map(seconds),
+        p95_duration: answer.p95_duration.map(seconds),
+        entry_pages: pages(&answer.entry_pages),
+        exit_pages: pages(&answer.exit_pages),
+        series: metadata.terms.granularity.map(|_| series()),
+        groups: metadata.terms.group_by.as_ref().map(|_| groups()),
+        other_groups: answer.other_groups.as_ref().map(totals_body),
+        metadata,
+    }
+}
+
+fn pages(pages: &[SessionPage]) -> Vec<PageBody<'_>> {
+    let body = pages.iter().map(|page| PageBody {
+        page_url: &page.page,
+        sessions: page.sessions,
+        unique_users: page.users,
+    });
+    body.collect()
+}
+
+fn totals_body(totals: &SessionTotals) -> TotalsBody {
+    let SessionTotals { sessions, events, page_views, bounces, .. } = *totals;
+    let per_session = |count: u64| if sessions == 0 { 0.0 } else { count as f64 / sessions as f64 };
+    TotalsBody {
+        sessions,
+        events,
+        page_views,
+        events_per_session: per_session(events),
+        pages_per_session: per_session(page_views),
+        bounces,
+        bounce_rate: per_session(bounces),
+        avg_duration: totals.mean_duration().map(seconds),
+    }
+}
+
+/// One table: the rows of a kind have the columns that say something about it.
+fn table(answer: &SessionsAnswer) -> Response {
+    let mut table = Table::new(&[
+        "kind",
+        "value",
+        "sessions",
+        "unique_users",
+        "events",
+        "page_views",
+        "events_per_session",
+        "pages_per_session",
+        "bounces",
+        "bounce_rate",
+        "avg_duration_seconds",
+        "median_duration_seconds",
+        "p95_duration_seconds",
+    ]);
+    let quantiles = [answer.median_duration, answer.p95_duration];
+    row(&mut table, "total", "", &numbers(&answer.totals, Some(answer.users), quantiles));
+    for SessionBucket { start, totals } in &answer.series {
+        row(&mut table, "bucket", &start.to_string(), &numbers(totals, None, [None; 2]));
+    }
+    for SessionGroup { value, totals } in &answer.groups {
+        let value = value.as_deref().unwrap_or_default();
+        row(&mut table, "group", value, &numbers(totals, None, [None; 2]));
+    }
+    if let Some(totals) = &answer.other_groups {
+        row(&mut table, "other_groups", "", &numbers(totals, None, [None; 2]));
+    }
+    for (kind, pages) in [("entry_page", &answer.entry_pages), ("exit_page", &answer.exit_pages)] {
+        for SessionPage { page, sessions, users } in pages {
+            let mut numbers = [None; NUMBERS];
+            numbers[..2].copy_from_slice(&[*sessions, *users].map(|count| Some(count as f64)));
+            row(&mut table, kind, page, &numbers);
+        }
+    }
+    table.into_response()
+}
+
+/// How many columns have numbers.
+const NUMBERS: usize = 11;
+
+fn numbers(
+    totals: &SessionTotals,
+    users: Option<u64>,
+    [median, p95]: [Option<Micros>; 2],
+) -> [Option<f64>; NUMBERS] {
+    let body = totals_body(totals);
+    let seconds = |micros: Option<Micros>| micros.map(|micros| micros as f64 / 1e6);
+    [
+        Some(body.sessions as f64),
+        users.map(|users| users as f64),
+        Some(body.events as f64),
+        Some(body.page_views as f64),
+        Some(body.events_per_session),
+        Some(body.pages_per_session),
+        Some(body.bounces as f64),
+        Some(body.bounce_rate),
+        seconds(totals.mean_duration()),
+        seconds(median),
+        seconds(p95),
+    ]
+}
+
+fn row(table: &mut Table, kind: &str, value: &str, numbers: &[Option<f64>; NUMBERS]) {
+    table.text(kind);
+    table.text(value);
+    for number in numbers {
+        match number {
+            Some(number) => table.number(number),
+            None => table.text(""),
+        }
+    }
+    table.end_row();
+}
