@@ -9,6 +9,7 @@ mod answer;
 mod error;
 mod event;
 mod filter;
+mod funnel;
 mod ids;
 pub mod limits;
 mod outcome;
@@ -18,17 +19,22 @@ mod time;
 
 pub use ambient::{Clock, Entropy};
 pub use answer::{
-    FunnelAnswer, FunnelStepAnswer, RetentionAnswer, RetentionCohort, SeriesAnswer, SeriesPoint,
-    SummaryAnswer, TopAnswer, TopValue, UserAnswer, UserEvent, UserProfile,
+    RetentionAnswer, RetentionCohort, SeriesAnswer, SeriesPoint, SummaryAnswer, TopAnswer,
+    TopValue, UserAnswer, UserEvent, UserProfile,
 };
 pub use error::{Coded, ErrorCode, GrpcCode};
 pub use event::{Event, Origin};
 pub use filter::{Comparison, Filter, Test, Value};
+pub use funnel::{
+    Attribution, FUNNEL_BOUNDS, FunnelAnswer, FunnelBreakdown, FunnelExclusion, FunnelGroup,
+    FunnelGroups, FunnelOrder, FunnelOther, FunnelOutcome, FunnelQuery, FunnelStep,
+    FunnelStepAnswer, FunnelTimes, FunnelUser, FunnelUsersAnswer, FunnelUsersQuery,
+};
 pub use ids::{EventId, Id, ProjectId, SessionId, UserId};
 pub use outcome::Outcome;
 pub use position::{Partition, Position, Positions, PositionsParseError};
 pub use query::{
-    Entry, EventMatch, Field, FunnelQuery, FunnelStep, Interval, Metric, PageCountQuery,
-    RetentionQuery, Return, Selection, SeriesQuery, SummaryQuery, TopQuery, UserQuery,
+    Entry, EventMatch, Field, Interval, Metric, PageCountQuery, RetentionQuery, Return, Selection,
+    SeriesQuery, SummaryQuery, TopQuery, UserQuery,
 };
 pub use time::{Micros, TimeRange, Timestamp};

@@ -8,6 +8,7 @@ mod fold;
 mod funnel;
 mod grid;
 mod page_count;
+mod page_token;
 mod retention;
 mod select;
 mod series;

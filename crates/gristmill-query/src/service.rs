@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_model::{
-    Coded, ErrorCode, FunnelAnswer, FunnelQuery, PageCountQuery, Positions, RetentionAnswer,
-    RetentionQuery, SeriesAnswer, SeriesQuery, SummaryAnswer, SummaryQuery, TopAnswer, TopQuery,
-    UserAnswer, UserQuery,
+    Coded, ErrorCode, FunnelAnswer, FunnelQuery, FunnelUsersAnswer, FunnelUsersQuery,
+    PageCountQuery, Positions, RetentionAnswer, RetentionQuery, SeriesAnswer, SeriesQuery,
+    SummaryAnswer, SummaryQuery, TopAnswer, TopQuery, UserAnswer, UserQuery,
 };
 use gristmill_store::{Store, StoreError};
 use thiserror::Error;
@@ -99,6 +99,14 @@ impl Query {
     /// How far users came through steps.
     pub async fn funnel(&self, query: FunnelQuery) -> Result<FunnelAnswer, QueryError> {
         self.in_time(async { funnel::answer(&self.view().await?, &query).await }).await
+    }
+
+    /// Who reached a step of a funnel.
+    pub async fn funnel_users(
+        &self,
+        query: FunnelUsersQuery,
+    ) -> Result<FunnelUsersAnswer, QueryError> {
+        self.in_time(async { funnel::users(&self.view().await?, &query).await }).await
     }
 
     /// How many events a user made on a page.
