@@ -29,6 +29,7 @@ pub(crate) fn table() -> Vec<Route> {
         ("/v1/analytics/top", get(a::top::get)),
         ("/v1/analytics/users/{id}", get(a::users::get)),
         ("/v1/analytics/funnel", post(a::funnel::post)),
+        ("/v1/analytics/funnel/users", post(a::funnel::users::post)),
         ("/v1/analytics/retention", post(a::retention::post)),
         // Clicks.
         ("/ingest", post(clicks::ingest).fallback(clicks::wrong_method)),
