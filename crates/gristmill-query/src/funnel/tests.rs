@@ -134,6 +134,7 @@ proptest! {
             let page = answer.unwrap();
             prop_assert!(page.users.len() == limit || page.next_page.is_none());
             found.extend(page.users);
+            prop_assert!(found.len() <= expected.len());
             query.page = page.next_page;
             if query.page.is_none() {
                 break;
