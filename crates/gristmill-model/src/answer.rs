@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Micros, Timestamp};
+use crate::Timestamp;
 
 /// Answers a `SummaryQuery`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,27 +37,6 @@ pub struct TopValue {
     pub count: u64,
     /// How many distinct users made them.
     pub unique_users: u64,
-}
-
-/// Answers a `FunnelQuery`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FunnelAnswer {
-    /// One entry per step, in order.
-    pub steps: Vec<FunnelStepAnswer>,
-    /// How many users have any selected event.
-    pub total_users: u64,
-}
-
-/// What became of a funnel's step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FunnelStepAnswer {
-    /// The step's name.
-    pub name: String,
-    /// How many users reached it.
-    pub users: u64,
-    /// The mean time from the step before, over the users who reached this one; `None` for the
-    /// first step and for a step that nobody reached.
-    pub mean_time_to_convert: Option<Micros>,
 }
 
 /// Answers a `RetentionQuery`: one cohort per bucket, in order.

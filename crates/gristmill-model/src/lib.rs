@@ -9,6 +9,7 @@ mod answer;
 mod error;
 mod event;
 mod filter;
+mod funnel;
 mod ids;
 mod lifecycle;
 pub mod limits;
@@ -25,13 +26,15 @@ mod user;
 mod user_list;
 
 pub use ambient::{Clock, Entropy};
-pub use answer::{
-    FunnelAnswer, FunnelStepAnswer, RetentionAnswer, RetentionCohort, SummaryAnswer, TopAnswer,
-    TopValue,
-};
+pub use answer::{RetentionAnswer, RetentionCohort, SummaryAnswer, TopAnswer, TopValue};
 pub use error::{Coded, ErrorCode, GrpcCode};
 pub use event::{Event, Origin};
 pub use filter::{Comparison, Filter, Test, Value};
+pub use funnel::{
+    Attribution, FUNNEL_BOUNDS, FunnelAnswer, FunnelBreakdown, FunnelExclusion, FunnelGroup,
+    FunnelGroups, FunnelOrder, FunnelOther, FunnelOutcome, FunnelQuery, FunnelStep,
+    FunnelStepAnswer, FunnelTimes, FunnelUser, FunnelUsersAnswer, FunnelUsersQuery,
+};
 pub use ids::{EventId, Id, ProjectId, SessionId, UserId};
 pub use lifecycle::{LifecycleAnswer, LifecycleBucket, LifecycleQuery};
 pub use outcome::Outcome;
@@ -40,8 +43,8 @@ pub use paths::{
 };
 pub use position::{Partition, Position, Positions, PositionsParseError};
 pub use query::{
-    Entry, EventMatch, Field, FunnelQuery, FunnelStep, Interval, PageCountQuery, RetentionQuery,
-    Return, Selection, SummaryQuery, TopQuery,
+    Entry, EventMatch, Field, Interval, PageCountQuery, RetentionQuery, Return, Selection,
+    SummaryQuery, TopQuery,
 };
 pub use series::{
     Aggregate, Compare, Formula, Metric, Period, Series, SeriesAnswer, SeriesGroup, SeriesLine,

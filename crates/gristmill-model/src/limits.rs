@@ -77,6 +77,16 @@ pub const STICKINESS_PERIODS: usize = 400;
 pub const LIFECYCLE_BUCKETS: usize = 1_000;
 /// The most steps of a funnel.
 pub const FUNNEL_STEPS: usize = 20;
+/// The most exclusions of a funnel.
+pub const FUNNEL_EXCLUSIONS: usize = 10;
+/// The most times to convert of a funnel, which medians are found in; each takes 8 bytes.
+pub const FUNNEL_TIMES: usize = 20_000_000;
+/// The most groups that a funnel's breakdown lists.
+pub const FUNNEL_GROUPS: usize = 1_000;
+/// The most values that a funnel's breakdown tells apart.
+pub const FUNNEL_VALUES: usize = 500_000;
+/// The most users of a funnel's step per answer.
+pub const FUNNEL_USERS: usize = 10_000;
 /// The most buckets of a retention triangle.
 pub const RETENTION_BUCKETS: usize = 400;
 /// The most entry pages, exit pages or groups in an answer about sessions.

@@ -1,6 +1,6 @@
 //! Questions.
 
-use crate::{Filter, Micros, ProjectId, TimeRange};
+use crate::{Filter, ProjectId, TimeRange};
 
 /// Something an event can be filtered or grouped by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -104,34 +104,6 @@ pub struct TopQuery {
     pub field: Field,
     /// How many values at most.
     pub limit: usize,
-}
-
-/// One step of a funnel.
-#[derive(Clone, Debug)]
-pub struct FunnelStep {
-    /// What the step is called in the answer.
-    pub name: String,
-    /// The event type that reaches it.
-    pub event_type: String,
-    /// What else must hold for the event.
-    pub filters: Vec<Filter>,
-}
-
-/// How many users went through steps in order.
-///
-/// Per user, events are ordered by time, a tie going to the earlier step. The window is measured
-/// from the first step's event; a later first step may start over; a user's level is the most
-/// steps reached. The rules are those of ClickHouse's `windowFunnel` in its default mode.
-#[derive(Clone, Debug)]
-pub struct FunnelQuery {
-    /// Which events.
-    pub selection: Selection,
-    /// The steps, at least two.
-    pub steps: Vec<FunnelStep>,
-    /// The longest time from the first step to the last.
-    pub window: Micros,
-    /// The longest gap between two steps, if limited.
-    pub step_timeout: Option<Micros>,
 }
 
 /// How many events a user made on a page.

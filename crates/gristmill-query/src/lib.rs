@@ -12,6 +12,7 @@ mod funnel;
 mod grid;
 mod lifecycle;
 mod page_count;
+mod page_token;
 mod paths;
 mod rank;
 mod retention;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_model::{
-    Coded, ComparedSummary, ErrorCode, FunnelAnswer, FunnelQuery, LifecycleAnswer, LifecycleQuery,
-    PageCountQuery, PathsAnswer, PathsQuery, Positions, RetentionAnswer, RetentionQuery,
-    SeriesAnswer, SeriesQuery, SessionsAnswer, SessionsQuery, StickinessAnswer, StickinessQuery,
-    SummaryAnswer, SummaryQuery, TopAnswer, TopQuery, UserAnswer, UserListAnswer, UserListQuery,
-    UserQuery,
+    Coded, ComparedSummary, ErrorCode, FunnelAnswer, FunnelQuery, FunnelUsersAnswer,
+    FunnelUsersQuery, LifecycleAnswer, LifecycleQuery, PageCountQuery, PathsAnswer, PathsQuery,
+    Positions, RetentionAnswer, RetentionQuery, SeriesAnswer, SeriesQuery, SessionsAnswer,
+    SessionsQuery, StickinessAnswer, StickinessQuery, SummaryAnswer, SummaryQuery, TopAnswer,
+    TopQuery, UserAnswer, UserListAnswer, UserListQuery, UserQuery,
 };
 use gristmill_store::{Store, StoreError};
 use thiserror::Error;
@@ -137,6 +137,14 @@ impl Query {
     /// The most frequent steps after or before an event.
     pub async fn paths(&self, query: PathsQuery) -> Result<PathsAnswer, QueryError> {
         self.in_time(async { paths::answer(&self.view().await?, &query).await }).await
+    }
+
+    /// Who reached a step of a funnel.
+    pub async fn funnel_users(
+        &self,
+        query: FunnelUsersQuery,
+    ) -> Result<FunnelUsersAnswer, QueryError> {
+        self.in_time(async { funnel::users(&self.view().await?, &query).await }).await
     }
 
     /// How many events a user made on a page.

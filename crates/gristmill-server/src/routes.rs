@@ -30,6 +30,7 @@ pub(crate) fn table() -> Vec<Route> {
         ("/v1/analytics/users", post(a::user_list::post)),
         ("/v1/analytics/users/{id}", get(a::users::get)),
         ("/v1/analytics/funnel", post(a::funnel::post)),
+        ("/v1/analytics/funnel/users", post(a::funnel::users::post)),
         ("/v1/analytics/retention", post(a::retention::post)),
         ("/v1/analytics/stickiness", get(a::stickiness::get)),
         ("/v1/analytics/lifecycle", get(a::lifecycle::get)),

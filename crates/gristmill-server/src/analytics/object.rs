@@ -4,6 +4,7 @@
 //! Values stay text until they are taken, so that nothing is built of what nobody asked for.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use gristmill_model::ErrorCode;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
@@ -81,6 +82,18 @@ impl<'a> Object<'a> {
     /// A member that is an array of anything.
     pub(super) fn take_array(&mut self, key: &str) -> Result<Option<Vec<Member<'a>>>, Problem> {
         self.take(key)?.map(|member| member.array()).transpose()
+    }
+
+    /// A member that is a whole number within bounds.
+    pub(super) fn take_whole(
+        &mut self,
+        key: &str,
+        bounds: RangeInclusive<usize>,
+    ) -> Result<Option<usize>, Problem> {
+        let Some(member) = self.take(key)? else { return Ok(None) };
+        let what = format!("a whole number from {} to {}", bounds.start(), bounds.end());
+        let number = member.read(&what)?;
+        if bounds.contains(&number) { Ok(Some(number)) } else { Err(member.must_be(&what)) }
     }
 
     /// All members, which must be texts.

@@ -1,0 +1,97 @@
+//! The members of a body that say what a funnel is.
+
+use gristmill_model::{
+    Attribution, Field, FunnelBreakdown, FunnelExclusion, FunnelOrder, FunnelQuery, FunnelStep,
+    Selection, Timestamp, limits,
+};
+
+use super::super::object::{Member, Object};
+use super::super::posted::{all_filters, duration, select};
+use super::super::question::choice;
+use crate::problem::Problem;
+
+/// The orders by name.
+pub(super) const ORDERS: [(&str, FunnelOrder); 3] =
+    [("ordered", FunnelOrder::Ordered), ("strict", FunnelOrder::Strict), ("any", FunnelOrder::Any)];
+
+/// Which event's value counts, by name; which step is said beside it.
+const ATTRIBUTIONS: [(&str, Attribution); 3] =
+    [("first", Attribution::First), ("last", Attribution::Last), ("step", Attribution::Step(0))];
+
+/// How many values a breakdown lists if nobody says.
+const TOP: usize = 10;
+
+/// The funnel that a body says, about what is left of `selection`.
+pub(super) fn funnel(
+    body: &mut Object<'_>,
+    mut selection: Selection,
+) -> Result<FunnelQuery, Problem> {
+    let steps = body.take_array("steps")?.ok_or_else(|| Problem::argument("`steps` is missing"))?;
+    if !(2..=limits::FUNNEL_STEPS).contains(&steps.len()) {
+        let (count, most) = (steps.len(), limits::FUNNEL_STEPS);
+        return Err(Problem::argument(format!("a funnel has 2 to {most} `steps`, not {count}")));
+    }
+    let steps = steps.into_iter().map(step).collect::<Result<Vec<_>, Problem>>()?;
+    select(body, &mut selection)?;
+    let order = body.take_text("order")?;
+    let (_, order) = choice("order", order.as_deref().unwrap_or("ordered"), &ORDERS)?;
+    let window = duration(body, "window")?;
+    let step_timeout = duration(body, "step_timeout")?;
+    let exclusions = body.take_array("exclusions")?.unwrap_or_default();
+    let exclusion = |member| exclusion(member, steps.len());
+    let exclusions = exclusions.into_iter().map(exclusion).collect::<Result<_, Problem>>()?;
+    let breakdown = body.take("breakdown")?.map(|member| breakdown(member, steps.len()));
+    let breakdown = breakdown.transpose()?;
+    // Without a window the steps may be any time apart.
+    let window = window.unwrap_or_else(|| Timestamp::MAX.since(Timestamp::MIN));
+    Ok(FunnelQuery { selection, steps, order, window, step_timeout, exclusions, breakdown })
+}
+
+fn step(step: Member<'_>) -> Result<FunnelStep, Problem> {
+    let mut step = step.object()?;
+    let event_type = event_type(&mut step)?;
+    let name = step.take_text("name")?.unwrap_or_else(|| event_type.clone());
+    let filters = all_filters(&mut step)?;
+    step.finish()?;
+    Ok(FunnelStep { name, event_type, filters })
+}
+
+fn exclusion(exclusion: Member<'_>, steps: usize) -> Result<FunnelExclusion, Problem> {
+    let mut exclusion = exclusion.object()?;
+    let event_type = event_type(&mut exclusion)?;
+    let filters = all_filters(&mut exclusion)?;
+    let from_step = exclusion.take_whole("from_step", 1..=steps)?.unwrap_or(1);
+    let to_step = exclusion.take_whole("to_step", 1..=steps)?.unwrap_or(steps);
+    exclusion.finish()?;
+    Ok(FunnelExclusion { event_type, filters, from_step, to_step })
+}
+
+fn event_type(object: &mut Object<'_>) -> Result<String, Problem> {
+    let missing = Problem::argument(format!("`{}` is missing", object.name_of("event_type")));
+    object.take_text("event_type")?.ok_or(missing)
+}
+
+fn breakdown(breakdown: Member<'_>, steps: usize) -> Result<FunnelBreakdown, Problem> {
+    let mut breakdown = breakdown.object()?;
+    let property = breakdown.take_text("property")?.filter(|name| !name.is_empty());
+    let property = property.ok_or_else(|| Problem::argument("`breakdown.property` is missing"))?;
+    let attribution = breakdown.take_text("attribution")?;
+    let attribution = attribution.as_deref().unwrap_or("first");
+    let (_, attribution) = choice("breakdown.attribution", attribution, &ATTRIBUTIONS)?;
+    let step = breakdown.take_whole("step", 1..=steps)?;
+    let attribution = match (attribution, step) {
+        (Attribution::Step(_), Some(step)) => Attribution::Step(step),
+        (Attribution::Step(_), None) => {
+            return Err(Problem::argument("`breakdown.step` is missing: say whose value counts"));
+        }
+        (_, Some(_)) => {
+            return Err(Problem::argument(
+                "`breakdown.step` needs `breakdown.attribution` to be \"step\"",
+            ));
+        }
+        (attribution, None) => attribution,
+    };
+    let top = breakdown.take_whole("top", 1..=limits::FUNNEL_GROUPS)?.unwrap_or(TOP);
+    breakdown.finish()?;
+    Ok(FunnelBreakdown { field: Field::from_name(&property), attribution, top })
+}

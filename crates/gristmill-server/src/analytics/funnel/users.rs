@@ -1,0 +1,114 @@
+//! `POST /v1/analytics/funnel/users`.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use gristmill_model::{FunnelOutcome, FunnelUsersAnswer, FunnelUsersQuery, Selection, limits};
+use http::{HeaderName, HeaderValue, Request, StatusCode};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::super::csv::Table;
+use super::super::object::Object;
+use super::super::posted::posted;
+use super::super::question::{Format, RangeBody, at_least, choice, format, seconds};
+use super::question::funnel;
+use crate::app::App;
+use crate::json;
+use crate::problem::Problem;
+
+const OUTCOMES: [(&str, FunnelOutcome); 2] =
+    [("reached", FunnelOutcome::Reached), ("dropped", FunnelOutcome::Dropped)];
+/// How many users are given if nobody says.
+const USERS: usize = 100;
+/// Carries the token of the next page where the body is a table.
+const NEXT_PAGE: HeaderName = HeaderName::from_static("x-next-page-token");
+
+#[derive(Serialize)]
+struct AnswerBody<'a> {
+    users: Vec<UserBody<'a>>,
+    next_page_token: Option<&'a str>,
+    metadata: MetadataBody,
+}
+
+#[derive(Serialize)]
+struct UserBody<'a> {
+    user_id: &'a str,
+    reached_step: usize,
+    /// The value of the breakdown, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Option<&'a str>>,
+}
+
+#[derive(Serialize)]
+struct MetadataBody {
+    time_range: RangeBody,
+    processing_time: String,
+}
+
+/// Who reached a step, page by page.
+pub(crate) async fn post(
+    State(app): State<Arc<App>>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let since = Instant::now();
+    let posted = posted(&app, request).await?;
+    let (query, token) = question(&posted.body, posted.selection)?;
+    at_least(&app, token).await?;
+    let answer = app.services.query.funnel_users(query.clone()).await?;
+    let has_values = query.funnel.breakdown.is_some();
+    let users = answer.users.iter().map(|user| UserBody {
+        user_id: &user.user,
+        reached_step: user.level,
+        value: has_values.then_some(user.value.as_deref()),
+    });
+    if format(&posted.headers) == Format::Csv {
+        return Ok(table(users, &answer));
+    }
+    let body = AnswerBody {
+        users: users.collect(),
+        next_page_token: answer.next_page.as_deref(),
+        metadata: MetadataBody {
+            time_range: query.funnel.selection.range.into(),
+            processing_time: seconds(since.elapsed().as_micros() as i64),
+        },
+    };
+    Ok(json::respond(StatusCode::OK, &body))
+}
+
+/// The question of a body, about what is left of `selection`, and its `at_least`.
+fn question(
+    body: &[u8],
+    selection: Selection,
+) -> Result<(FunnelUsersQuery, Option<String>), Problem> {
+    let mut body = Object::of_body(body)?;
+    let funnel = funnel(&mut body, selection)?;
+    let step = body.take_whole("step", 1..=funnel.steps.len())?;
+    let step = step.ok_or_else(|| Problem::argument("`step` is missing: say whose users"))?;
+    let outcome = body.take_text("outcome")?;
+    let (_, outcome) = choice("outcome", outcome.as_deref().unwrap_or("reached"), &OUTCOMES)?;
+    let limit = body.take_whole("limit", 1..=limits::FUNNEL_USERS)?.unwrap_or(USERS);
+    let page = body.take_text("page_token")?;
+    let token = body.take_text("at_least")?;
+    body.finish()?;
+    Ok((FunnelUsersQuery { funnel, step, outcome, limit, page }, token))
+}
+
+fn table<'a>(users: impl Iterator<Item = UserBody<'a>>, answer: &FunnelUsersAnswer) -> Response {
+    let mut table = Table::new(&["user_id", "reached_step", "value"]);
+    for user in users {
+        table.text(user.user_id);
+        table.number(user.reached_step);
+        table.text(user.value.flatten().unwrap_or_default());
+        table.end_row();
+    }
+    let mut response = table.into_response();
+    // A token is digits, so it can always be a header.
+    let token = answer.next_page.as_deref().map(HeaderValue::from_str);
+    if let Some(Ok(token)) = token {
+        response.headers_mut().insert(NEXT_PAGE, token);
+    }
+    response
+}
