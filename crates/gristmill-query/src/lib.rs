@@ -4,6 +4,7 @@
 //! the conditions on events (`select`) and the counting per slot (`tally`).
 
 mod calendar;
+mod cost;
 mod fold;
 mod funnel;
 mod grid;
@@ -21,4 +22,5 @@ mod top;
 mod user;
 mod value_test;
 
+pub use cost::{Cost, measured};
 pub use service::{Query, QueryConfig, QueryError};

@@ -1,8 +1,10 @@
 //! Questions and answers, one file per route.
 
+mod ask;
 mod csv;
 mod filter;
 pub(crate) mod funnel;
+pub(crate) mod live;
 mod object;
 mod posted;
 mod question;
@@ -12,4 +14,5 @@ pub(crate) mod timeseries;
 pub(crate) mod top;
 pub(crate) mod users;
 
+pub(crate) use ask::Ask;
 pub(crate) use question::everything;

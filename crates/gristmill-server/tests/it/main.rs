@@ -7,6 +7,7 @@ mod bad_fields;
 mod bad_protocol;
 mod connections;
 mod dialects;
+mod live;
 mod native;
 mod operations;
 mod overload;
