@@ -361,13 +361,15 @@ async fn subscriptions_are_limited_and_room_comes_back() {
     for _ in 0..limits::LIVE_SUBSCRIPTIONS {
         open.push(Live::get(&api, SUMMARY).await);
     }
-    let request = || Request::get(SUMMARY).header("accept", "text/event-stream");
-    let answer = api.send(request().body(Body::empty()).unwrap()).await;
-    assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"));
-    assert_eq!(answer.json()["code"], "overloaded");
+    let request = Request::get(SUMMARY).header("accept", "text/event-stream");
+    let refused = api.open(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    assert_eq!(Answer::read(refused).await.json()["code"], "overloaded");
     assert_eq!(api.get(SUMMARY).await.status, 200);
     let metrics = api.get("/metrics").await.text;
-    assert!(metrics.contains("\ngristmill_live_subscriptions 256\n"), "{metrics}");
+    let line = format!("\ngristmill_live_subscriptions {}\n", limits::LIVE_SUBSCRIPTIONS);
+    assert!(metrics.contains(&line), "{metrics}");
     open.pop();
     Live::get(&api, SUMMARY).await.revision().await;
 }
@@ -375,10 +377,8 @@ async fn subscriptions_are_limited_and_room_comes_back() {
 #[tokio::test]
 async fn bad_questions_are_refused_before_the_stream_begins() {
     let api = Api::new();
-    api.fill(
-        &json!([{"event_type": "t", "timestamp": "2000-01-01T00:00:00Z"}, {"event_type": "t"}]),
-    )
-    .await;
+    let old = json!({"event_type": "t", "timestamp": "2000-01-01T00:00:00Z"});
+    api.fill(&json!([old, {"event_type": "t"}])).await;
     let get = |target: &str| Request::get(format!("/v1/analytics/{target}")).body(Body::empty());
     let post = |body: &'static str| {
         let request = Request::post(FUNNEL).header("content-type", "application/json");
@@ -428,7 +428,8 @@ async fn question_that_loses_its_answer_says_why_and_ends() {
 #[tokio::test]
 async fn quiet_streams_stay_open_and_end_with_the_server() {
     let write_timeout = std::time::Duration::from_millis(200);
-    let config = ServerConfig { write_timeout, ..ServerConfig::default() };
+    let drain_timeout = PATIENCE * 2;
+    let config = ServerConfig { write_timeout, drain_timeout, ..ServerConfig::default() };
     let mut server = Listening::new(config);
     let mut live = Live::connect(&server, SUMMARY).await;
     assert_eq!(live.revision().await.total(), 0);

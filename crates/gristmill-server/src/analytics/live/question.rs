@@ -126,7 +126,7 @@ impl Question {
         if head.status != StatusCode::OK {
             return Err(head.extensions.remove().unwrap_or_else(failed));
         }
-        body.collect().await.map(|body| body.to_bytes()).map_err(|_| failed())
+        Ok(body.collect().await.map_err(|_| failed())?.to_bytes())
     }
 }
 
