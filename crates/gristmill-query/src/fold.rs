@@ -6,12 +6,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gristmill_store::{Dictionary, Scan, Snapshot, StoreError, UserRun};
+use gristmill_store::{Dictionary, Scan, Snapshot, StoreError, UserRun, Work};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::QueryError;
 use crate::select::Plan;
+use crate::{QueryError, cost};
 
 /// How many users or events are walked between two looks at whether anybody still waits for the
 /// answer.
@@ -108,6 +108,18 @@ impl View {
     async fn permit(&self) -> Result<tokio::sync::OwnedSemaphorePermit, QueryError> {
         let permit = Arc::clone(&self.threads).acquire_owned().await;
         permit.map_err(|_| StoreError::Closed.into())
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        let Work { rows, parts, cache_hits, cache_misses } = self.snapshot.work();
+        cost::record(|cost| {
+            cost.work.rows += rows;
+            cost.work.parts += parts;
+            cost.work.cache_hits += cache_hits;
+            cost.work.cache_misses += cache_misses;
+        });
     }
 }
 

@@ -7,6 +7,7 @@ mod blank;
 mod calendar;
 #[cfg(test)]
 mod columnar_testing;
+mod cost;
 mod fold;
 mod funnel;
 mod grid;
@@ -31,4 +32,6 @@ mod user;
 mod users;
 mod value_test;
 
+pub use cost::{Cost, measured};
+pub use gristmill_store::Work;
 pub use service::{Query, QueryConfig, QueryError};

@@ -13,12 +13,12 @@ use gristmill_model::{
 use gristmill_store::{Store, StoreError};
 use thiserror::Error;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::fold::View;
 use crate::{
-    funnel, lifecycle, page_count, paths, retention, series, sessions, stickiness, summary, top,
-    user, users,
+    cost, funnel, lifecycle, page_count, paths, retention, series, sessions, stickiness, summary,
+    top, user, users,
 };
 
 /// What an operator may set.
@@ -73,7 +73,11 @@ impl Query {
     pub async fn wait_for(&self, positions: &Positions) -> Result<(), QueryError> {
         let mut progress = self.store.watch();
         let covered = progress.wait_for(|progress| progress.committed.covers(positions));
-        self.in_time(async { covered.await.map(drop).map_err(|_| StoreError::Closed.into()) }).await
+        let since = Instant::now();
+        let waited = timeout(self.deadline, covered).await;
+        cost::record(|cost| cost.waited += since.elapsed());
+        waited.map_err(|_| QueryError::Deadline)?.map_err(|_| StoreError::Closed)?;
+        Ok(())
     }
 
     /// Totals.
@@ -160,7 +164,10 @@ impl Query {
         &self,
         answer: impl Future<Output = Result<T, QueryError>>,
     ) -> Result<T, QueryError> {
-        timeout(self.deadline, answer).await.unwrap_or(Err(QueryError::Deadline))
+        let since = Instant::now();
+        let answer = timeout(self.deadline, answer).await.unwrap_or(Err(QueryError::Deadline));
+        cost::record(|cost| cost.answered += since.elapsed());
+        answer
     }
 }
 

@@ -11,6 +11,7 @@ use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
 
 use crate::ServerConfig;
+use crate::analytics::live::Hub;
 use crate::metrics::Metrics;
 use crate::request_id::RequestIds;
 use crate::visibility::Sample;
@@ -41,6 +42,8 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     pub(crate) request_ids: RequestIds,
     pub(crate) visibility: Sample,
+    /// The questions that are being answered live.
+    pub(crate) live: Hub,
     /// Whether everything acknowledged could be queried at least once since the start.
     pub(crate) has_caught_up: AtomicBool,
     /// Set when the server stops: streams end, and readiness is denied.
@@ -54,7 +57,8 @@ impl App {
         let metrics = Metrics::new(routes);
         let (visibility, draining) = (Sample::default(), CancellationToken::new());
         let has_caught_up = AtomicBool::new(false);
-        Self { config, services, metrics, request_ids, visibility, has_caught_up, draining }
+        let live = Hub::default();
+        Self { config, services, metrics, request_ids, visibility, live, has_caught_up, draining }
     }
 
     /// The time now.

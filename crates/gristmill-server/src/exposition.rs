@@ -13,6 +13,7 @@ pub(crate) fn text(app: &App) -> String {
     ingestion(app, &mut page);
     store(app, &mut page);
     http(app, &mut page);
+    live(app, &mut page);
     process(app, &mut page);
     page.0
 }
@@ -131,6 +132,17 @@ fn http(app: &App, page: &mut Page) {
         "gristmill_http_panics_total",
         "Requests that ended in a panic.",
         metrics.panics.get(),
+    );
+}
+
+fn live(app: &App, page: &mut Page) {
+    let metrics = &app.metrics;
+    let subscriptions = metrics.live_subscriptions.get();
+    page.gauge("gristmill_live_subscriptions", "Subscriptions to live questions.", subscriptions);
+    page.counter(
+        "gristmill_live_answers_total",
+        "Times that live questions were answered, whether the answer had changed or not.",
+        metrics.live_answers.get(),
     );
 }
 

@@ -145,6 +145,10 @@ pub(crate) struct Metrics {
     pub(crate) accept_errors: Counter,
     /// Requests that ended in a panic.
     pub(crate) panics: Counter,
+    /// Subscriptions to live questions.
+    pub(crate) live_subscriptions: Present,
+    /// Times that a live question was answered, whether the answer had changed or not.
+    pub(crate) live_answers: Counter,
     last_accepted: AtomicI64,
     paths: Vec<&'static str>,
     requests: Vec<[Counter; CLASSES]>,
@@ -164,6 +168,8 @@ impl Metrics {
             connections_timed_out: Counter::default(),
             accept_errors: Counter::default(),
             panics: Counter::default(),
+            live_subscriptions: Present::default(),
+            live_answers: Counter::default(),
             last_accepted: AtomicI64::new(0),
             paths: paths.to_vec(),
             requests: (0..=paths.len()).map(|_| Default::default()).collect(),

@@ -65,6 +65,11 @@ impl Problem {
         self.closes
     }
 
+    /// What kind of problem it is.
+    pub(crate) fn code(&self) -> ErrorCode {
+        self.code
+    }
+
     /// What is wrong, in a sentence.
     pub(crate) fn detail(&self) -> &str {
         &self.detail

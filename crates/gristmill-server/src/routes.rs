@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::handler::Handler;
 use axum::routing::{MethodRouter, get, post};
 use gristmill_model::ErrorCode;
 
@@ -15,7 +16,7 @@ pub(crate) type Route = (&'static str, MethodRouter<Arc<App>>);
 
 /// Every path with what it answers. The dialects' own answers to a wrong method are kept.
 pub(crate) fn table() -> Vec<Route> {
-    use analytics as a;
+    use analytics::{self as a, Ask};
     use dialects::{activity, clicks, events, platform, stream};
     use ops::{health, stats};
     vec![
@@ -24,18 +25,18 @@ pub(crate) fn table() -> Vec<Route> {
         ("/v1/events/batch", post(native::batch)),
         ("/v1/events/health", get(health::health)),
         ("/v1/analytics/health", get(health::health)),
-        ("/v1/analytics/summary", get(a::summary::get)),
-        ("/v1/analytics/timeseries", get(a::timeseries::get).post(a::timeseries::post)),
-        ("/v1/analytics/top", get(a::top::get)),
-        ("/v1/analytics/users", post(a::user_list::post)),
-        ("/v1/analytics/users/{id}", get(a::users::get)),
-        ("/v1/analytics/funnel", post(a::funnel::post)),
-        ("/v1/analytics/funnel/users", post(a::funnel::users::post)),
-        ("/v1/analytics/retention", post(a::retention::post)),
-        ("/v1/analytics/stickiness", get(a::stickiness::get)),
-        ("/v1/analytics/lifecycle", get(a::lifecycle::get)),
-        ("/v1/analytics/sessions", get(a::sessions::get)),
-        ("/v1/analytics/paths", post(a::paths::post)),
+        ("/v1/analytics/summary", get(Ask(a::summary::get))),
+        ("/v1/analytics/timeseries", get(Ask(a::timeseries::get)).post(Ask(a::timeseries::post))),
+        ("/v1/analytics/top", get(Ask(a::top::get))),
+        ("/v1/analytics/users", posted(a::user_list::post)),
+        ("/v1/analytics/users/{id}", get(Ask(a::users::get))),
+        ("/v1/analytics/funnel", posted(a::funnel::post)),
+        ("/v1/analytics/funnel/users", posted(a::funnel::users::post)),
+        ("/v1/analytics/retention", posted(a::retention::post)),
+        ("/v1/analytics/stickiness", get(Ask(a::stickiness::get))),
+        ("/v1/analytics/lifecycle", get(Ask(a::lifecycle::get))),
+        ("/v1/analytics/sessions", get(Ask(a::sessions::get))),
+        ("/v1/analytics/paths", posted(a::paths::post)),
         // Clicks.
         ("/ingest", post(clicks::ingest).fallback(clicks::wrong_method)),
         ("/analytics/events", get(clicks::count).fallback(clicks::wrong_method)),
@@ -59,6 +60,11 @@ pub(crate) fn table() -> Vec<Route> {
         ("/metrics", get(ops::metrics)),
         ("/v1/store/compact", post(ops::compact::post)),
     ]
+}
+
+/// A question with a body, which may also stand in the target.
+fn posted<H: Handler<T, Arc<App>>, T: 'static>(route: H) -> MethodRouter<Arc<App>> {
+    get(analytics::Ask(route.clone())).post(analytics::Ask(route))
 }
 
 /// The router over a table.

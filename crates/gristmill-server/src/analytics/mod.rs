@@ -1,9 +1,11 @@
 //! Questions and answers, one file per route.
 
+mod ask;
 mod csv;
 mod filter;
 pub(crate) mod funnel;
 pub(crate) mod lifecycle;
+pub(crate) mod live;
 mod object;
 mod page_token;
 pub(crate) mod paths;
@@ -18,4 +20,5 @@ pub(crate) mod top;
 pub(crate) mod user_list;
 pub(crate) mod users;
 
+pub(crate) use ask::Ask;
 pub(crate) use question::everything;

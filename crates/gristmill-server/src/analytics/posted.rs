@@ -3,7 +3,8 @@
 use axum::body::Body;
 use bytes::Bytes;
 use gristmill_model::{EventMatch, Filter, Micros, Selection, Timestamp, limits};
-use http::{HeaderMap, Request, Uri};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Uri};
 
 use super::filter::take_filter;
 use super::object::Object;
@@ -24,6 +25,9 @@ pub(super) struct Posted {
 /// Reads a question's request.
 pub(super) async fn posted(app: &App, request: Request<Body>) -> Result<Posted, Problem> {
     let (parts, body) = request.into_parts();
+    if parts.method != Method::POST {
+        return in_target(app, parts).await;
+    }
     let headers = parts.headers;
     let selection = match of_target(app, &parts.uri, &headers).await {
         Ok(selection) => selection,
@@ -31,6 +35,19 @@ pub(super) async fn posted(app: &App, request: Request<Body>) -> Result<Posted, 
     };
     let body = body::receive_question(app, &headers, body, limits::QUERY_BODY_BYTES).await?;
     Ok(Posted { selection, headers, body })
+}
+
+/// A question whose body stands in the target, for clients that can only `GET`.
+async fn in_target(app: &App, parts: Parts) -> Result<Posted, Problem> {
+    let mut parameters = Parameters::of(&parts.uri)?;
+    let missing = || Problem::argument("`question` is missing: give the question's JSON object");
+    let question = parameters.take("question")?.ok_or_else(missing)?;
+    Object::of_body(question.as_bytes()).map_err(|problem| {
+        Problem::argument(format!("`question` is no question: {}", problem.detail()))
+    })?;
+    let selection = selection(app, &parts.headers, &mut parameters).await?;
+    parameters.finish()?;
+    Ok(Posted { selection, headers: parts.headers, body: question.into() })
 }
 
 /// What the head of a request says.

@@ -167,7 +167,17 @@ pub(super) enum Format {
     Json,
     /// Comma-separated values with a header line.
     Csv,
+    /// Server-sent events, one for each revision of the answer.
+    Events,
 }
+
+/// The formats by the names of their media types.
+const FORMATS: [(&str, Format); 4] = [
+    ("application/json", Format::Json),
+    ("*/*", Format::Json),
+    ("text/csv", Format::Csv),
+    ("text/event-stream", Format::Events),
+];
 
 /// The format that the `Accept` header asks for: the first that is known and not refused.
 pub(super) fn format(headers: &HeaderMap) -> Format {
@@ -176,13 +186,8 @@ pub(super) fn format(headers: &HeaderMap) -> Format {
         .flat_map(|text| text.split(','))
         .filter(|range| !is_refused(range))
         .map(|range| range.split(';').next().unwrap_or_default().trim());
-    let first = types.find(|name| {
-        ["text/csv", "application/json", "*/*"].iter().any(|known| known.eq_ignore_ascii_case(name))
-    });
-    match first {
-        Some(name) if name.eq_ignore_ascii_case("text/csv") => Format::Csv,
-        Some(_) | None => Format::Json,
-    }
+    let known = |name| FORMATS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+    types.find_map(known).map_or(Format::Json, |(_, format)| *format)
 }
 
 /// Whether a range of an `Accept` header has the weight 0.
@@ -244,6 +249,9 @@ mod tests {
         assert_eq!(of("text/csv;q=0, application/json"), Format::Json);
         assert_eq!(of("text/csv; Q = 0.000"), Format::Json);
         assert_eq!(of("application/json;q=0, text/csv;q=0.001"), Format::Csv);
+        assert_eq!(of("text/event-stream"), Format::Events);
+        assert_eq!(of("text/event-stream;q=0, text/csv"), Format::Csv);
+        assert_eq!(of("application/json, text/event-stream"), Format::Json);
         assert_eq!(format(&HeaderMap::new()), Format::Json);
     }
 }

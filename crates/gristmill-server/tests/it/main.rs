@@ -9,6 +9,7 @@ mod connections;
 mod dialects;
 mod funnels;
 mod lifecycle;
+mod live;
 mod native;
 mod operations;
 mod overload;

@@ -13,7 +13,7 @@ use gristmill_query::{Query, QueryConfig};
 use gristmill_server::{Front, Server, ServerConfig, Services};
 use gristmill_store::{MemoryStore, Store};
 use gristmill_testkit::{ManualClock, SeededEntropy};
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -105,6 +105,14 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// Reads an answer to its end.
+    pub(crate) async fn read(response: Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        Self { status: parts.status, headers: parts.headers, text }
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text)
             .unwrap_or_else(|error| panic!("{} {error}: {}", self.status, self.text))
@@ -125,12 +133,14 @@ impl Api {
     }
 
     /// Sends a request with a host and gives the answer.
-    pub(crate) async fn send(&self, mut request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        Answer::read(self.open(request).await).await
+    }
+
+    /// Sends a request with a host and gives the answer before its body is read.
+    pub(crate) async fn open(&self, mut request: Request<Body>) -> Response<Body> {
         request.headers_mut().insert("host", "localhost".parse().unwrap());
-        let (parts, body) = self.front.answer(request).await.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        Answer { status: parts.status, headers: parts.headers, text }
+        self.front.answer(request).await
     }
 
     pub(crate) async fn get(&self, target: &str) -> Answer {

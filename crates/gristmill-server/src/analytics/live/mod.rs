@@ -1,0 +1,67 @@
+//! Questions asked live: the answer as a stream of server-sent events, one for each revision.
+//!
+//! A live question is the plain question asked again whenever a commit may have changed its
+//! answer, so every route can be asked live and says the same either way. Equal questions are one
+//! *topic*, asked by one task for as long as anybody listens. A topic remembers its newest
+//! revision only, and a connection takes that one when it can send, so nothing queues up.
+
+mod question;
+mod stream;
+mod topic;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use gristmill_model::{Positions, limits};
+use http::{HeaderValue, Method, Request, header};
+
+use super::question::at_least;
+use crate::app::App;
+use crate::body;
+use crate::problem::Problem;
+use question::{Question, Terms};
+use stream::Subscription;
+
+pub(crate) use topic::Hub;
+
+/// A route that answers the plain question.
+pub(super) type Route = Box<dyn Fn(Request<Body>) -> Answering + Send + Sync>;
+type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// Answers with a stream that begins with the answer of now. What is wrong with the question is
+/// told before it begins.
+pub(super) async fn subscribe(
+    app: Arc<App>,
+    request: Request<Body>,
+    route: Route,
+) -> Result<Response, Problem> {
+    let (mut head, body) = request.into_parts();
+    let terms = match Terms::take(&mut head) {
+        Ok(terms) => terms,
+        Err(problem) => return Err(body::refuse(&head.headers, body, problem).await),
+    };
+    let body = match head.method {
+        Method::POST => {
+            body::receive_question(&app, &head.headers, body, limits::QUERY_BODY_BYTES).await?
+        }
+        _ => Bytes::new(),
+    };
+    let floor = match &terms.at_least {
+        None => Positions::start(),
+        Some(_) => {
+            at_least(&app, terms.at_least).await?;
+            app.services.store.progress().committed
+        }
+    };
+    let question = Question::new(head, body, route);
+    let subscription = Subscription::begin(&app, question, terms.seen, floor).await?;
+    let mut response = Response::new(subscription.into_body());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
