@@ -150,7 +150,7 @@ class Gristmill:
         url = f"--url=http://{self.address}"
         command: list[str | Path] = [self._binary, "compact", url, "--timeout=3600"]
         subprocess.run(command, check=True, capture_output=True)
-        self.part_bytes = self.ask_json("/v1/store/compact", {})["part_bytes"]
+        self.part_bytes = json.loads(self._connection.send("/v1/store/compact", ""))["part_bytes"]
 
     def peak_memory(self) -> int:
         """The most memory that the server has had since it was started, in bytes."""
