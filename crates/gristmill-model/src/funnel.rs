@@ -118,8 +118,8 @@ pub struct FunnelUsersQuery {
     pub outcome: FunnelOutcome,
     /// How many users at most.
     pub limit: usize,
-    /// Where to go on: `next_page` of the page before.
-    pub page: Option<String>,
+    /// Users after this name only: `next` of the page before.
+    pub after: Option<String>,
 }
 
 /// The bounds between the buckets of a histogram of times to convert. The first bucket lies below
@@ -204,8 +204,8 @@ pub struct FunnelOther {
 pub struct FunnelUsersAnswer {
     /// The users, by name, byte by byte.
     pub users: Vec<FunnelUser>,
-    /// Where the next page goes on; `None` if this is the last.
-    pub next_page: Option<String>,
+    /// The name after which the next page goes on; `None` if this is the last.
+    pub next: Option<String>,
 }
 
 /// A user in a funnel.

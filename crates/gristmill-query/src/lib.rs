@@ -13,7 +13,6 @@ mod funnel;
 mod grid;
 mod lifecycle;
 mod page_count;
-mod page_token;
 mod paths;
 mod rank;
 mod retention;

@@ -127,16 +127,16 @@ proptest! {
         let last_step = funnel.steps.len() - usize::from(is_dropped);
         let step = 1 + step % last_step;
         let expected = oracle::users(&world, &funnel, step, outcome);
-        let mut query = FunnelUsersQuery { funnel, step, outcome, limit, page: None };
+        let mut query = FunnelUsersQuery { funnel, step, outcome, limit, after: None };
         let mut found = Vec::new();
         loop {
             let answer = world.ask(async |service| service.funnel_users(query.clone()).await);
             let page = answer.unwrap();
-            prop_assert!(page.users.len() == limit || page.next_page.is_none());
+            prop_assert!(page.users.len() == limit || page.next.is_none());
             found.extend(page.users);
             prop_assert!(found.len() <= expected.len());
-            query.page = page.next_page;
-            if query.page.is_none() {
+            query.after = page.next;
+            if query.after.is_none() {
                 break;
             }
         }

@@ -14,7 +14,6 @@ use gristmill_store::{ABSENT, Dictionary, UserRun};
 use super::{Climber, Column, plan};
 use crate::QueryError;
 use crate::fold::{UserFold, View};
-use crate::page_token;
 
 pub(crate) async fn answer(
     view: &View,
@@ -22,8 +21,6 @@ pub(crate) async fn answer(
 ) -> Result<FunnelUsersAnswer, QueryError> {
     let (plan, column) = plan(&query.funnel)?;
     check(query)?;
-    let question = (&query.funnel, query.step, query.outcome);
-    let after = query.page.as_ref().map(|token| page_token::open(&question, token)).transpose()?;
     let last_level = match query.outcome {
         FunnelOutcome::Reached => query.funnel.steps.len(),
         FunnelOutcome::Dropped => query.step,
@@ -31,7 +28,7 @@ pub(crate) async fn answer(
     let start = || UsersFold {
         climber: Climber::of(&plan, &query.funnel),
         levels: query.step..=last_level,
-        after: after.clone(),
+        after: query.after.clone(),
         column,
         room: query.limit + 1,
         first: BinaryHeap::new(),
@@ -39,9 +36,8 @@ pub(crate) async fn answer(
     let Page { mut users, .. } = view.fold(&plan, start).await?;
     let has_more = users.len() > query.limit;
     users.truncate(query.limit);
-    let last = users.last().filter(|_| has_more);
-    let next_page = last.map(|last| page_token::seal(&question, &last.user));
-    Ok(FunnelUsersAnswer { users, next_page })
+    let next = users.last().filter(|_| has_more).map(|last| last.user.clone());
+    Ok(FunnelUsersAnswer { users, next })
 }
 
 fn check(query: &FunnelUsersQuery) -> Result<(), QueryError> {
@@ -136,7 +132,7 @@ mod tests {
     fn first_page(limit: usize) -> FunnelUsersQuery {
         let funnel = funnel(gristmill_model::FunnelOrder::Ordered, "ab", 10);
         let outcome = FunnelOutcome::Dropped;
-        FunnelUsersQuery { funnel, step: 1, outcome, limit, page: None }
+        FunnelUsersQuery { funnel, step: 1, outcome, limit, after: None }
     }
 
     #[tokio::test]
@@ -166,35 +162,26 @@ mod tests {
         // Some come before the next page, some into it, and one leaves.
         make("a", &["a", "c", "e"]).await;
         make("b", &["b", "f"]).await;
-        query.page = first.next_page;
+        query.after = first.next;
         let second = service.funnel_users(query.clone()).await.unwrap();
         assert_eq!(names(&second), "c d");
-        query.page = second.next_page;
+        query.after = second.next;
         let third = service.funnel_users(query.clone()).await.unwrap();
         assert_eq!(names(&third), "e h");
-        assert_eq!(third.next_page, None);
+        assert_eq!(third.next, None);
     }
 
     #[test]
-    fn wrong_pages_and_steps_are_refused() {
+    fn wrong_steps_are_refused() {
         let world = World::of(["a", "b"].map(|user| event(user, "1".to_owned(), 1)).into());
         let ask = |query: &FunnelUsersQuery| {
             let answer = world.ask(async |service| service.funnel_users(query.clone()).await);
             answer.map_err(|error| error.to_string())
         };
         let query = first_page(1);
-        let page = ask(&query).unwrap().next_page;
-        let next = FunnelUsersQuery { page, ..query.clone() };
+        let after = ask(&query).unwrap().next;
+        let next = FunnelUsersQuery { after, ..query.clone() };
         assert_eq!(ask(&next).unwrap().users[0].user, "b");
-        // The limit may change from page to page; the question may not.
-        assert!(ask(&FunnelUsersQuery { limit: 2, ..next.clone() }).is_ok());
-        let other = FunnelUsersQuery { outcome: FunnelOutcome::Reached, ..next.clone() };
-        assert!(ask(&other).unwrap_err().starts_with("`page_token` is damaged or of another"));
-        let mut longer = next.clone();
-        longer.funnel.window += 1;
-        assert!(ask(&longer).is_err());
-        let page = next.page.as_ref().map(|token| token.replace("61", "60"));
-        assert!(ask(&FunnelUsersQuery { page, ..next }).is_err());
 
         let wrong = |step, outcome, limit| {
             ask(&FunnelUsersQuery { step, outcome, limit, ..query.clone() }).unwrap_err()

@@ -202,10 +202,10 @@ async fn users_at_a_step_come_in_pages() {
     let page = ask_csv(&api, target, members.clone()).await;
     assert_eq!(page.text, "user_id,reached_step,value\r\nann,2,free\r\n");
     let mut next = members;
-    next["page_token"] = json!(page.header("x-next-page-token"));
+    next["page_token"] = json!(page.header("next-page-token"));
     let last = ask_csv(&api, target, next).await;
     assert_eq!(last.text, "user_id,reached_step,value\r\nbob,2,free\r\n");
-    assert_eq!(last.header("x-next-page-token"), "");
+    assert_eq!(last.header("next-page-token"), "");
 }
 
 #[tokio::test]
@@ -264,8 +264,8 @@ async fn wrong_questions_for_users_are_named() {
         (json!({"step": 1, "limit": 0}), "`limit` must be a whole number from 1 to 10000"),
         (json!({"step": 1, "limit": 10_001}), "`limit` must be a whole number from 1 to 10000"),
         (json!({"step": 1, "page_token": 1}), "`page_token` must be a string"),
-        (json!({"step": 1, "page_token": ""}), "`page_token` is damaged or of another question"),
-        (json!({"step": 1, "page_token": "ä"}), "`page_token` is damaged or of another question"),
+        (json!({"step": 1, "page_token": ""}), "`page_token` does not belong to this question"),
+        (json!({"step": 1, "page_token": "ä"}), "`page_token` does not belong to this question"),
         (json!({"step": 1, "page": 1}), "`page` is unknown"),
     ] {
         refused(&api, target, &members, named).await;
@@ -281,7 +281,7 @@ async fn wrong_questions_for_users_are_named() {
         json!({"step": 1, "page_token": token, "window": "1h"}),
         json!({"step": 1, "page_token": token, "event_type": "view"}),
     ] {
-        refused(&api, target, &members, "`page_token` is damaged or of another question").await;
+        refused(&api, target, &members, "`page_token` does not belong to this question").await;
     }
 }
 

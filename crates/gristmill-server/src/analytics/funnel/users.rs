@@ -5,13 +5,14 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use gristmill_model::{FunnelOutcome, FunnelUsersAnswer, FunnelUsersQuery, Selection, limits};
-use http::{HeaderName, HeaderValue, Request, StatusCode};
+use gristmill_model::{FunnelOutcome, FunnelUsersQuery, Selection, limits};
+use http::{Request, StatusCode};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::super::csv::Table;
 use super::super::object::Object;
+use super::super::page_token::{decode, encode, into_headers, wrong};
 use super::super::posted::posted;
 use super::super::question::{Format, RangeBody, at_least, choice, format, seconds};
 use super::question::funnel;
@@ -23,13 +24,11 @@ const OUTCOMES: [(&str, FunnelOutcome); 2] =
     [("reached", FunnelOutcome::Reached), ("dropped", FunnelOutcome::Dropped)];
 /// How many users are given if nobody says.
 const USERS: usize = 100;
-/// Carries the token of the next page where the body is a table.
-const NEXT_PAGE: HeaderName = HeaderName::from_static("x-next-page-token");
 
 #[derive(Serialize)]
 struct AnswerBody<'a> {
     users: Vec<UserBody<'a>>,
-    next_page_token: Option<&'a str>,
+    next_page_token: Option<String>,
     metadata: MetadataBody,
 }
 
@@ -55,7 +54,7 @@ pub(crate) async fn post(
 ) -> Result<Response, Problem> {
     let since = Instant::now();
     let posted = posted(&app, request).await?;
-    let (query, token) = question(&posted.body, posted.selection)?;
+    let Question { query, text, token } = question(&posted.body, posted.selection)?;
     at_least(&app, token).await?;
     let answer = app.services.query.funnel_users(query.clone()).await?;
     let has_values = query.funnel.breakdown.is_some();
@@ -64,12 +63,15 @@ pub(crate) async fn post(
         reached_step: user.level,
         value: has_values.then_some(user.value.as_deref()),
     });
+    let next = answer.next.as_ref().map(|last| encode(text.as_bytes(), last.as_bytes()));
     if format(&posted.headers) == Format::Csv {
-        return Ok(table(users, &answer));
+        let mut table = table(users);
+        into_headers(&mut table, [("next-page-token", next)]);
+        return Ok(table);
     }
     let body = AnswerBody {
         users: users.collect(),
-        next_page_token: answer.next_page.as_deref(),
+        next_page_token: next,
         metadata: MetadataBody {
             time_range: query.funnel.selection.range.into(),
             processing_time: seconds(since.elapsed().as_micros() as i64),
@@ -78,11 +80,16 @@ pub(crate) async fn post(
     Ok(json::respond(StatusCode::OK, &body))
 }
 
-/// The question of a body, about what is left of `selection`, and its `at_least`.
-fn question(
-    body: &[u8],
-    selection: Selection,
-) -> Result<(FunnelUsersQuery, Option<String>), Problem> {
+struct Question {
+    query: FunnelUsersQuery,
+    /// What a token of a page is bound to.
+    text: String,
+    /// Its `at_least`.
+    token: Option<String>,
+}
+
+/// The question of a body, about what is left of `selection`.
+fn question(body: &[u8], selection: Selection) -> Result<Question, Problem> {
     let mut body = Object::of_body(body)?;
     let funnel = funnel(&mut body, selection)?;
     let step = body.take_whole("step", 1..=funnel.steps.len())?;
@@ -93,10 +100,14 @@ fn question(
     let page = body.take_text("page_token")?;
     let token = body.take_text("at_least")?;
     body.finish()?;
-    Ok((FunnelUsersQuery { funnel, step, outcome, limit, page }, token))
+    let text = format!("funnel users {step} {outcome:?} {funnel:?}");
+    let after = page.map(|page| decode(text.as_bytes(), &page)).transpose()?;
+    let after = after.map(|name| String::from_utf8(name).map_err(|_| wrong())).transpose()?;
+    let query = FunnelUsersQuery { funnel, step, outcome, limit, after };
+    Ok(Question { query, text, token })
 }
 
-fn table<'a>(users: impl Iterator<Item = UserBody<'a>>, answer: &FunnelUsersAnswer) -> Response {
+fn table<'a>(users: impl Iterator<Item = UserBody<'a>>) -> Response {
     let mut table = Table::new(&["user_id", "reached_step", "value"]);
     for user in users {
         table.text(user.user_id);
@@ -104,11 +115,5 @@ fn table<'a>(users: impl Iterator<Item = UserBody<'a>>, answer: &FunnelUsersAnsw
         table.text(user.value.flatten().unwrap_or_default());
         table.end_row();
     }
-    let mut response = table.into_response();
-    // A token is digits, so it can always be a header.
-    let token = answer.next_page.as_deref().map(HeaderValue::from_str);
-    if let Some(Ok(token)) = token {
-        response.headers_mut().insert(NEXT_PAGE, token);
-    }
-    response
+    table.into_response()
 }
