@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::csv::Table;
 use super::object::{Object, Scalar};
-use super::posted::{duration, event_match, posted, select};
+use super::posted::{duration, event_match_of, posted, select};
 use super::question::{Format, RangeBody, at_least, choice, format, seconds};
 use crate::app::App;
 use crate::json;
@@ -111,10 +111,8 @@ fn question(
     mut selection: Selection,
 ) -> Result<(PathsQuery, Terms, Option<String>), Problem> {
     let mut body = Object::of_body(body)?;
-    if !body.has("anchor") {
-        return Err(Problem::argument("`anchor` is missing: say at which events paths begin"));
-    }
-    let anchor = event_match(&mut body, "anchor")?;
+    let missing = || Problem::argument("`anchor` is missing: say at which events paths begin");
+    let anchor = event_match_of(body.take("anchor")?.ok_or_else(missing)?)?;
     select(&mut body, &mut selection)?;
     let direction = body.take_text("direction")?;
     let direction = direction.as_deref().unwrap_or("after");

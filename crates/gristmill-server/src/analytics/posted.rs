@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Uri};
 
 use super::filter::take_filter;
-use super::object::Object;
+use super::object::{Member, Object};
 use super::question::{duration_of, filters, selection, time_of};
 use crate::app::App;
 use crate::parameters::Parameters;
@@ -61,7 +61,11 @@ async fn of_target(app: &App, uri: &Uri, headers: &HeaderMap) -> Result<Selectio
 
 /// The member that says which events something is about; every event, if there is none.
 pub(super) fn event_match(body: &mut Object<'_>, name: &str) -> Result<EventMatch, Problem> {
-    let Some(member) = body.take(name)? else { return Ok(EventMatch::default()) };
+    body.take(name)?.map_or(Ok(EventMatch::default()), event_match_of)
+}
+
+/// The events that a member describes.
+pub(super) fn event_match_of(member: Member<'_>) -> Result<EventMatch, Problem> {
     let mut object = member.object()?;
     let events = events(&mut object)?;
     object.finish()?;

@@ -116,6 +116,7 @@ async fn wrong_questions_about_paths_are_named() {
     let api = visited().await;
     for (body, named) in [
         ("{}", "`anchor` is missing"),
+        (r#"{"anchor": null}"#, "`anchor` is missing"),
         (r#"{"anchor": []}"#, "`anchor` must be an object"),
         (r#"{"anchor": {"types": 1}}"#, "`anchor.types` is unknown"),
         (r#"{"anchor": {"where": {"op": "="}}}"#, "`anchor.where` must have one of"),
