@@ -12,7 +12,7 @@ pub enum Field {
     /// The session id; absent where the event has none.
     SessionId,
     /// The session id, for telling one user's sessions apart: its codes hold within one user's
-    /// run only, so that a walk over many users need not remember all sessions.
+    /// run only and have no texts, so that a walk over many users need not remember all sessions.
     SessionWithinUser,
     /// The source.
     Source,

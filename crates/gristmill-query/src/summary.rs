@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use gristmill_model::{ComparedSummary, Field, SummaryAnswer, SummaryQuery, TimeRange, Timestamp};
-use gristmill_store::{Dictionary, UserRun};
+use gristmill_store::{ABSENT, Dictionary, UserRun};
 
 use crate::QueryError;
 use crate::fold::{UserFold, View};
@@ -86,6 +86,7 @@ impl UserFold for SummaryFold {
             (run.columns[self.type_column], run.columns[self.session_column]);
         let first_row = run.times.partition_point(|time| *time < self.from.0);
         let (mut count, mut first, mut last) = (0, usize::MAX, 0);
+        let mut session = ABSENT;
         self.matcher.for_each(run, |row| {
             let slot = Tally::slot(type_codes[row]);
             if row < first_row {
@@ -93,7 +94,11 @@ impl UserFold for SummaryFold {
                 return;
             }
             types.add(slot);
-            sessions.add(Tally::slot(session_codes[row]));
+            // Events of a session mostly follow each other, and only its users are counted.
+            if session_codes[row] != session {
+                session = session_codes[row];
+                sessions.add(Tally::slot(session));
+            }
             count += 1;
             first = first.min(row);
             last = row;

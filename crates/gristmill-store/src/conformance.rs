@@ -209,11 +209,10 @@ async fn fields_are_given_as_they_came(mut subject: impl Subject) {
     let bare = event("a", "2", 2);
     subject.store().commit(batch(0, vec![full.clone(), bare, empty_session])).await.unwrap();
     let property = |path: &str| Field::Property(path.to_owned());
-    let expected: [(Field, [Option<&str>; 3]); 16] = [
+    let expected: [(Field, [Option<&str>; 3]); 15] = [
         (Field::EventType, [Some("buy now"), Some("view"), Some("view")]),
         (Field::UserId, [Some("a"); 3]),
         (Field::SessionId, [Some("s"), None, Some("")]),
-        (Field::SessionWithinUser, [Some("s"), None, Some("")]),
         (Field::Source, [Some("web"), Some(""), Some("")]),
         (Field::PageUrl, [Some("https://x/ü?a=b"), Some(""), Some("")]),
         (Field::Origin, [Some("clicks"), Some("native"), Some("native")]),

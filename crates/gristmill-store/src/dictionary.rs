@@ -1,7 +1,5 @@
 //! What the codes of a column mean.
 
-use std::sync::Arc;
-
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -14,8 +12,8 @@ pub struct Dictionary {
     own: OwnTexts,
     /// The codes of texts that somebody has numbered; [`ABSENT`] where none is known.
     by_number: Vec<u32>,
-    /// Texts that belong to somebody else and stand in for the own ones.
-    lent: Option<Arc<dyn TextList>>,
+    /// How many codes there are that have no text.
+    unnamed: usize,
 }
 
 /// Texts side by side, and where each is found by its hash.
@@ -26,42 +24,25 @@ struct OwnTexts {
     codes: HashTable<u32>,
 }
 
-/// A table with room for more than this is not kept when it is cleared, because clearing takes
-/// as long as there is room.
-const KEPT_CAPACITY: usize = 1024;
-
-/// Numbered texts.
-pub(crate) trait TextList: std::fmt::Debug + Send + Sync {
-    /// How many there are.
-    fn count(&self) -> usize;
-
-    /// The text of a number below the count.
-    fn text(&self, number: usize) -> &str;
-}
-
 impl Dictionary {
-    /// How many texts there are; codes are below.
+    /// How many codes there are; codes are below.
     pub fn len(&self) -> usize {
-        self.lent.as_ref().map_or(self.own.ends.len(), |lent| lent.count())
+        self.own.ends.len().max(self.unnamed)
     }
 
-    /// Whether there is no text.
+    /// Whether there is no code.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The text of a code; `None` for [`ABSENT`].
+    /// The text of a code; `None` for [`ABSENT`], and where codes have no texts.
     pub fn text(&self, code: u32) -> Option<&str> {
         let code = code as usize;
-        (code < self.len()).then(|| match &self.lent {
-            None => self.own.text(code),
-            Some(lent) => lent.text(code),
-        })
+        (code < self.own.ends.len()).then(|| self.own.text(code))
     }
 
     /// The code of a text, which is added if it is new.
     pub fn code(&mut self, text: &str) -> u32 {
-        debug_assert!(self.lent.is_none(), "lent texts do not grow");
         self.own.code(text)
     }
 
@@ -83,20 +64,9 @@ impl Dictionary {
         text.map_or(ABSENT, |text| self.code(text))
     }
 
-    /// Forgets every text.
-    pub(crate) fn clear(&mut self) {
-        self.lent = None;
-        self.by_number.clear();
-        self.own.clear();
-    }
-
-    /// Lets other texts stand in until it is cleared.
-    pub(crate) fn lend(&mut self, texts: &Arc<impl TextList + 'static>) {
-        let is_lent =
-            |lent: &Arc<dyn TextList>| std::ptr::addr_eq(Arc::as_ptr(lent), Arc::as_ptr(texts));
-        if !self.lent.as_ref().is_some_and(is_lent) {
-            self.lent = Some(Arc::clone(texts) as Arc<dyn TextList>);
-        }
+    /// Has so many codes without texts.
+    pub(crate) fn number(&mut self, codes: usize) {
+        self.unnamed = codes;
     }
 }
 
@@ -123,16 +93,6 @@ impl OwnTexts {
         codes.insert_unique(hash, code, hash_of);
         code
     }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
-        if self.codes.capacity() > KEPT_CAPACITY {
-            self.codes = HashTable::new();
-        } else {
-            self.codes.clear();
-        }
-    }
 }
 
 #[cfg(test)]
@@ -140,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_keeps_its_code_until_it_is_forgotten() {
+    fn a_text_keeps_its_code() {
         let mut dictionary = Dictionary::default();
         let texts: Vec<String> =
             (0..3_000).map(|number| format!("text {}", number % 1_500)).collect();
@@ -151,8 +111,5 @@ mod tests {
         }
         assert_eq!(dictionary.text(1_500), None);
         assert_eq!(dictionary.text(ABSENT), None);
-        dictionary.clear();
-        assert!(dictionary.is_empty());
-        assert_eq!(dictionary.code("text 7"), 0);
     }
 }

@@ -194,8 +194,8 @@ pub trait UserCursor {
 /// One user's events in order of (time, log position), as column slices of equal length.
 ///
 /// A column holds codes into a dictionary that belongs to the cursor and only grows: a code means
-/// the same text for as long as the cursor lives; for [`Field::SessionWithinUser`] only until the
-/// next user.
+/// the same text for as long as the cursor lives. The codes of [`Field::SessionWithinUser`] tell the
+/// sessions of one user apart and need not have texts; they mean something until the next user.
 pub struct UserRun<'a> {
     /// Who.
     pub user: &'a str,

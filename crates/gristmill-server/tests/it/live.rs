@@ -460,10 +460,13 @@ async fn answers_say_what_they_took() {
     of_target.push(api.get("/v1/analytics/summary?nonsense=1").await);
     for answer in of_target {
         let timing = answer.header("server-timing");
-        let times: Vec<_> =
-            timing.split(", ").map(|part| part.split_once(";dur=").unwrap()).collect();
-        let names: Vec<_> = times.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, ["wait", "query"], "{timing}");
-        assert!(times.iter().all(|(_, millis)| millis.parse::<f64>().is_ok()), "{timing}");
+        let parts: Vec<_> = timing.split(", ").map(|part| part.split_once(';').unwrap()).collect();
+        let names: Vec<_> = parts.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["wait", "query", "rows", "parts", "cache"], "{timing}");
+        let is_time = |value: &str| {
+            value.strip_prefix("dur=").is_some_and(|millis| millis.parse::<f64>().is_ok())
+        };
+        assert!(parts[..2].iter().all(|(_, value)| is_time(value)), "{timing}");
+        assert!(parts[2..].iter().all(|(_, value)| value.starts_with("desc=")), "{timing}");
     }
 }

@@ -12,8 +12,8 @@ use super::part::{OpenPart, Selected, unreadable};
 use super::part_reader::{event_ids, micros, strings, uuids};
 use super::run::user_hash;
 use super::schema::{Texts as Wanted, column};
+use super::sessions::{Mark, mark};
 use super::texts::Texts;
-use crate::dictionary::TextList;
 use crate::{ABSENT, StoreError, property};
 
 /// The users of some rows, in order.
@@ -35,6 +35,8 @@ pub(super) struct Coded {
     texts: Texts,
     /// The number that the lexicon of the field has for each text; for no text if it is full.
     numbers: Vec<u32>,
+    /// Of a column of session ids, the mark of each.
+    marks: Vec<Mark>,
 }
 
 /// Codes in as few bytes as they need.
@@ -152,7 +154,12 @@ impl Coded {
         match field {
             Field::EventType => coded(column::EVENT_TYPE),
             Field::UserId => coded(column::USER_ID),
-            Field::SessionId | Field::SessionWithinUser => coded(column::SESSION_ID),
+            Field::SessionId | Field::SessionWithinUser => {
+                let mut sessions = coded(column::SESSION_ID)?;
+                let ids = (0..sessions.texts.len()).map(|code| sessions.texts.text(code));
+                sessions.marks = ids.map(mark).collect();
+                Ok(sessions)
+            }
             Field::Source => coded(column::SOURCE),
             Field::PageUrl => coded(column::PAGE_URL),
             Field::Origin => Self::of_origins(plain(column::ORIGIN)?.column(0)),
@@ -218,6 +225,11 @@ impl Coded {
         self.numbers.get(code).copied()
     }
 
+    /// The mark of the session of a code.
+    pub(super) fn mark_of(&self, code: usize) -> Option<Mark> {
+        self.marks.get(code).copied()
+    }
+
     /// How many different texts there are.
     pub(super) fn distinct(&self) -> usize {
         self.texts.len()
@@ -260,17 +272,10 @@ impl Coded {
             Codes::Two(codes) => codes.capacity() * 2,
             Codes::Four(codes) => codes.capacity() * 4,
         };
-        codes + self.texts.memory() + self.numbers.capacity() * 4
-    }
-}
-
-impl TextList for Coded {
-    fn count(&self) -> usize {
-        self.texts.len()
-    }
-
-    fn text(&self, number: usize) -> &str {
-        self.texts.text(number)
+        codes
+            + self.texts.memory()
+            + self.numbers.capacity() * 4
+            + self.marks.capacity() * size_of::<Mark>()
     }
 }
 
@@ -311,7 +316,7 @@ impl Coder {
             0x100..=0xffff => Codes::Two(codes.map(|code| code as u16).collect()),
             _ => Codes::Four(codes.collect()),
         };
-        Coded { codes, texts: self.texts, numbers: Vec::new() }
+        Coded { codes, texts: self.texts, numbers: Vec::new(), marks: Vec::new() }
     }
 }
 

@@ -35,6 +35,7 @@ mod run;
 mod scan;
 mod schema;
 mod seal;
+mod sessions;
 mod shredded;
 mod source;
 #[cfg(test)]

@@ -37,8 +37,8 @@ struct Chunk {
     times_from: usize,
     /// The row of the first code.
     codes_from: usize,
-    /// For each field whose codes hold within one user only, what they mean.
-    lent: Vec<(usize, Arc<Coded>)>,
+    /// For each column of codes that tell one user's sessions apart, what they mean.
+    sessions: Vec<(usize, Arc<Coded>)>,
     /// Whether rows may be out of range.
     needs_cut: bool,
 }
@@ -110,7 +110,7 @@ impl PartUsers {
             times,
             times_from,
             codes_from: rows.start,
-            lent: Vec::new(),
+            sessions: Vec::new(),
             needs_cut,
             users,
             left,
@@ -144,7 +144,7 @@ impl PartUsers {
         if *field == Field::SessionWithinUser {
             let meanings: Vec<u32> = (0..coded.distinct() as u32).chain([ABSENT]).collect();
             coded.translate(rows, &meanings, &mut codes);
-            chunk.lent.push((index, coded));
+            chunk.sessions.push((index, coded));
         } else if rows.len() < coded.distinct() {
             codes.extend(rows.map(|row| dictionary.code_of(coded.text_at(row))));
         } else {
@@ -220,28 +220,6 @@ impl Chunk {
     fn codes<'a>(&self, column: &'a [u32], rows: &Range<usize>) -> &'a [u32] {
         &column[rows.start - self.codes_from..rows.end - self.codes_from]
     }
-
-    /// Appends the codes of one user's rows in a field whose codes hold within one user only.
-    fn gather_lent(
-        &self,
-        codes: &[u32],
-        coded: &Coded,
-        dictionary: &mut Dictionary,
-        into: &mut Vec<u32>,
-    ) {
-        let mut last = None;
-        for &code in codes {
-            let meaning = match last {
-                Some((known, meaning)) if known == code => meaning,
-                _ => {
-                    let text = (code != ABSENT).then(|| coded.text_of(code as usize));
-                    dictionary.code_of(text)
-                }
-            };
-            last = Some((code, meaning));
-            into.push(meaning);
-        }
-    }
 }
 
 impl UserSource for PartUsers {
@@ -263,8 +241,8 @@ impl UserSource for PartUsers {
 
     fn lend(&self, rows: Range<usize>, dictionaries: &mut [Dictionary]) -> Option<LentRows<'_>> {
         let chunk = self.chunk.as_ref()?;
-        for (index, coded) in &chunk.lent {
-            dictionaries[*index].lend(coded);
+        for (index, coded) in &chunk.sessions {
+            dictionaries[*index].number(coded.distinct());
         }
         let columns = self.columns.iter().map(|column| chunk.codes(column, &rows)).collect();
         Some(LentRows { times: chunk.times(&rows), columns })
@@ -295,9 +273,11 @@ impl UserSource for PartUsers {
                 for (index, column) in self.columns.iter().enumerate() {
                     let codes = chunk.codes(column, &rows);
                     let into = &mut gathered.columns[index];
-                    match chunk.lent.iter().find(|(lent, _)| *lent == index) {
+                    match chunk.sessions.iter().find(|(known, _)| *known == index) {
                         Some((_, coded)) => {
-                            chunk.gather_lent(codes, coded, &mut dictionaries[index], into);
+                            let mark = |code: &u32| coded.mark_of(*code as usize);
+                            let sessions = &mut gathered.sessions;
+                            into.extend(codes.iter().map(|code| sessions.code(mark(code))));
                         }
                         None => into.extend_from_slice(codes),
                     }

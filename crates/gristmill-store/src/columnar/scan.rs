@@ -92,8 +92,8 @@ struct MergedUsers {
     /// user at hand.
     heap: BinaryHeap<Reverse<(u64, usize)>>,
     dictionaries: Vec<Dictionary>,
-    /// The columns whose codes hold within one user only.
-    of_one_user: Vec<usize>,
+    /// The columns of codes that tell one user's sessions apart.
+    of_sessions: Vec<usize>,
     gathered: Gathered,
     user: String,
     /// The source whose rows were given out where they are, and which has yet to skip them.
@@ -117,7 +117,7 @@ impl MergedUsers {
             heap: BinaryHeap::new(),
             sources: Vec::new(),
             dictionaries: scan.fields.iter().map(|_| Dictionary::default()).collect(),
-            of_one_user: (0..scan.fields.len())
+            of_sessions: (0..scan.fields.len())
                 .filter(|&index| scan.fields[index] == Field::SessionWithinUser)
                 .collect(),
             gathered: Gathered { columns, ..Gathered::default() },
@@ -183,7 +183,6 @@ impl MergedUsers {
         self.user.clear();
         self.user.push_str(least);
         self.gathered.clear();
-        self.of_one_user.iter().for_each(|&index| self.dictionaries[index].clear());
         // In this order pieces that do not overlap need no sorting.
         self.ties.sort_by_key(|&index| self.sources[index].first_time());
         for place in 0..self.ties.len() {
@@ -194,6 +193,8 @@ impl MergedUsers {
             }
             self.requeue(index);
         }
+        let sessions = self.gathered.sessions.len();
+        self.of_sessions.iter().for_each(|&index| self.dictionaries[index].number(sessions));
         self.gathered.sort(&self.cache)
     }
 }

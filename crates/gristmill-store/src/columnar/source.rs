@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::cache::ColumnCache;
 use super::part::OpenPart;
 use super::run::{Run, shard_of, user_hash};
+use super::sessions::{Sessions, mark};
 use super::texts::Texts;
 use crate::{Dictionary, Scan, StoreError, property};
 
@@ -23,8 +24,7 @@ pub(super) trait UserSource: Send {
     /// The rows of the next user that are in range, if they lie side by side in memory.
     fn lendable(&self) -> Option<Range<usize>>;
 
-    /// Gives these rows out where they are, and lets the texts of codes that hold within one user
-    /// only stand in.
+    /// Gives these rows out where they are, and says how many codes of sessions there are.
     fn lend(&self, rows: Range<usize>, dictionaries: &mut [Dictionary]) -> Option<LentRows<'_>>;
 
     /// Goes on to the user after the next.
@@ -85,6 +85,7 @@ pub(super) struct Gathered {
     /// One column of codes per wanted field.
     pub(super) columns: Vec<Vec<u32>>,
     pub(super) pieces: Vec<Piece>,
+    pub(super) sessions: Sessions,
 }
 
 /// Rows that follow each other in a source.
@@ -104,6 +105,7 @@ impl Gathered {
         self.times.clear();
         self.columns.iter_mut().for_each(Vec::clear);
         self.pieces.clear();
+        self.sessions.clear();
     }
 
     /// Each piece is in order; several together need not be. The log positions are read only
@@ -209,8 +211,14 @@ impl UserSource for RunUsers {
         let rows = self.rows_in_range();
         if !rows.is_empty() {
             gathered.times.extend_from_slice(&self.run.rows.times[rows.clone()]);
-            let targets = gathered.columns.iter_mut().zip(dictionaries);
+            let Gathered { columns, sessions, .. } = &mut *gathered;
+            let targets = columns.iter_mut().zip(dictionaries);
             for (field, (column, dictionary)) in self.walk.scan.fields.iter().zip(targets) {
+                if *field == Field::SessionWithinUser {
+                    let id = |row| self.run.rows.sessions.option(row);
+                    column.extend(rows.clone().map(|row| sessions.code(id(row).map(mark))));
+                    continue;
+                }
                 let user = self.run.user(self.next).user;
                 append_codes(&self.run, user, rows.clone(), field, dictionary, column);
             }
