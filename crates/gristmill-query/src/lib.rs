@@ -1,7 +1,7 @@
 //! Answer: folds over a snapshot of the store.
 //!
-//! Every analysis is one file: its fold, its result, its tests. They share the driver (`fold`),
-//! the conditions on events (`select`) and the counting per slot (`tally`).
+//! Every analysis is one file or folder: its fold, its result, its tests. They share the driver
+//! (`fold`), the conditions on events (`select`) and the counting per slot (`tally`).
 
 mod blank;
 mod calendar;

@@ -213,3 +213,32 @@ impl Pairs {
         recent.1 as usize
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_have_slots_of_their_own_also_where_they_share_a_place() {
+        let mut pairs = Pairs::default();
+        let keys = |n: u32| [pair(n % 100, n / 100), pair(u32::MAX, n), pair(n, u32::MAX)];
+        for _ in 0..2 {
+            for (slot, key) in (0..10_000).flat_map(keys).enumerate() {
+                assert_eq!(pairs.slot(key, |met| met), slot);
+            }
+        }
+        assert_eq!(pairs.keys.len(), 30_000);
+    }
+
+    #[test]
+    fn slots_that_do_not_depend_on_what_was_met_stay_when_pairs_are_forgotten() {
+        let mut pairs = Pairs::default();
+        for key in 0..=limits::SERIES_RANKED_GROUPS as u64 {
+            pairs.forget_many();
+            assert_eq!(pairs.slot(key, |_| (key % 7) as u32), (key % 7) as usize);
+        }
+        pairs.forget_many();
+        assert!(pairs.keys.is_empty());
+        assert_eq!(pairs.slot(3, |_| 3), 3);
+    }
+}

@@ -69,6 +69,8 @@ mod tests {
     fn whole_buckets_lie_just_before() {
         let months = before("UTC", Interval::Month, "2025-03-01T00:00:00Z", "2025-05-01T00:00:00Z");
         assert_eq!(months, ["2025-01-01T00:00:00Z", "2025-03-01T00:00:00Z"]);
+        let longer = before("UTC", Interval::Month, "2025-02-01T00:00:00Z", "2025-03-01T00:00:00Z");
+        assert_eq!(longer, ["2025-01-01T00:00:00Z", "2025-02-01T00:00:00Z"]);
         // The clock of Berlin went forward on 31 March 2024.
         let days =
             before("Europe/Berlin", Interval::Day, "2024-03-31T22:00:00Z", "2024-04-02T22:00:00Z");
