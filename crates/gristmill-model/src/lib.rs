@@ -6,6 +6,7 @@
 
 mod ambient;
 mod answer;
+mod cohort;
 mod error;
 mod event;
 mod filter;
@@ -21,6 +22,7 @@ pub use answer::{
     FunnelAnswer, FunnelStepAnswer, RetentionAnswer, RetentionCohort, SeriesAnswer, SeriesPoint,
     SummaryAnswer, TopAnswer, TopValue, UserAnswer, UserEvent, UserProfile,
 };
+pub use cohort::{Behaviour, CohortAnswer, CohortDefinition, CohortQuery};
 pub use error::{Coded, ErrorCode, GrpcCode};
 pub use event::{Event, Origin};
 pub use filter::{Comparison, Filter, Test, Value};
