@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::QueryError;
+use crate::cohort::QuestionCohorts;
 use crate::select::Plan;
 
 /// How many users or events are walked between two looks at whether anybody still waits for the
@@ -37,16 +38,32 @@ pub(crate) trait UserFold: Send + Sized + 'static {
 pub(crate) struct View {
     snapshot: Arc<dyn Snapshot>,
     threads: Arc<Semaphore>,
+    cohorts: QuestionCohorts,
 }
 
 impl View {
     pub(crate) fn new(snapshot: Box<dyn Snapshot>, threads: Arc<Semaphore>) -> Self {
-        Self { snapshot: snapshot.into(), threads }
+        Self { snapshot: snapshot.into(), threads, cohorts: QuestionCohorts::default() }
+    }
+
+    /// The same with the saved cohorts that filters may ask for.
+    pub(crate) fn with_cohorts(self, cohorts: QuestionCohorts) -> Self {
+        Self { cohorts, ..self }
+    }
+
+    /// Finds the cohorts that the plan asks for, and walks.
+    pub(crate) async fn fold<F: UserFold>(
+        &self,
+        plan: &Plan,
+        start: impl Fn() -> F,
+    ) -> Result<F::Partial, QueryError> {
+        self.cohorts.find(self, plan).await?;
+        self.walk(plan, start).await
     }
 
     /// Walks through all shards that can have a user of the plan. Dropping the future ends the
     /// walks soon after.
-    pub(crate) async fn fold<F: UserFold>(
+    pub(crate) async fn walk<F: UserFold>(
         &self,
         plan: &Plan,
         start: impl Fn() -> F,

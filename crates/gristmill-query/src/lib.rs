@@ -4,6 +4,7 @@
 //! the conditions on events (`select`) and the counting per slot (`tally`).
 
 mod calendar;
+mod cohort;
 #[cfg(test)]
 mod columnar_testing;
 mod fold;
@@ -23,4 +24,5 @@ mod top;
 mod user;
 mod value_test;
 
+pub use cohort::Cohorts;
 pub use service::{Query, QueryConfig, QueryError};

@@ -76,9 +76,10 @@ impl Documents {
                 key.kind, key.id
             )));
         }
-        let alike = self.held.keys().filter(|[project, kind, _]| {
-            project == key.project.as_str() && kind == key.kind
-        });
+        let alike = self
+            .held
+            .keys()
+            .filter(|[project, kind, _]| project == key.project.as_str() && kind == key.kind);
         let most = limits::DOCUMENTS;
         if expected.is_none() && alike.count() >= most {
             return Err(StoreError::Refused(format!(

@@ -16,8 +16,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::document::Documents;
 use crate::{
-    ABSENT, Commit, Dictionary, Document, DocumentKey, Progress, Quarantined, Row, Scan, Snapshot, Store, StoreError,
-    StoreStats, UserCursor, UserRun, property,
+    ABSENT, Commit, Dictionary, Document, DocumentKey, Progress, Quarantined, Row, Scan, Snapshot,
+    Store, StoreError, StoreStats, UserCursor, UserRun, property,
 };
 
 /// Keeps events in memory only.
@@ -120,11 +120,7 @@ impl Store for MemoryStore {
         Ok(version)
     }
 
-    async fn remove_document(
-        &self,
-        key: DocumentKey<'_>,
-        expected: u64,
-    ) -> Result<(), StoreError> {
+    async fn remove_document(&self, key: DocumentKey<'_>, expected: u64) -> Result<(), StoreError> {
         let mut documents = self.documents();
         documents.expect(&key, Some(expected))?;
         documents.remove(&key);

@@ -85,11 +85,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<u64, StoreError>;
 
     /// Removes the version `expected` of a document; [`StoreError::Conflict`] if it is not there.
-    async fn remove_document(
-        &self,
-        key: DocumentKey<'_>,
-        expected: u64,
-    ) -> Result<(), StoreError>;
+    async fn remove_document(&self, key: DocumentKey<'_>, expected: u64) -> Result<(), StoreError>;
 
     /// A document, if it is there.
     async fn document(&self, key: DocumentKey<'_>) -> Result<Option<Document>, StoreError>;

@@ -57,7 +57,9 @@ pub use check::{CheckReport, check};
 pub use compaction::Merger;
 pub use seal::Sealer;
 
-use crate::{Commit, Document, DocumentKey, Progress, Quarantined, Snapshot, Store, StoreError, StoreStats};
+use crate::{
+    Commit, Document, DocumentKey, Progress, Quarantined, Snapshot, Store, StoreError, StoreStats,
+};
 use cache::ColumnCache;
 use committer::Committer;
 use files::Directory;
@@ -268,11 +270,7 @@ impl Store for ColumnarStore {
         self.with_manifest(move |manifest| manifest.put_document(&name.key(), expected, body)).await
     }
 
-    async fn remove_document(
-        &self,
-        key: DocumentKey<'_>,
-        expected: u64,
-    ) -> Result<(), StoreError> {
+    async fn remove_document(&self, key: DocumentKey<'_>, expected: u64) -> Result<(), StoreError> {
         let name = DocumentName::of(&key);
         self.with_manifest(move |manifest| manifest.remove_document(&name.key(), expected)).await
     }
