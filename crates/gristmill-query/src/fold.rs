@@ -276,7 +276,15 @@ mod tests {
             ended,
         });
         let snapshot: Arc<dyn Snapshot> = Arc::clone(&crowd) as _;
-        (View { snapshot, threads: Arc::new(Semaphore::new(2)) }, crowd, endings)
+        (
+            View {
+                snapshot,
+                threads: Arc::new(Semaphore::new(2)),
+                cohorts: QuestionCohorts::default(),
+            },
+            crowd,
+            endings,
+        )
     }
 
     /// Counts users, and refuses to count more than some.

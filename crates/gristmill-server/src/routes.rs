@@ -30,6 +30,12 @@ pub(crate) fn table() -> Vec<Route> {
         ("/v1/analytics/users/{id}", get(a::users::get)),
         ("/v1/analytics/funnel", post(a::funnel::post)),
         ("/v1/analytics/retention", post(a::retention::post)),
+        ("/v1/cohorts", get(a::cohorts::list).post(a::cohorts::create)),
+        (
+            "/v1/cohorts/{id}",
+            get(a::cohorts::get).put(a::cohorts::replace).delete(a::cohorts::remove),
+        ),
+        ("/v1/cohorts/{id}/users", get(a::cohorts::users)),
         // Clicks.
         ("/ingest", post(clicks::ingest).fallback(clicks::wrong_method)),
         ("/analytics/events", get(clicks::count).fallback(clicks::wrong_method)),

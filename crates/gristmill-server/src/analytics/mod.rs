@@ -1,5 +1,6 @@
 //! Questions and answers, one file per route.
 
+pub(crate) mod cohorts;
 mod csv;
 mod filter;
 pub(crate) mod funnel;
