@@ -284,7 +284,7 @@ impl UserFold for MembersFold {
     fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
         let Self { matcher, rule, counts, members, budget } = self;
         counts.fill(0);
-        let all = (1 << counts.len()) - 1;
+        let all = (1_u32 << counts.len()) - 1;
         for (&time, set) in run.times.iter().zip(matcher.sets(run)) {
             let mut left = set & all;
             while left != 0 {
