@@ -13,6 +13,8 @@ pub enum ErrorCode {
     NotFound,
     /// The path does not know this method.
     MethodNotAllowed,
+    /// What should be changed has changed meanwhile, or is there already.
+    Conflict,
     /// The body, one event or the batch is larger than allowed.
     TooLarge,
     /// The request target is longer than allowed.
@@ -46,6 +48,7 @@ pub enum GrpcCode {
     DeadlineExceeded = 4,
     NotFound = 5,
     ResourceExhausted = 8,
+    Aborted = 10,
     Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,
@@ -61,12 +64,13 @@ struct Facts {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [ErrorCode; 16] = [
+    pub const ALL: [ErrorCode; 17] = [
         ErrorCode::InvalidBody,
         ErrorCode::InvalidArgument,
         ErrorCode::InvalidEvent,
         ErrorCode::NotFound,
         ErrorCode::MethodNotAllowed,
+        ErrorCode::Conflict,
         ErrorCode::TooLarge,
         ErrorCode::UriTooLong,
         ErrorCode::HeadersTooLarge,
@@ -114,6 +118,7 @@ impl ErrorCode {
             ErrorCode::InvalidEvent     => ("invalid_event",      422, G::InvalidArgument,   false, true),
             ErrorCode::NotFound         => ("not_found",          404, G::NotFound,          false, true),
             ErrorCode::MethodNotAllowed => ("method_not_allowed", 405, G::Unimplemented,     false, true),
+            ErrorCode::Conflict         => ("conflict",           409, G::Aborted,           false, true),
             ErrorCode::TooLarge         => ("too_large",          413, G::ResourceExhausted, false, true),
             ErrorCode::UriTooLong       => ("uri_too_long",       414, G::InvalidArgument,   false, true),
             ErrorCode::HeadersTooLarge  => ("headers_too_large",  431, G::InvalidArgument,   false, true),

@@ -32,6 +32,8 @@ pub enum Test {
     EndsWith(String),
     /// This regular expression, in the syntax of the `regex` crate, is found in it.
     Matches(String),
+    /// It is a user who belongs to the saved cohort of this id.
+    MemberOf(String),
 }
 
 /// How one value stands to another.
@@ -57,6 +59,11 @@ pub enum Value {
 }
 
 impl Filter {
+    /// Keeps the events of the users who belong to a saved cohort.
+    pub fn cohort(id: impl Into<String>) -> Self {
+        Filter::Where(Field::UserId, Test::MemberOf(id.into()))
+    }
+
     /// Keeps the events whose field has exactly this text.
     pub fn equals(field: Field, text: impl Into<String>) -> Self {
         Filter::Where(field, Test::In(vec![Value::Text(text.into())]))

@@ -6,6 +6,7 @@
 
 mod ambient;
 mod answer;
+mod cohort;
 mod error;
 mod event;
 mod filter;
@@ -27,6 +28,7 @@ mod user_list;
 
 pub use ambient::{Clock, Entropy};
 pub use answer::{RetentionAnswer, RetentionCohort, SummaryAnswer, TopAnswer, TopValue};
+pub use cohort::{Behaviour, CohortAnswer, CohortDefinition, CohortQuery};
 pub use error::{Coded, ErrorCode, GrpcCode};
 pub use event::{Event, Origin};
 pub use filter::{Comparison, Filter, Test, Value};

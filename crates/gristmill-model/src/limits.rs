@@ -39,6 +39,13 @@ pub const FRAME_BYTES: usize = 16 * 1024 * 1024;
 /// The most partitions of a log.
 pub const PARTITIONS: u32 = 256;
 
+/// The longest document beside the events, in bytes.
+pub const DOCUMENT_BYTES: usize = 64 * 1024;
+/// The most documents of a project and kind.
+pub const DOCUMENTS: usize = 10_000;
+/// The length of all documents of a store together, in bytes.
+pub const ALL_DOCUMENTS_BYTES: usize = 64 * 1024 * 1024;
+
 /// The most points of a series.
 pub const SERIES_POINTS: usize = 100_000;
 /// The most distinct groups of a series.
@@ -115,3 +122,15 @@ pub const LIVE_SUBSCRIPTIONS: usize = 256;
 pub const REGEXES: usize = 8;
 /// The longest regular expression, in bytes.
 pub const REGEX_BYTES: usize = 1_000;
+/// The longest id of a cohort, in bytes.
+pub const COHORT_ID_BYTES: usize = 64;
+/// The longest name of a cohort, in bytes.
+pub const COHORT_NAME_BYTES: usize = 200;
+/// The most behaviours in a cohort's definition.
+pub const COHORT_BEHAVIOURS: usize = 20;
+/// The most users of a question's cohorts together.
+pub const COHORT_USERS: usize = 5_000_000;
+/// The length of the ids of these users together, in bytes.
+pub const COHORT_USER_BYTES: usize = 256 * 1024 * 1024;
+/// The most users in a list of a cohort's users.
+pub const COHORT_PAGE: usize = 10_000;

@@ -10,6 +10,7 @@ use gristmill_store::{Dictionary, Scan, Snapshot, StoreError, UserRun, Work};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
+use crate::cohort::QuestionCohorts;
 use crate::select::Plan;
 use crate::{QueryError, cost};
 
@@ -37,16 +38,33 @@ pub(crate) trait UserFold: Send + Sized + 'static {
 pub(crate) struct View {
     snapshot: Arc<dyn Snapshot>,
     threads: Arc<Semaphore>,
+    cohorts: QuestionCohorts,
 }
 
 impl View {
     pub(crate) fn new(snapshot: Box<dyn Snapshot>, threads: Arc<Semaphore>) -> Self {
-        Self { snapshot: snapshot.into(), threads }
+        Self { snapshot: snapshot.into(), threads, cohorts: QuestionCohorts::default() }
+    }
+
+    /// The same with the saved cohorts that filters may ask for.
+    pub(crate) fn with_cohorts(mut self, cohorts: QuestionCohorts) -> Self {
+        self.cohorts = cohorts;
+        self
+    }
+
+    /// Finds the cohorts that the plan asks for, and walks.
+    pub(crate) async fn fold<F: UserFold>(
+        &self,
+        plan: &Plan,
+        start: impl Fn() -> F,
+    ) -> Result<F::Partial, QueryError> {
+        self.cohorts.find(self, plan).await?;
+        self.walk(plan, start).await
     }
 
     /// Walks through all shards that can have a user of the plan. Dropping the future ends the
     /// walks soon after.
-    pub(crate) async fn fold<F: UserFold>(
+    pub(crate) async fn walk<F: UserFold>(
         &self,
         plan: &Plan,
         start: impl Fn() -> F,
@@ -271,7 +289,15 @@ mod tests {
             ended,
         });
         let snapshot: Arc<dyn Snapshot> = Arc::clone(&crowd) as _;
-        (View { snapshot, threads: Arc::new(Semaphore::new(2)) }, crowd, endings)
+        (
+            View {
+                snapshot,
+                threads: Arc::new(Semaphore::new(2)),
+                cohorts: QuestionCohorts::default(),
+            },
+            crowd,
+            endings,
+        )
     }
 
     /// Counts users, and refuses to count more than some.

@@ -5,6 +5,7 @@
 
 mod blank;
 mod calendar;
+mod cohort;
 #[cfg(test)]
 mod columnar_testing;
 mod cost;
@@ -31,6 +32,7 @@ mod user;
 mod users;
 mod value_test;
 
+pub use cohort::Cohorts;
 pub use cost::{Cost, measured};
 pub use gristmill_store::Work;
 pub use service::{Query, QueryConfig, QueryError};

@@ -7,12 +7,13 @@
 //! out once for each combination that occurs.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use gristmill_model::{EventMatch, Field, Filter, Selection, Test, Value, limits};
 use gristmill_store::{Dictionary, Scan, UserRun};
 
 use crate::QueryError;
+use crate::cohort::Members;
 use crate::value_test::ReadyTest;
 
 /// The bit of the selection itself; the bits from 0 on are those of what a question looks for,
@@ -220,6 +221,16 @@ impl Matcher {
             self.clear_mixed(run);
         }
         &self.sets
+    }
+
+    /// The cohorts that tests ask for, each with the place where its members go before the walk;
+    /// clones share the place.
+    pub(crate) fn cohorts(&self) -> impl Iterator<Item = (&str, &OnceLock<Arc<Members>>)> {
+        let tests = self.tables.iter().flat_map(|table| &table.tests);
+        tests.filter_map(|(test, _)| match test.as_ref() {
+            (Test::MemberOf(id), ReadyTest::MemberOf(members)) => Some((id.as_str(), &**members)),
+            _ => None,
+        })
     }
 
     fn clear_mixed(&mut self, run: &UserRun<'_>) {

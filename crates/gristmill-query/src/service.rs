@@ -4,17 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_model::{
-    Coded, ComparedSummary, ErrorCode, FunnelAnswer, FunnelQuery, FunnelUsersAnswer,
-    FunnelUsersQuery, LifecycleAnswer, LifecycleQuery, PageCountQuery, PathsAnswer, PathsQuery,
-    Positions, RetentionAnswer, RetentionQuery, SeriesAnswer, SeriesQuery, SessionsAnswer,
-    SessionsQuery, StickinessAnswer, StickinessQuery, SummaryAnswer, SummaryQuery, TopAnswer,
-    TopQuery, UserAnswer, UserListAnswer, UserListQuery, UserQuery,
+    Coded, CohortAnswer, CohortDefinition, CohortQuery, ComparedSummary, ErrorCode, FunnelAnswer,
+    FunnelQuery, FunnelUsersAnswer, FunnelUsersQuery, LifecycleAnswer, LifecycleQuery,
+    PageCountQuery, PathsAnswer, PathsQuery, Positions, RetentionAnswer, RetentionQuery,
+    SeriesAnswer, SeriesQuery, SessionsAnswer, SessionsQuery, StickinessAnswer, StickinessQuery,
+    SummaryAnswer, SummaryQuery, TopAnswer, TopQuery, UserAnswer, UserListAnswer, UserListQuery,
+    UserQuery,
 };
 use gristmill_store::{Store, StoreError};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use crate::cohort::{self, Cohorts, QuestionCohorts};
 use crate::fold::View;
 use crate::{
     cost, funnel, lifecycle, page_count, paths, retention, series, sessions, stickiness, summary,
@@ -35,6 +37,7 @@ pub struct Query {
     store: Arc<dyn Store>,
     deadline: Duration,
     threads: Arc<Semaphore>,
+    cohorts: Option<Arc<dyn Cohorts>>,
 }
 
 /// Why a question was not answered.
@@ -66,7 +69,12 @@ impl Query {
     pub fn new(config: QueryConfig, store: Arc<dyn Store>) -> Self {
         let QueryConfig { threads, deadline } = config;
         let threads = Arc::new(Semaphore::new(threads.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { store, deadline, threads }
+        Self { store, deadline, threads, cohorts: None }
+    }
+
+    /// The same with saved cohorts, which filters may then ask for.
+    pub fn with_cohorts(self, cohorts: Arc<dyn Cohorts>) -> Self {
+        Self { cohorts: Some(cohorts), ..self }
     }
 
     /// Waits until everything below `positions` can be queried, until the deadline.
@@ -156,8 +164,20 @@ impl Query {
         self.in_time(async { page_count::answer(&self.view().await?, &query).await }).await
     }
 
+    /// Who belongs to a cohort.
+    pub async fn cohort(&self, query: CohortQuery) -> Result<CohortAnswer, QueryError> {
+        self.in_time(async { cohort::answer(&self.view().await?, query).await }).await
+    }
+
+    /// Makes sure that a definition can be asked for: that its filters can be read, are not too
+    /// many, and ask for no cohort.
+    pub fn check_cohort(&self, definition: &CohortDefinition) -> Result<(), QueryError> {
+        cohort::check(definition)
+    }
+
     async fn view(&self) -> Result<View, QueryError> {
-        Ok(View::new(self.store.snapshot().await?, Arc::clone(&self.threads)))
+        let view = View::new(self.store.snapshot().await?, Arc::clone(&self.threads));
+        Ok(view.with_cohorts(QuestionCohorts::of(self.cohorts.clone())))
     }
 
     async fn in_time<T>(

@@ -1,11 +1,13 @@
 //! Tests of values, made ready to be asked many times.
 
 use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
 
 use gristmill_model::{Comparison, Test, Value, limits};
 use regex::{Regex, RegexBuilder};
 
 use crate::QueryError;
+use crate::cohort::Members;
 
 /// The memory that a regular expression may take once it is compiled, in bytes.
 const REGEX_MEMORY: usize = 256 << 10;
@@ -14,13 +16,18 @@ const REGEX_MEMORY: usize = 256 << 10;
 #[derive(Clone, Debug)]
 pub(crate) enum ReadyTest {
     Exists,
-    In { texts: HashSet<String>, numbers: Vec<f64> },
+    In {
+        texts: HashSet<String>,
+        numbers: Vec<f64>,
+    },
     CompareText(Comparison, String),
     CompareNumber(Comparison, f64),
     Contains(String),
     StartsWith(String),
     EndsWith(String),
     Matches(Regex),
+    /// The members are found before the walk begins.
+    MemberOf(Arc<OnceLock<Arc<Members>>>),
 }
 
 impl ReadyTest {
@@ -53,6 +60,7 @@ impl ReadyTest {
             Test::StartsWith(text) => ReadyTest::StartsWith(text.clone()),
             Test::EndsWith(text) => ReadyTest::EndsWith(text.clone()),
             Test::Matches(pattern) => ReadyTest::Matches(regex(pattern)?),
+            Test::MemberOf(_) => ReadyTest::MemberOf(Arc::default()),
         })
     }
 
@@ -72,6 +80,9 @@ impl ReadyTest {
             ReadyTest::StartsWith(start) => text.starts_with(start),
             ReadyTest::EndsWith(end) => text.ends_with(end),
             ReadyTest::Matches(regex) => regex.is_match(text),
+            ReadyTest::MemberOf(members) => {
+                members.get().is_some_and(|members| members.contains(text))
+            }
         }
     }
 }

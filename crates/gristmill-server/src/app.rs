@@ -23,7 +23,7 @@ pub struct Services {
     pub ingest: Arc<Ingest>,
     /// Answers questions.
     pub query: Arc<Query>,
-    /// Tells outcomes and sizes. The server only reads.
+    /// Tells outcomes and sizes, and keeps documents. The server only reads events.
     pub store: Arc<dyn Store>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,

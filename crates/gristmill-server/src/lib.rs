@@ -28,6 +28,7 @@ mod visibility;
 mod vitals;
 mod wire;
 
+pub use analytics::cohorts::SavedCohorts;
 pub use app::Services;
 pub use config::ServerConfig;
 pub use front::Front;

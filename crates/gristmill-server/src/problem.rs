@@ -158,6 +158,7 @@ fn title(code: ErrorCode) -> &'static str {
         ErrorCode::InvalidEvent => "Invalid event",
         ErrorCode::NotFound => "Not found",
         ErrorCode::MethodNotAllowed => "Method not allowed",
+        ErrorCode::Conflict => "Conflict",
         ErrorCode::TooLarge => "Too large",
         ErrorCode::UriTooLong => "Request target too long",
         ErrorCode::HeadersTooLarge => "Headers too large",

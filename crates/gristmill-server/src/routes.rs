@@ -37,6 +37,12 @@ pub(crate) fn table() -> Vec<Route> {
         ("/v1/analytics/lifecycle", get(Ask(a::lifecycle::get))),
         ("/v1/analytics/sessions", get(Ask(a::sessions::get))),
         ("/v1/analytics/paths", posted(a::paths::post)),
+        ("/v1/cohorts", get(a::cohorts::list).post(a::cohorts::create)),
+        (
+            "/v1/cohorts/{id}",
+            get(a::cohorts::get).put(a::cohorts::replace).delete(a::cohorts::remove),
+        ),
+        ("/v1/cohorts/{id}/users", get(a::cohorts::users)),
         // Clicks.
         ("/ingest", post(clicks::ingest).fallback(clicks::wrong_method)),
         ("/analytics/events", get(clicks::count).fallback(clicks::wrong_method)),

@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failure here is a failed test")]
 
+mod documents;
 mod history;
 mod view;
 
@@ -41,6 +42,8 @@ pub async fn check<S: Subject>(make: impl AsyncFn() -> S) {
     walks_keep_to_project_user_and_range(make().await).await;
     quarantine_is_kept(make().await).await;
     empty_commits_move_positions_only(make().await).await;
+    documents::change_from_a_known_version_only(make().await).await;
+    documents::are_bounded(make().await).await;
     for seed in 0..20 {
         history::agrees_with_memory(make().await, seed).await;
     }

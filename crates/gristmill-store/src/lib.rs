@@ -7,11 +7,13 @@ pub mod columnar;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod dictionary;
+mod document;
 mod memory;
 mod port;
 mod property;
 
 pub use dictionary::{ABSENT, Dictionary};
+pub use document::{Document, DocumentKey};
 pub use memory::MemoryStore;
 pub use port::{
     Commit, Progress, Quarantined, Row, Scan, Snapshot, Store, StoreError, StoreStats, UserCursor,

@@ -14,14 +14,16 @@ use gristmill_model::{
 use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::document::Documents;
 use crate::{
-    ABSENT, Commit, Dictionary, Progress, Quarantined, Row, Scan, Snapshot, Store, StoreError,
-    StoreStats, UserCursor, UserRun, property,
+    ABSENT, Commit, Dictionary, Document, DocumentKey, Progress, Quarantined, Row, Scan, Snapshot,
+    Store, StoreError, StoreStats, UserCursor, UserRun, property,
 };
 
 /// Keeps events in memory only.
 pub struct MemoryStore {
     state: Mutex<Arc<State>>,
+    documents: Mutex<Documents>,
     progress: watch::Sender<Progress>,
 }
 
@@ -50,12 +52,17 @@ impl MemoryStore {
         };
         Self {
             state: Mutex::new(Arc::new(state)),
+            documents: Mutex::default(),
             progress: watch::Sender::new(Progress::default()),
         }
     }
 
     fn state(&self) -> MutexGuard<'_, Arc<State>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn documents(&self) -> MutexGuard<'_, Documents> {
+        self.documents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,6 +105,38 @@ impl Store for MemoryStore {
 
     async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>, StoreError> {
         Ok(self.state().quarantine.iter().rev().take(limit).cloned().collect())
+    }
+
+    async fn put_document(
+        &self,
+        key: DocumentKey<'_>,
+        expected: Option<u64>,
+        body: String,
+    ) -> Result<u64, StoreError> {
+        let mut documents = self.documents();
+        let document = documents.next(&key, expected, body)?;
+        let version = document.version;
+        documents.put(document);
+        Ok(version)
+    }
+
+    async fn remove_document(&self, key: DocumentKey<'_>, expected: u64) -> Result<(), StoreError> {
+        let mut documents = self.documents();
+        documents.expect(&key, Some(expected))?;
+        documents.remove(&key);
+        Ok(())
+    }
+
+    async fn document(&self, key: DocumentKey<'_>) -> Result<Option<Document>, StoreError> {
+        Ok(self.documents().get(&key).cloned())
+    }
+
+    async fn documents(
+        &self,
+        project: &ProjectId<'_>,
+        kind: &str,
+    ) -> Result<Vec<Document>, StoreError> {
+        Ok(self.documents().of_kind(project, kind))
     }
 }
 

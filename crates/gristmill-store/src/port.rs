@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::Dictionary;
+use crate::{Dictionary, Document, DocumentKey};
 
 /// Everything that is remembered of the events.
 ///
@@ -33,6 +33,13 @@ use crate::Dictionary;
 /// The identity of an event is (project, user, event id). Two rows with the same identity are
 /// one event: the first in log order is stored, any other is a duplicate, for as long as the
 /// store remembers the first (docs/guarantees.md).
+///
+/// # Documents
+///
+/// Beside the events the store keeps small texts, each named by project, kind and id. A document
+/// changes only from the version that its writer has seen, so no change is lost unseen. A change
+/// is durable, and seen by every later call, when the call returns; on a conflict or a refusal
+/// nothing has changed. Documents have nothing to do with positions and snapshots.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Takes in a batch of records. On an error nothing has changed and the same batch may be
@@ -64,6 +71,31 @@ pub trait Store: Send + Sync + 'static {
     async fn compact(&self) -> Result<(), StoreError> {
         Ok(())
     }
+
+    /// Puts a document in the place of the version `expected`, or where there is none if that is
+    /// `None`, and gives the new version, which is above all that were given before.
+    /// [`StoreError::Conflict`] if something else is there; [`StoreError::Refused`] if the body
+    /// is longer than [`DOCUMENT_BYTES`](gristmill_model::limits::DOCUMENT_BYTES), or there are
+    /// too many documents.
+    async fn put_document(
+        &self,
+        key: DocumentKey<'_>,
+        expected: Option<u64>,
+        body: String,
+    ) -> Result<u64, StoreError>;
+
+    /// Removes the version `expected` of a document; [`StoreError::Conflict`] if it is not there.
+    async fn remove_document(&self, key: DocumentKey<'_>, expected: u64) -> Result<(), StoreError>;
+
+    /// A document, if it is there.
+    async fn document(&self, key: DocumentKey<'_>) -> Result<Option<Document>, StoreError>;
+
+    /// All documents of a project and kind, by id.
+    async fn documents(
+        &self,
+        project: &ProjectId<'_>,
+        kind: &str,
+    ) -> Result<Vec<Document>, StoreError>;
 }
 
 /// One batch of records, in log order within each partition.
@@ -225,6 +257,12 @@ pub enum StoreError {
         /// Why.
         reason: String,
     },
+    /// A document is not at the version that was expected.
+    #[error("{0}")]
+    Conflict(String),
+    /// A document is beyond a limit.
+    #[error("{0}")]
+    Refused(String),
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
@@ -234,6 +272,8 @@ impl Coded for StoreError {
     fn code(&self) -> ErrorCode {
         match self {
             StoreError::Closed => ErrorCode::NotReady,
+            StoreError::Conflict(_) => ErrorCode::Conflict,
+            StoreError::Refused(_) => ErrorCode::InvalidArgument,
             StoreError::Damaged(_) | StoreError::Io(_) | StoreError::Unacceptable { .. } => {
                 ErrorCode::Internal
             }

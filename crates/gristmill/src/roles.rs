@@ -17,7 +17,7 @@ use gristmill_log::embedded::{EmbeddedConfig, EmbeddedLog, RealDisk};
 use gristmill_model::{Clock, Entropy, Timestamp};
 use gristmill_process::Processor;
 use gristmill_query::{Query, QueryConfig};
-use gristmill_server::{Server, ServerConfig, Services};
+use gristmill_server::{SavedCohorts, Server, ServerConfig, Services};
 use gristmill_store::Store;
 use gristmill_store::columnar::{ColumnarConfig, ColumnarStore};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -155,10 +155,11 @@ fn services(
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
+    let cohorts = SavedCohorts::new(Arc::clone(&store), Arc::clone(&clock));
     let query = QueryConfig { threads, deadline: settings.query.deadline.0 };
     Services {
         ingest: Arc::new(ingest),
-        query: Arc::new(Query::new(query, Arc::clone(&store))),
+        query: Arc::new(Query::new(query, Arc::clone(&store)).with_cohorts(Arc::new(cohorts))),
         store,
         clock,
         entropy,

@@ -1,7 +1,7 @@
 //! The JSON form of a filter.
 //!
-//! `{"field", "op", "value"}` is a condition on a field; `{"and": [...]}`, `{"or": [...]}` and
-//! `{"not": {...}}` put filters together. Every error names the place of the mistake.
+//! `{"field", "op", "value"}` is a condition on a field, `{"cohort": "ID"}` one on the user;
+//! `{"and": [...]}`, `{"or": [...]}` and `{"not": {...}}` put filters together. Every error names the place of the mistake.
 
 use gristmill_model::{Comparison, Field, Filter, Test, Value, limits};
 
@@ -29,8 +29,8 @@ fn filter_of(member: Member<'_>, depth: usize) -> Result<Filter, Problem> {
         return Err(Problem::argument(format!("`{name}` is nested more than {most} levels deep")));
     }
     let mut object = member.object()?;
-    if ["field", "and", "or", "not"].iter().filter(|kind| object.has(kind)).count() != 1 {
-        let detail = format!("`{name}` must have one of `field`, `and`, `or` and `not`");
+    if ["field", "cohort", "and", "or", "not"].iter().filter(|kind| object.has(kind)).count() != 1 {
+        let detail = format!("`{name}` must have one of `field`, `cohort`, `and`, `or` and `not`");
         return Err(Problem::argument(detail));
     }
     let all = |filters: Vec<Member<'_>>| -> Result<Vec<Filter>, Problem> {
@@ -42,6 +42,8 @@ fn filter_of(member: Member<'_>, depth: usize) -> Result<Filter, Problem> {
         Filter::Any(all(filters)?)
     } else if let Some(filter) = object.take("not")? {
         Filter::Not(Box::new(filter_of(filter, depth + 1)?))
+    } else if let Some(id) = object.take_text("cohort")? {
+        Filter::cohort(id)
     } else {
         condition(&mut object, &name)?
     };
@@ -132,7 +134,7 @@ mod tests {
         let text = r#"{"and": [{"field": "plan", "value": "pro"},
             {"or": [{"field": "n", "op": "<", "value": 5}, {"field": "n", "op": "exists", "value": false}]},
             {"not": {"field": "user_id", "op": "in", "value": ["a", 1, true]}},
-            {"field": "page_url", "op": "!=", "value": "/"}]}"#;
+            {"cohort": "loyal"}, {"field": "page_url", "op": "!=", "value": "/"}]}"#;
         let n = || Field::from_name("n");
         let texts = |text: &str| Value::Text(text.to_owned());
         let is_any = vec![texts("a"), Value::Number(1.0), texts("true")];
@@ -143,6 +145,7 @@ mod tests {
                 Filter::Not(Box::new(Filter::Where(n(), Test::Exists))),
             ]),
             Filter::Not(Box::new(Filter::Where(Field::UserId, Test::In(is_any)))),
+            Filter::cohort("loyal"),
             Filter::Not(Box::new(Filter::equals(Field::PageUrl, "/"))),
         ]);
         assert_eq!(filter_of_text("where", text).unwrap(), expected);
@@ -152,7 +155,10 @@ mod tests {
     fn mistakes_are_named_with_their_place() {
         assert!(error("{").starts_with("`where` must be a filter in JSON"));
         assert_eq!(error("[]"), "`where` must be an object");
-        assert_eq!(error("{}"), "`where` must have one of `field`, `and`, `or` and `not`");
+        assert_eq!(
+            error("{}"),
+            "`where` must have one of `field`, `cohort`, `and`, `or` and `not`"
+        );
         assert_eq!(error(r#"{"or": [{"field": "a"}]}"#), "`where.or[0].value` is missing");
         assert_eq!(error(r#"{"and": {}}"#), "`where.and` must be an array");
         let op = error(r#"{"not": {"field": "a", "op": "~", "value": 1}}"#);

@@ -1,6 +1,7 @@
 //! Questions and answers, one file per route.
 
 mod ask;
+pub(crate) mod cohorts;
 mod csv;
 mod filter;
 pub(crate) mod funnel;

@@ -133,6 +133,11 @@ impl<'a> Member<'a> {
         &self.name
     }
 
+    /// The text of the value.
+    pub(super) fn raw(&self) -> &'a RawValue {
+        self.value
+    }
+
     /// The value as an object.
     pub(super) fn object(self) -> Result<Object<'a>, Problem> {
         match serde_json::from_str(self.value.get()) {

@@ -5,6 +5,7 @@
 mod analytics;
 mod bad_fields;
 mod bad_protocol;
+mod cohorts;
 mod connections;
 mod dialects;
 mod funnels;

@@ -10,7 +10,7 @@ use gristmill_log::{EventLog, MemoryLog};
 use gristmill_model::Timestamp;
 use gristmill_process::Processor;
 use gristmill_query::{Query, QueryConfig};
-use gristmill_server::{Front, Server, ServerConfig, Services};
+use gristmill_server::{Front, SavedCohorts, Server, ServerConfig, Services};
 use gristmill_store::{MemoryStore, Store};
 use gristmill_testkit::{ManualClock, SeededEntropy};
 use http::{Request, Response, StatusCode};
@@ -63,10 +63,13 @@ impl Platform {
         let progress = Arc::clone(&store);
         let committed = Box::new(move || progress.progress().committed);
         let ingest = Ingest::new(config, log.clone(), clock.clone(), entropy.clone(), committed);
+        let cohorts = SavedCohorts::new(Arc::clone(&store), clock.clone());
         let query_config = QueryConfig { threads: 2, deadline: PATIENCE };
         let services = Services {
             ingest: Arc::new(ingest),
-            query: Arc::new(Query::new(query_config, Arc::clone(&store))),
+            query: Arc::new(
+                Query::new(query_config, Arc::clone(&store)).with_cohorts(Arc::new(cohorts)),
+            ),
             store,
             clock,
             entropy,

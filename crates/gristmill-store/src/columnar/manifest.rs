@@ -12,8 +12,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::files::Directory;
-use crate::StoreError;
+use gristmill_model::ProjectId;
+
+use super::files::{Directory, is_full};
+use crate::document::Documents;
+use crate::{Document, DocumentKey, StoreError};
 
 /// Rewriting starts at this size.
 const REWRITE_BYTES: u64 = 4 << 20;
@@ -44,6 +47,13 @@ pub(super) struct Record {
     pub(super) durable: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) totals: Option<Totals>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) put_documents: Vec<DocumentRecord>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) remove_documents: Vec<DocumentName>,
+    /// The highest version that a document has ever had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) document_version: Option<u64>,
     /// The lowest number that no file has ever had.
     pub(super) next_file: u64,
 }
@@ -86,6 +96,47 @@ pub(super) struct WindowRecord {
     pub(super) last_received: i64,
 }
 
+/// A document as it is from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DocumentRecord {
+    #[serde(flatten)]
+    pub(super) name: DocumentName,
+    pub(super) version: u64,
+    pub(super) body: String,
+}
+
+/// Where a document is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DocumentName {
+    pub(super) project: String,
+    pub(super) kind: String,
+    pub(super) id: String,
+}
+
+impl DocumentName {
+    pub(super) fn of(key: &DocumentKey<'_>) -> Self {
+        let [project, kind, id] = [key.project.as_str(), key.kind, key.id].map(str::to_owned);
+        Self { project, kind, id }
+    }
+
+    pub(super) fn key(&self) -> DocumentKey<'_> {
+        DocumentKey { project: ProjectId::new(&self.project), kind: &self.kind, id: &self.id }
+    }
+}
+
+impl DocumentRecord {
+    fn of(document: &Document) -> Self {
+        let Document { project, kind, id, version, body } = document;
+        let name = DocumentName::of(&DocumentKey { project: project.borrowed(), kind, id });
+        Self { name, version: *version, body: body.clone() }
+    }
+
+    fn into_document(self) -> Document {
+        let Self { name: DocumentName { project, kind, id }, version, body } = self;
+        Document { project: ProjectId::new(project), kind, id, version, body }
+    }
+}
+
 /// Totals of outcomes since the store was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Totals {
@@ -105,6 +156,7 @@ pub(super) struct Contents {
     pub(super) window_start: Option<i64>,
     pub(super) durable: String,
     pub(super) totals: Totals,
+    pub(super) documents: Documents,
     pub(super) next_file: u64,
 }
 
@@ -123,6 +175,13 @@ impl Contents {
         self.window_start = record.window_start.or(self.window_start);
         self.durable = record.durable.unwrap_or_else(|| std::mem::take(&mut self.durable));
         self.totals = record.totals.unwrap_or(self.totals);
+        for document in record.put_documents {
+            self.documents.put(document.into_document());
+        }
+        for name in &record.remove_documents {
+            self.documents.remove(&name.key());
+        }
+        self.documents.note_version(record.document_version.unwrap_or(0));
         self.next_file = self.next_file.max(record.next_file);
     }
 
@@ -135,6 +194,8 @@ impl Contents {
             window_start: self.window_start,
             durable: Some(self.durable.clone()),
             totals: Some(self.totals),
+            put_documents: self.documents.all().map(DocumentRecord::of).collect(),
+            document_version: Some(self.documents.last_version()).filter(|version| *version > 0),
             next_file: self.next_file,
             ..Record::default()
         }
@@ -149,6 +210,8 @@ pub(super) struct Manifest {
     bytes: u64,
     rewritten_bytes: u64,
     contents: Contents,
+    /// Whether nobody knows what the file says since a change that failed.
+    is_unclear: bool,
 }
 
 impl Manifest {
@@ -179,7 +242,8 @@ impl Manifest {
         }
         let file = OpenOptions::new().append(true).open(&path)?;
         let bytes = file.metadata()?.len();
-        Ok(Self { directory: directory.clone(), file, bytes, rewritten_bytes: 0, contents })
+        let directory = directory.clone();
+        Ok(Self { directory, file, bytes, rewritten_bytes: 0, contents, is_unclear: false })
     }
 
     pub(super) fn contents(&self) -> &Contents {
@@ -187,8 +251,42 @@ impl Manifest {
     }
 
     /// Makes a change durable. [`io::ErrorKind::StorageFull`] means that it did not happen; after
-    /// any other error that is known only when the manifest is opened anew.
+    /// any other error that is known only when the manifest is opened anew, and nothing more can
+    /// be appended.
     pub(super) fn append(&mut self, record: Record) -> Result<(), StoreError> {
+        if self.is_unclear {
+            return Err(unclear(&io::Error::other("a change before failed")).into());
+        }
+        let appended = self.try_append(record);
+        self.is_unclear = appended.as_ref().is_err_and(|error| !is_full(error));
+        appended
+    }
+
+    /// Puts a document and gives its version.
+    pub(super) fn put_document(
+        &mut self,
+        key: &DocumentKey<'_>,
+        expected: Option<u64>,
+        body: String,
+    ) -> Result<u64, StoreError> {
+        let document = self.contents.documents.next(key, expected, body)?;
+        let put_documents = vec![DocumentRecord::of(&document)];
+        self.append(Record { put_documents, ..Record::default() })?;
+        Ok(document.version)
+    }
+
+    /// Removes a document.
+    pub(super) fn remove_document(
+        &mut self,
+        key: &DocumentKey<'_>,
+        expected: u64,
+    ) -> Result<(), StoreError> {
+        self.contents.documents.expect(key, Some(expected))?;
+        let remove_documents = vec![DocumentName::of(key)];
+        self.append(Record { remove_documents, ..Record::default() })
+    }
+
+    fn try_append(&mut self, record: Record) -> Result<(), StoreError> {
         let line = line_of(&record)?;
         if let Err(error) = self.file.write_all(&line) {
             // A full disk is no reason to end, so half a record must not stay behind.
@@ -327,6 +425,23 @@ mod tests {
             assert_eq!(manifest.contents().durable, "p0-1", "cut at {end}");
             assert_eq!(manifest.contents().created.as_ref().unwrap().shards, 4);
         }
+    }
+
+    #[test]
+    fn one_record_says_the_same_of_documents() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::create(folder.path()).unwrap();
+        let mut manifest = Manifest::open(&directory, created()).unwrap();
+        let key = |id| DocumentKey { project: ProjectId::new("p"), kind: "k", id };
+        let first = manifest.put_document(&key("a"), None, "x".to_owned()).unwrap();
+        let last = manifest.put_document(&key("b"), None, "y".to_owned()).unwrap();
+        manifest.remove_document(&key("b"), last).unwrap();
+        manifest.rewrite().unwrap();
+        let mut manifest = Manifest::open(&directory, created()).unwrap();
+        let documents = &manifest.contents().documents;
+        assert_eq!(documents.get(&key("a")).map(|document| document.version), Some(first));
+        assert_eq!(documents.get(&key("b")), None);
+        assert!(manifest.put_document(&key("b"), None, "z".to_owned()).unwrap() > last);
     }
 
     #[test]

@@ -52,19 +52,22 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use gristmill_model::{Clock, Micros, Outcome, Partition, Timestamp};
+use gristmill_model::{Clock, Micros, Outcome, Partition, ProjectId, Timestamp};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 
 pub use check::{CheckReport, check};
 pub use compaction::Merger;
 pub use seal::Sealer;
 
-use crate::{Commit, Progress, Quarantined, Snapshot, Store, StoreError, StoreStats};
+use crate::{
+    Commit, Document, DocumentKey, Progress, Quarantined, Snapshot, Store, StoreError, StoreStats,
+};
 use cache::ColumnCache;
 use committer::Committer;
 use files::Directory;
 use identity::IdentityHasher;
-use manifest::Manifest;
+use manifest::{DocumentName, Manifest};
 use outcomes::Outcomes;
 use view::{State, View};
 use window::WindowLimits;
@@ -176,6 +179,25 @@ impl ColumnarStore {
         self.shared.work.notify_all();
         self.shared.settled.notify_waiters();
     }
+
+    /// Does something with the manifest on a thread that may wait, for the manifest is locked
+    /// while a change of it becomes durable.
+    async fn with_manifest<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Manifest) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if self.shared.is_closed() {
+            return Err(StoreError::Closed);
+        }
+        let shared = Arc::clone(&self.shared);
+        let mut task = JoinSet::new();
+        task.spawn_blocking(move || work(&mut shared.manifest()));
+        match task.join_next().await {
+            Some(Ok(result)) => result,
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Some(Err(_)) | None => Err(StoreError::Closed),
+        }
+    }
 }
 
 #[async_trait]
@@ -239,5 +261,40 @@ impl Store for ColumnarStore {
             state.compactions_wanted
         };
         self.shared.wait_for_compaction(wanted).await
+    }
+
+    async fn put_document(
+        &self,
+        key: DocumentKey<'_>,
+        expected: Option<u64>,
+        body: String,
+    ) -> Result<u64, StoreError> {
+        let name = DocumentName::of(&key);
+        self.with_manifest(move |manifest| manifest.put_document(&name.key(), expected, body)).await
+    }
+
+    async fn remove_document(&self, key: DocumentKey<'_>, expected: u64) -> Result<(), StoreError> {
+        let name = DocumentName::of(&key);
+        self.with_manifest(move |manifest| manifest.remove_document(&name.key(), expected)).await
+    }
+
+    async fn document(&self, key: DocumentKey<'_>) -> Result<Option<Document>, StoreError> {
+        let name = DocumentName::of(&key);
+        self.with_manifest(move |manifest| {
+            Ok(manifest.contents().documents.get(&name.key()).cloned())
+        })
+        .await
+    }
+
+    async fn documents(
+        &self,
+        project: &ProjectId<'_>,
+        kind: &str,
+    ) -> Result<Vec<Document>, StoreError> {
+        let (project, kind) = (project.clone().into_owned(), kind.to_owned());
+        self.with_manifest(move |manifest| {
+            Ok(manifest.contents().documents.of_kind(&project, &kind))
+        })
+        .await
     }
 }
