@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ SHOWN, SHOWN_CHARS = 50, 600
 def main() -> int:
     """Measures or checks; 1 if an answer differs."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that the server is ended, too.
     # Servers, peers and clients share these cores; processes started from here inherit them.
     cores = sorted(os.sched_getaffinity(0))[: options.threads]
     os.sched_setaffinity(0, cores)

@@ -164,14 +164,13 @@ class Report:
 
 
 def ratio(times: dict[Way, Times]) -> float:
-    """The better peer's median to Gristmill's."""
-    return _better(times).median / times[GRISTMILL].median
+    """How many times as long as Gristmill the better peer takes: the median of the rounds."""
+    return median(_ratios(times))
 
 
 def ratio_range(times: dict[Way, Times]) -> tuple[float, float]:
     """The least and the greatest ratio of a round."""
-    pairs = zip(_better(times).rounds, times[GRISTMILL].rounds, strict=True)
-    ratios = [median(theirs) / median(ours) for theirs, ours in pairs]
+    ratios = _ratios(times)
     return min(ratios), max(ratios)
 
 
@@ -210,6 +209,12 @@ def sizes(field: Field, events: int) -> dict[str, str]:
         tables = peer.table_bytes()
         told[name] = ", ".join(f"{_bytes(size, events)} {table}" for table, size in tables.items())
     return told
+
+
+def _ratios(times: dict[Way, Times]) -> list[float]:
+    """One ratio of medians for each round."""
+    pairs = zip(_better(times).rounds, times[GRISTMILL].rounds, strict=True)
+    return [median(theirs) / median(ours) for theirs, ours in pairs]
 
 
 def _better(times: dict[Way, Times]) -> Times:
