@@ -31,7 +31,7 @@ const PROPERTIES: &[&str] = &[
 /// The hour in which Sao Paulo's clock skips midnight.
 const MIDDLE: i64 = 1_476_586_800 * Timestamp::SECOND;
 /// In tests a moment is a multiple of this, so that ties are common.
-const TICK: i64 = 1_500_000;
+pub(crate) const TICK: i64 = 1_500_000;
 
 /// What was offered to the store, in order, without repeats.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::oracle;
-use crate::testing::{TYPES, World, all, event, field, filter, selection, worlds};
+use crate::testing::{TICK, TYPES, World, all, event, field, filter, selection, worlds};
 
 fn filters() -> impl Strategy<Value = Vec<gristmill_model::Filter>> {
     prop_oneof![
@@ -52,10 +52,15 @@ fn breakdown() -> impl Strategy<Value = Option<FunnelBreakdown>> {
     proptest::option::of(breakdown)
 }
 
+/// A length of time up to a bound, often one that two events lie apart.
+fn length(most: i64) -> impl Strategy<Value = i64> {
+    prop_oneof![1..most, (1..most / TICK).prop_map(|ticks| ticks * TICK)]
+}
+
 /// Funnels of up to so many steps.
 fn funnels(order: FunnelOrder, most: usize) -> impl Strategy<Value = FunnelQuery> {
     let what = (selection(), steps(most), exclusions(), breakdown());
-    let times = (1_i64..40_000_000, proptest::option::of(1_i64..10_000_000));
+    let times = (length(40_000_000), proptest::option::of(length(10_000_000)));
     (what, times).prop_map(
         move |((selection, steps, mut exclusions, breakdown), (window, step_timeout))| {
             let steps_but_one = steps.len() - 1;
