@@ -192,11 +192,11 @@ struct Table {
 impl Matcher {
     /// Calls `each` with every row of the run that the selection keeps, in order.
     pub(crate) fn for_each(&mut self, run: &UserRun<'_>, mut each: impl FnMut(usize)) {
-        if self.tables.is_empty() && self.mixed.is_empty() {
-            return (0..run.times.len()).for_each(each);
-        }
-        for (row, set) in self.sets(run).iter().enumerate() {
-            if set & SELECTED != 0 {
+        let keeps_all = self.tables.is_empty() && self.mixed.is_empty();
+        let sets = if keeps_all { &[] } else { self.sets(run) };
+        // There is one call only, so that it becomes a part of the loop.
+        for row in 0..run.times.len() {
+            if sets.get(row).is_none_or(|set| set & SELECTED != 0) {
                 each(row);
             }
         }

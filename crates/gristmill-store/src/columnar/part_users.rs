@@ -275,9 +275,7 @@ impl UserSource for PartUsers {
                     let into = &mut gathered.columns[index];
                     match chunk.sessions.iter().find(|(known, _)| *known == index) {
                         Some((_, coded)) => {
-                            let mark = |code: &u32| coded.mark_of(*code as usize);
-                            let sessions = &mut gathered.sessions;
-                            into.extend(codes.iter().map(|code| sessions.code(mark(code))));
+                            gathered.sessions.append(codes, |code| coded.mark_of(code), into);
                         }
                         None => into.extend_from_slice(codes),
                     }

@@ -22,9 +22,12 @@ pub(super) struct Sessions {
     marks: Vec<Mark>,
     /// Where each mark is, once there are more than a few.
     table: HashTable<u32>,
-    /// The newest session, which the next event is often of.
-    last: Option<(Mark, u32)>,
+    /// For each code of the piece that is being appended, the session's code if it has been met.
+    met: Vec<u32>,
 }
+
+/// A code of a piece that has not been met.
+const UNMET: u32 = ABSENT - 1;
 
 impl Sessions {
     /// How many there are; codes are below.
@@ -35,14 +38,34 @@ impl Sessions {
     /// The code of a session.
     pub(super) fn code(&mut self, mark: Option<Mark>) -> u32 {
         let Some(mark) = mark else { return ABSENT };
-        if let Some((last, code)) = self.last
-            && last == mark
-        {
-            return code;
+        self.known(mark).unwrap_or_else(|| self.add(mark))
+    }
+
+    /// Appends the codes of a piece of the user's rows, whose own codes mean what `mark` says.
+    pub(super) fn append(
+        &mut self,
+        codes: &[u32],
+        mark: impl Fn(usize) -> Option<Mark>,
+        into: &mut Vec<u32>,
+    ) {
+        for &code in codes {
+            if code == ABSENT {
+                into.push(ABSENT);
+                continue;
+            }
+            let code = code as usize;
+            if self.met.len() <= code {
+                self.met.resize(code + 1, UNMET);
+            }
+            if self.met[code] == UNMET {
+                self.met[code] = self.code(mark(code));
+            }
+            into.push(self.met[code]);
         }
-        let code = self.known(mark).unwrap_or_else(|| self.add(mark));
-        self.last = Some((mark, code));
-        code
+        // The codes of the next piece mean something else.
+        for &code in codes.iter().filter(|code| **code != ABSENT) {
+            self.met[code as usize] = UNMET;
+        }
     }
 
     fn known(&self, mark: Mark) -> Option<u32> {
@@ -77,7 +100,6 @@ impl Sessions {
             self.table = HashTable::new();
         }
         self.marks.clear();
-        self.last = None;
     }
 }
 
@@ -95,14 +117,31 @@ mod tests {
         ) {
             let mut sessions = Sessions::default();
             for ids in users {
-                let mut met = Vec::new();
-                for id in ids {
-                    let code = sessions.code(id.map(|id| mark(&id.to_string())));
-                    let expected = id.map(|id| met.iter().position(|known| *known == id).unwrap_or_else(|| {
-                        met.push(id);
-                        met.len() - 1
-                    }));
-                    prop_assert_eq!(code, expected.map_or(ABSENT, |code| code as u32));
+                let mut met: Vec<u32> = Vec::new();
+                for (piece, ids) in ids.chunks(70).enumerate() {
+                    // Each piece numbers ids in its own way, or is told one by one.
+                    let own = |id: u32| (id + piece as u32) % 90;
+                    let mark_of = |code: usize| {
+                        Some(mark(&((code + 90 - piece % 90) % 90).to_string()))
+                    };
+                    let mut codes = Vec::new();
+                    if piece % 2 == 0 {
+                        let own: Vec<u32> = ids.iter().map(|id| id.map_or(ABSENT, own)).collect();
+                        sessions.append(&own, mark_of, &mut codes);
+                    } else {
+                        let one = |id: &Option<u32>| id.map(|id| mark(&id.to_string()));
+                        codes.extend(ids.iter().map(|id| sessions.code(one(id))));
+                    }
+                    for (id, code) in ids.iter().zip(codes) {
+                        let expected = id.map_or(ABSENT, |id| {
+                            let known = met.iter().position(|known| *known == id);
+                            known.unwrap_or_else(|| {
+                                met.push(id);
+                                met.len() - 1
+                            }) as u32
+                        });
+                        prop_assert_eq!(code, expected);
+                    }
                 }
                 prop_assert_eq!(sessions.len(), met.len());
                 sessions.clear();
