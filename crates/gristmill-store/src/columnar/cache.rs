@@ -126,8 +126,9 @@ impl ColumnCache {
     }
 
     fn number(&self, coded: &mut Coded, field: Field) {
-        if field == Field::SessionId {
-            // Nearly every row group has only new ones.
+        // Nearly every row group has only new session ids, and a field that nobody has needs no
+        // numbers.
+        if field == Field::SessionId || coded.distinct() == 0 {
             return;
         }
         let mut lexicons = self.lexicons.lock().unwrap_or_else(PoisonError::into_inner);

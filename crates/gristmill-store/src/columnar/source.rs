@@ -274,3 +274,37 @@ fn append_codes(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gristmill_model::ProjectId;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn walk(shard: u32, shards: u32) -> (u64, u64) {
+        let project = ProjectId::new("p");
+        let scan = Scan { project, user: None, range: TimeRange::ALL, fields: Vec::new() };
+        Walk::of(&scan, shard, shards).hashes
+    }
+
+    proptest! {
+        #[test]
+        fn walks_meet_every_hash_once_and_within_its_shard(
+            stored in 1..64_u32,
+            walks in 1..17_u32,
+            hash in any::<u64>(),
+        ) {
+            let shards = stored * walks;
+            let shard = shard_of(hash, shards);
+            prop_assert_eq!(shard / walks, shard_of(hash, stored));
+            let (first, last) = walk(shard, shards);
+            prop_assert!(first <= hash && hash <= last);
+            prop_assert_eq!(first == 0, shard == 0);
+            prop_assert_eq!(last == u64::MAX, shard + 1 == shards);
+            if shard > 0 {
+                prop_assert_eq!(walk(shard - 1, shards).1 + 1, first);
+            }
+        }
+    }
+}
