@@ -2,17 +2,25 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use http::StatusCode;
+use gristmill_model::limits;
+use http::{Request, StatusCode};
 use serde_json::json;
 
 use crate::app::App;
-use crate::json;
 use crate::problem::Problem;
+use crate::{body, json};
 
-/// Answers when it is done. A client that goes away does not stop it.
-pub(crate) async fn post(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+/// Answers when it is done. A client that goes away does not stop it. A body says nothing, but is
+/// read, so that the connection can go on.
+pub(crate) async fn post(
+    State(app): State<Arc<App>>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    body::receive_question(&app, &parts.headers, body, limits::QUERY_BODY_BYTES).await?;
     app.services.store.compact().await?;
     let stats = app.services.store.stats();
     let body = json!({

@@ -1,6 +1,8 @@
 //! What operators and their machines ask.
 
+use gristmill_server::ServerConfig;
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 
 use crate::support::{Api, Listening, NOW, Platform, ingest_config, post, read_all};
 
@@ -160,4 +162,20 @@ async fn panic_ends_the_request_and_not_the_server() {
     assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (500, &json!("internal")));
     assert!(!answer.text.contains("on purpose"), "{}", answer.text);
     assert_eq!(api.get("/livez").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_after_a_compaction_whose_body_comes_late() {
+    let server = Listening::new(ServerConfig::default());
+    let mut stream = server.connect().await;
+    let head = b"POST /v1/store/compact HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n";
+    stream.write_all(head).await.unwrap();
+    // Whatever the server does with the head alone is done when others have their answers.
+    for _ in 0..20 {
+        server.get("/livez").await;
+    }
+    let next = b"{}GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    stream.write_all(next).await.unwrap();
+    let answers = read_all(&mut stream).await;
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
 }
