@@ -167,16 +167,7 @@ mod tests {
     /// The buckets by the definition, user by user. All of time is cut into buckets here.
     fn expected(world: &World, query: &LifecycleQuery) -> Vec<LifecycleBucket> {
         let zone = TimeZone::get(&query.zone).unwrap();
-        let in_range = world.selected(&query.selection);
-        let range = query.selection.range;
-        let times = || in_range.iter().map(|event| event.time);
-        let first = range.start.or(times().min());
-        let last = range.end.map(|end| end.plus(-1)).or(times().max());
-        let (Some(first), Some(last)) = (first, last) else { return Vec::new() };
-        let has_both = range.start.is_some() && range.end.is_some();
-        if first > last || (in_range.is_empty() && !has_both) {
-            return Vec::new();
-        }
+        let Some((first, last)) = world.span(&query.selection) else { return Vec::new() };
         let mut selection = query.selection.clone();
         selection.range.start = None;
         let ever = world.selected(&selection);

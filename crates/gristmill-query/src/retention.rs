@@ -179,27 +179,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{TYPES, World, all, event, filter, holds, selection, worlds};
-
-    fn matches(event: &Event<'_>, wanted: &EventMatch) -> bool {
-        let types = &wanted.event_types;
-        (types.is_empty() || types.iter().any(|kind| *kind == event.event_type))
-            && wanted.filters.iter().all(|filter| holds(event, filter))
-    }
+    use crate::testing::{TYPES, World, all, event, filter, matches, selection, worlds};
 
     /// The cohorts by the definition, cell by cell.
     fn expected(world: &World, query: &RetentionQuery) -> Vec<RetentionCohort> {
         let zone = TimeZone::get(&query.zone).unwrap();
         let in_range = world.selected(&query.selection);
-        let range = query.selection.range;
-        let times = || in_range.iter().map(|event| event.time);
-        let first = range.start.or(times().min());
-        let last = range.end.map(|end| end.plus(-1)).or(times().max());
-        let (Some(first), Some(last)) = (first, last) else { return Vec::new() };
-        let has_both = range.start.is_some() && range.end.is_some();
-        if first > last || (in_range.is_empty() && !has_both) {
-            return Vec::new();
-        }
+        let Some((first, last)) = world.span(&query.selection) else { return Vec::new() };
         let mut selection = query.selection.clone();
         selection.range.start = None;
         let ever = world.selected(&selection);

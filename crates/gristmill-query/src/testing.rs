@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_model::{
-    Comparison, Event, EventId, Field, Filter, Origin, Partition, Position, Positions, ProjectId,
-    Selection, SessionId, Test, TimeRange, Timestamp, UserId, Value,
+    Comparison, Event, EventId, EventMatch, Field, Filter, Origin, Partition, Position, Positions,
+    ProjectId, Selection, SessionId, Test, TimeRange, Timestamp, UserId, Value,
 };
 use gristmill_store::{Commit, MemoryStore, Row, Store, property};
 use proptest::prelude::*;
@@ -79,6 +79,17 @@ impl World {
             .filter(|event| types.is_empty() || types.iter().any(|t| *t == event.event_type))
             .filter(|event| selection.filters.iter().all(|filter| holds(event, filter)))
             .collect()
+    }
+
+    /// The first and the last moment that a question with buckets is about, if there are any.
+    pub(crate) fn span(&self, selection: &Selection) -> Option<(Timestamp, Timestamp)> {
+        let TimeRange { start, end } = selection.range;
+        let events = self.selected(selection);
+        let times = || events.iter().map(|event| event.time);
+        let first = start.or(times().min())?;
+        let last = end.map(|end| end.plus(-1)).or(times().max())?;
+        let has_both = start.is_some() && end.is_some();
+        (first <= last && (has_both || !events.is_empty())).then_some((first, last))
     }
 
     /// Asks a service over a store of three shards that took the events in several commits: most
@@ -238,6 +249,13 @@ pub(crate) fn holds(event: &Event<'_>, filter: &Filter) -> bool {
         Test::MemberOf(id) => panic!("nobody knows the cohort {id}"),
         Test::Matches(pattern) => Regex::new(pattern).unwrap().is_match(&text),
     }
+}
+
+/// Whether an event is among those that something is about.
+pub(crate) fn matches(event: &Event<'_>, wanted: &EventMatch) -> bool {
+    let types = &wanted.event_types;
+    (types.is_empty() || types.iter().any(|kind| *kind == event.event_type))
+        && wanted.filters.iter().all(|filter| holds(event, filter))
 }
 
 /// A filter that often keeps something.

@@ -9,13 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::testing::{TYPES, World, all, event, field, filter, holds, selection, text, worlds};
-
-fn matches(event: &Event<'_>, wanted: &EventMatch) -> bool {
-    let types = &wanted.event_types;
-    (types.is_empty() || types.iter().any(|kind| *kind == event.event_type))
-        && wanted.filters.iter().all(|filter| holds(event, filter))
-}
+use crate::testing::{TYPES, World, all, event, field, filter, matches, selection, text, worlds};
 
 /// A step by the definition: its value and the places of its events in the stretch.
 type Step = (String, Vec<usize>);

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::testing::{TYPES, World, field, filter, holds, selection, text, worlds};
+use crate::testing::{TYPES, World, field, filter, matches, selection, text, worlds};
 
 /// JSON texts of values, some of them numbers.
 const NUMBERS: &[&str] = &[
@@ -79,12 +79,6 @@ fn value(metric: &Metric, events: &[&Event<'_>]) -> Option<f64> {
             numbers.get(index.min(numbers.len().saturating_sub(1))).copied()
         }
     }
-}
-
-fn matches(event: &Event<'_>, wanted: &EventMatch) -> bool {
-    let types = &wanted.event_types;
-    (types.is_empty() || types.iter().any(|kind| *kind == event.event_type))
-        && wanted.filters.iter().all(|filter| holds(event, filter))
 }
 
 /// What is expected of formulas: their value from those of the series A and B.

@@ -71,19 +71,11 @@ fn pages_of<'a>(
 
 fn series_of(
     query: &SessionsQuery,
-    events: &[&Event<'_>],
+    world: &World,
     sessions: &[Vec<&Event<'_>>],
 ) -> Vec<SessionBucket> {
     let Some(series) = &query.series else { return Vec::new() };
-    let range = query.selection.range;
-    let times = || events.iter().map(|event| event.time);
-    let first = range.start.or(times().min());
-    let last = range.end.map(|end| end.plus(-1)).or(times().max());
-    let (Some(first), Some(last)) = (first, last) else { return Vec::new() };
-    let has_both = range.start.is_some() && range.end.is_some();
-    if first > last || (events.is_empty() && !has_both) {
-        return Vec::new();
-    }
+    let Some((first, last)) = world.span(&query.selection) else { return Vec::new() };
     let zone = TimeZone::get(&series.zone).unwrap();
     let buckets = Buckets::covering(&zone, series.interval, first, last, 10_000).unwrap();
     let bucket = |bucket: usize| {
@@ -134,7 +126,7 @@ fn expected(world: &World, query: &SessionsQuery) -> SessionsAnswer {
         p95_duration: quantile(0.95),
         entry_pages: pages_of(viewing.iter().map(|s| s.iter().find(is_view)), query.limit),
         exit_pages: pages_of(viewing.iter().map(|s| s.iter().rfind(is_view)), query.limit),
-        series: series_of(query, &events, &sessions),
+        series: series_of(query, world, &sessions),
         groups,
         other_groups,
     }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::csv::Table;
 use super::object::{Object, Scalar};
 use super::posted::{duration, event_match_of, posted, select};
-use super::question::{Format, RangeBody, at_least, choice, format, seconds};
+use super::question::{Format, Metadata, at_least, choice, format, seconds};
 use crate::app::App;
 use crate::json;
 use crate::problem::Problem;
@@ -35,7 +35,7 @@ struct AnswerBody<'a> {
     levels: Vec<LevelBody>,
     nodes: Vec<NodeBody<'a>>,
     edges: Vec<EdgeBody>,
-    metadata: MetadataBody,
+    metadata: Metadata<Terms>,
 }
 
 #[derive(Serialize)]
@@ -66,14 +66,6 @@ struct EdgeBody {
     count: u64,
 }
 
-#[derive(Serialize)]
-struct MetadataBody {
-    time_range: RangeBody,
-    #[serde(flatten)]
-    terms: Terms,
-    processing_time: String,
-}
-
 /// What a question says beside which events it is about.
 #[derive(Serialize)]
 struct Terms {
@@ -100,8 +92,7 @@ pub(crate) async fn post(
     if format(&posted.headers) == Format::Csv {
         return Ok(table(&answer));
     }
-    let processing_time = seconds(since.elapsed().as_micros() as i64);
-    let metadata = MetadataBody { time_range: range.into(), terms, processing_time };
+    let metadata = Metadata::of(range, terms, since);
     Ok(json::respond(StatusCode::OK, &body(&answer, metadata)))
 }
 
@@ -167,7 +158,7 @@ fn repeats(body: &mut Object<'_>) -> Result<Repeats, Problem> {
     }
 }
 
-fn body(answer: &PathsAnswer, metadata: MetadataBody) -> AnswerBody<'_> {
+fn body(answer: &PathsAnswer, metadata: Metadata<Terms>) -> AnswerBody<'_> {
     let levels = answer.levels.iter().enumerate();
     let nodes = answer.nodes.iter().enumerate();
     let edges = answer.edges.iter();

@@ -6,6 +6,7 @@ use gristmill_model::{
 };
 use http::{HeaderMap, header};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::filter::filter_of_text;
 use crate::accept::wait_until_visible;
@@ -209,6 +210,24 @@ impl From<TimeRange> for RangeBody {
     fn from(range: TimeRange) -> Self {
         let text = |time: Option<Timestamp>| time.map(|time| time.to_string());
         Self { start: text(range.start), end: text(range.end) }
+    }
+}
+
+/// What an answer says of its question and of itself.
+#[derive(Debug, Serialize)]
+pub(super) struct Metadata<T> {
+    time_range: RangeBody,
+    /// What the question says beside which events it is about.
+    #[serde(flatten)]
+    pub(super) terms: T,
+    processing_time: String,
+}
+
+impl<T> Metadata<T> {
+    /// The metadata of an answer to a question that came at `since`.
+    pub(super) fn of(range: TimeRange, terms: T, since: Instant) -> Self {
+        let processing_time = seconds(since.elapsed().as_micros() as i64);
+        Self { time_range: range.into(), terms, processing_time }
     }
 }
 

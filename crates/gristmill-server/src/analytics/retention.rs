@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::csv::Table;
 use super::object::Object;
 use super::posted::{event_match, posted, select};
-use super::question::{Format, RangeBody, at_least, choice, format, granularity, seconds};
+use super::question::{Format, Metadata, at_least, choice, format, granularity};
 use crate::app::App;
 use crate::json;
 use crate::problem::Problem;
@@ -25,7 +25,7 @@ const COUNTINGS: [(&str, Return); 2] = [("exact", Return::Exact), ("rolling", Re
 #[derive(Serialize)]
 struct AnswerBody<'a> {
     cohorts: Vec<CohortBody<'a>>,
-    metadata: MetadataBody,
+    metadata: Metadata<Terms>,
 }
 
 #[derive(Serialize)]
@@ -35,14 +35,6 @@ struct CohortBody<'a> {
     retained: &'a [u64],
     /// The shares of the cohort's users.
     rates: Vec<f64>,
-}
-
-#[derive(Serialize)]
-struct MetadataBody {
-    time_range: RangeBody,
-    #[serde(flatten)]
-    terms: Terms,
-    processing_time: String,
 }
 
 /// What a question says beside which events it is about.
@@ -74,14 +66,8 @@ pub(crate) async fn post(
         retained: &cohort.retained,
         rates: cohort.retained.iter().map(|users| rate(*users, cohort)).collect(),
     });
-    let body = AnswerBody {
-        cohorts: cohorts.collect(),
-        metadata: MetadataBody {
-            time_range: range.into(),
-            terms,
-            processing_time: seconds(since.elapsed().as_micros() as i64),
-        },
-    };
+    let body =
+        AnswerBody { cohorts: cohorts.collect(), metadata: Metadata::of(range, terms, since) };
     Ok(json::respond(StatusCode::OK, &body))
 }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::csv::Table;
 use super::question::{
-    Format, RangeBody, duration_of, format, granularity, limit, seconds, selection,
+    Format, Metadata, duration_of, format, granularity, limit, seconds, selection,
 };
 use crate::app::App;
 use crate::json;
@@ -45,7 +45,7 @@ struct AnswerBody<'a> {
     /// Only if there are more groups than asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     other_groups: Option<TotalsBody>,
-    metadata: MetadataBody,
+    metadata: Metadata<Terms>,
 }
 
 #[derive(Serialize)]
@@ -80,14 +80,6 @@ struct GroupBody<'a> {
     value: Option<&'a str>,
     #[serde(flatten)]
     totals: TotalsBody,
-}
-
-#[derive(Serialize)]
-struct MetadataBody {
-    time_range: RangeBody,
-    #[serde(flatten)]
-    terms: Terms,
-    processing_time: String,
 }
 
 /// What a question says beside which events it is about.
@@ -128,8 +120,7 @@ pub(crate) async fn get(
     if format(request.headers()) == Format::Csv {
         return Ok(table(&answer));
     }
-    let processing_time = seconds(since.elapsed().as_micros() as i64);
-    let metadata = MetadataBody { time_range: range.into(), terms, processing_time };
+    let metadata = Metadata::of(range, terms, since);
     Ok(json::respond(StatusCode::OK, &body(&answer, metadata)))
 }
 
@@ -151,7 +142,7 @@ fn series(
     }
 }
 
-fn body(answer: &SessionsAnswer, metadata: MetadataBody) -> AnswerBody<'_> {
+fn body(answer: &SessionsAnswer, metadata: Metadata<Terms>) -> AnswerBody<'_> {
     let bucket = |bucket: &SessionBucket| BucketBody {
         timestamp: bucket.start.to_string(),
         totals: totals_body(&bucket.totals),

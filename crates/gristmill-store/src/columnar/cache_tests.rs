@@ -1,14 +1,16 @@
-//! What is cached never shows in an answer, and what is asked again is not decoded again.
+//! What is cached never shows in an answer, what is asked again is not decoded again, and users are
+//! whole across the borders of row groups and of walks.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use gristmill_model::{
-    Field, Partition, Positions, ProjectId, SessionId, TimeRange, Timestamp, UserId,
+    Event, Field, Partition, Positions, ProjectId, SessionId, TimeRange, Timestamp, UserId,
 };
 
 use super::ColumnarConfig;
 use super::tests::{Running, commit, config, row};
-use crate::{Row, Scan, Snapshot, Store, Work};
+use crate::{MemoryStore, Row, Scan, Snapshot, Store, Work};
 
 const FIELDS: [&str; 7] =
     ["event_type", "session_id", "page_url", "user_id", "plan", "o.k", "event_id"];
@@ -101,4 +103,63 @@ async fn what_is_asked_again_is_not_decoded_again() {
     };
     assert_eq!(again, expected);
     assert_eq!(first.rows, 2_000, "those that are in files");
+}
+
+/// The rows of each user; a user comes once in all shards.
+fn by_user(store: &dyn Snapshot, user: Option<&str>) -> BTreeMap<String, Vec<(i64, String)>> {
+    let mut users = BTreeMap::new();
+    let fields = vec![Field::EventId, Field::SessionId];
+    let user = user.map(str::to_owned);
+    let scan = Scan { project: ProjectId::new("p"), user, range: TimeRange::ALL, fields };
+    for shard in 0..store.shards() {
+        let mut cursor = store.scan(shard, &scan).unwrap();
+        while let Some(run) = cursor.next_user().unwrap() {
+            assert_eq!(store.shard_of(&scan.project, run.user), shard, "{}", run.user);
+            let text = |field: usize, row| run.dictionaries[field].text(run.columns[field][row]);
+            let row = |row| (run.times[row], format!("{:?} {:?}", text(0, row), text(1, row)));
+            let rows = (0..run.times.len()).map(row).collect();
+            assert!(users.insert(run.user.to_owned(), rows).is_none(), "{} twice", run.user);
+        }
+    }
+    users
+}
+
+#[tokio::test]
+async fn users_are_whole_across_row_groups_and_walks() {
+    // Two users have most of the rows, so that row groups of any size begin and end within them.
+    let user = |n: u64| {
+        if n.is_multiple_of(40) { format!("few {}", n % 1_000) } else { format!("many {}", n % 2) }
+    };
+    let rows = |first: u64, count: u64| -> Vec<Row<'static>> {
+        let rows = (first..first + count).map(|n| Row {
+            event: Event { user: UserId::new(user(n)), ..sample(n).event },
+            ..sample(n)
+        });
+        rows.collect()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let config = ColumnarConfig { shards: 1, slice: 1_000_000, ..config(folder.path()) };
+    let memory = MemoryStore::new(3);
+    let running = Running::open(config).unwrap();
+    let mut next = 0;
+    // In a merged part with large row groups, and then in memory as well.
+    for count in [90_000, 5_000] {
+        for store in [running.store.as_ref() as &dyn Store, &memory] {
+            store.commit(commit(rows(next, count))).await.unwrap();
+        }
+        if next == 0 {
+            running.store.compact().await.unwrap();
+        }
+        next += count;
+        let (columnar, plain) =
+            (running.store.snapshot().await.unwrap(), memory.snapshot().await.unwrap());
+        assert!(columnar.shards() > 8, "one shard is walked in pieces");
+        let expected = by_user(plain.as_ref(), None);
+        assert_eq!(expected.len(), 27);
+        assert!(by_user(columnar.as_ref(), None) == expected);
+        for user in ["many 1", "few 40", "nobody"] {
+            let expected = by_user(plain.as_ref(), Some(user));
+            assert!(by_user(columnar.as_ref(), Some(user)) == expected, "{user}");
+        }
+    }
 }

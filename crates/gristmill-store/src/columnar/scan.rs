@@ -17,7 +17,7 @@ use crate::{Dictionary, Scan, Snapshot, StoreError, UserCursor, UserRun, Work};
 
 /// About how many rows of one shard are walked at a time: enough to be worth a walk, and few
 /// enough to keep all cores busy to the end.
-const ROWS_PER_WALK: u64 = 1 << 20;
+const ROWS_PER_WALK: u64 = if cfg!(test) { 1 << 12 } else { 1 << 20 };
 /// The most walks that a shard is cut into.
 const WALKS_PER_SHARD: u64 = 16;
 
