@@ -14,8 +14,16 @@ use jiff::{Span, ToSpan};
 #[derive(Debug)]
 pub(crate) struct Buckets {
     starts: Vec<i64>,
-    per_micro: f64,
+    /// Time is also cut into cells of this width as a power of 2, several to a bucket.
+    cell_bits: u32,
+    /// The bucket in which each cell begins.
+    bucket_of_cell: Vec<u32>,
 }
+
+/// About how many cells a bucket has, so that few cells have two buckets.
+const CELLS: usize = 16;
+/// How many cells there are at most, however many buckets.
+const MOST_CELLS: usize = 1 << 14;
 
 impl Buckets {
     /// The buckets from the one of `first` to the one of `last`; `None` if they are more than
@@ -35,10 +43,25 @@ impl Buckets {
             Interval::Week => layout.dates(monday, 1.week())?,
             Interval::Month => layout.dates(Date::first_of_month, 1.month())?,
         }
-        let starts = layout.starts;
-        let span = starts.last()? - starts.first()?;
-        let per_micro = if span == 0 { 0.0 } else { (starts.len() - 1) as f64 / span as f64 };
-        Some(Self { starts, per_micro })
+        Self::of(layout.starts)
+    }
+
+    /// Buckets that begin at these moments; `None` if there is none.
+    fn of(starts: Vec<i64>) -> Option<Self> {
+        let span = starts.last()?.abs_diff(*starts.first()?);
+        let cells = (starts.len() * CELLS).min(MOST_CELLS);
+        let width = (span / cells as u64).max(1);
+        let cell_bits = width.next_power_of_two().trailing_zeros();
+        let mut bucket_of_cell = Vec::new();
+        let mut bucket = 0;
+        for cell in 0..=span >> cell_bits {
+            let begins = starts[0].saturating_add_unsigned(cell << cell_bits);
+            while starts.get(bucket + 1).is_some_and(|start| *start <= begins) {
+                bucket += 1;
+            }
+            bucket_of_cell.push(bucket as u32);
+        }
+        Some(Self { starts, cell_bits, bucket_of_cell })
     }
 
     /// How many there are, at least one.
@@ -58,13 +81,10 @@ impl Buckets {
 
     /// The bucket of a moment that is not before the first one's start.
     pub(crate) fn find(&self, time: i64) -> usize {
-        // Buckets are of nearly the same width, so the guess is a few off at most.
-        let guess = (time - self.starts[0]) as f64 * self.per_micro;
-        let mut bucket = (guess as usize).min(self.starts.len() - 1);
-        while bucket > 0 && self.starts[bucket] > time {
-            bucket -= 1;
-        }
-        while time >= self.end(bucket) {
+        let cell = time.abs_diff(self.starts[0]) >> self.cell_bits;
+        let last = self.bucket_of_cell.len() - 1;
+        let mut bucket = self.bucket_of_cell[(cell as usize).min(last)] as usize;
+        while self.starts.get(bucket + 1).is_some_and(|start| *start <= time) {
             bucket += 1;
         }
         bucket

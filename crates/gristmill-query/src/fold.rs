@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gristmill_store::{Dictionary, Scan, Snapshot, StoreError, UserRun, Work};
+use gristmill_store::{Dictionary, Events, Scan, Snapshot, StoreError, UserBatch, UserRun, Work};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
@@ -14,24 +14,33 @@ use crate::cohort::QuestionCohorts;
 use crate::select::Plan;
 use crate::{QueryError, cost};
 
-/// How many users or events are walked between two looks at whether anybody still waits for the
-/// answer.
-const USERS_PER_CHECK: usize = 64;
-const EVENTS_PER_CHECK: usize = 16 * 1024;
-
-/// The state of one question over the users of one shard.
-pub(crate) trait UserFold: Send + Sized + 'static {
+/// The state of one question over one shard.
+pub(crate) trait Fold: Send + Sized + 'static {
     /// What is left of a shard when its walk is over, without codes.
     type Partial: Default + Send + 'static;
-
-    /// Takes in one user's events. An error ends the question.
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError>;
 
     /// Ends the shard, given one dictionary per column of the plan.
     fn finish(self, dictionaries: &[Dictionary]) -> Self::Partial;
 
-    /// Joins two results about different users.
+    /// Joins two results about different events, and for a [`UserFold`] about different users.
     fn merge(into: &mut Self::Partial, other: Self::Partial);
+}
+
+/// A question that needs to know which events are of one user.
+pub(crate) trait UserFold: Fold {
+    /// Takes in one user's events. An error ends the question.
+    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError>;
+
+    /// Takes in several users, which may be quicker than one by one.
+    fn users(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError> {
+        batch.runs().try_for_each(|run| self.user(&run))
+    }
+}
+
+/// A question that events answer in any order.
+pub(crate) trait EventFold: Fold {
+    /// Takes in events. An error ends the question.
+    fn events(&mut self, events: &Events<'_>) -> Result<(), QueryError>;
 }
 
 /// What one question sees: a snapshot, and the threads that all questions share.
@@ -62,12 +71,32 @@ impl View {
         self.walk(plan, start).await
     }
 
-    /// Walks through all shards that can have a user of the plan. Dropping the future ends the
-    /// walks soon after.
+    /// Finds the cohorts that the plan asks for, and walks through the events in no order.
+    pub(crate) async fn fold_events<F: EventFold>(
+        &self,
+        plan: &Plan,
+        start: impl Fn() -> F,
+    ) -> Result<F::Partial, QueryError> {
+        self.cohorts.find(self, plan).await?;
+        self.through_shards(plan, start, Walk::through_events).await
+    }
+
+    /// Walks through the users of the plan.
     pub(crate) async fn walk<F: UserFold>(
         &self,
         plan: &Plan,
         start: impl Fn() -> F,
+    ) -> Result<F::Partial, QueryError> {
+        self.through_shards(plan, start, Walk::through_users).await
+    }
+
+    /// Walks through all shards that can have a user of the plan. Dropping the future ends the
+    /// walks soon after.
+    async fn through_shards<F: Fold>(
+        &self,
+        plan: &Plan,
+        start: impl Fn() -> F,
+        through: fn(Walk, F) -> Result<F::Partial, QueryError>,
     ) -> Result<F::Partial, QueryError> {
         let stop = StopOnDrop(Arc::default());
         let joined = Arc::new(Mutex::new(None));
@@ -82,7 +111,7 @@ impl View {
             };
             let (fold, joined) = (start(), Arc::clone(&joined));
             walks.spawn_blocking(move || {
-                let partial = walk.run(fold)?;
+                let partial = through(walk, fold)?;
                 join::<F>(&joined, partial);
                 drop(permit);
                 Ok(())
@@ -157,31 +186,33 @@ struct Walk {
 }
 
 impl Walk {
-    fn run<F: UserFold>(self, mut fold: F) -> Result<F::Partial, QueryError> {
+    fn through_users<F: UserFold>(self, mut fold: F) -> Result<F::Partial, QueryError> {
         let mut cursor = self.snapshot.scan(self.shard, &self.scan)?;
-        loop {
-            // Nobody waits for the answer of a stopped walk, so any error will do.
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(QueryError::Deadline);
-            }
-            let mut events = 0;
-            for _ in 0..USERS_PER_CHECK {
-                if events > EVENTS_PER_CHECK {
-                    break;
-                }
-                let Some(run) = cursor.next_user()? else {
-                    return Ok(fold.finish(cursor.dictionaries()));
-                };
-                events += run.times.len();
-                fold.user(&run)?;
-            }
+        while let Some(batch) = cursor.next_users()? {
+            self.check()?;
+            fold.users(&batch)?;
         }
+        Ok(fold.finish(cursor.dictionaries()))
+    }
+
+    fn through_events<F: EventFold>(self, mut fold: F) -> Result<F::Partial, QueryError> {
+        let mut cursor = self.snapshot.scan_events(self.shard, &self.scan)?;
+        while let Some(events) = cursor.next_events()? {
+            self.check()?;
+            fold.events(&events)?;
+        }
+        Ok(fold.finish(cursor.dictionaries()))
+    }
+
+    /// Nobody waits for the answer of a stopped walk, so any error will do.
+    fn check(&self) -> Result<(), QueryError> {
+        if self.stop.load(Ordering::Relaxed) { Err(QueryError::Deadline) } else { Ok(()) }
     }
 }
 
 /// Leaves a result for the next walk to join, or joins it with the one that was left. Nobody
 /// waits for a lock while results are joined.
-fn join<F: UserFold>(left: &Mutex<Option<F::Partial>>, mut partial: F::Partial) {
+fn join<F: Fold>(left: &Mutex<Option<F::Partial>>, mut partial: F::Partial) {
     loop {
         let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(other) = left.take() else {
@@ -208,7 +239,7 @@ mod tests {
     use std::sync::mpsc;
 
     use gristmill_model::{Positions, ProjectId};
-    use gristmill_store::UserCursor;
+    use gristmill_store::{BatchUsers, UserCursor};
 
     use super::*;
     use crate::testing::all;
@@ -229,6 +260,7 @@ mod tests {
     struct CrowdCursor<'a> {
         crowd: &'a Crowd,
         left: usize,
+        one: BatchUsers,
     }
 
     impl Snapshot for Crowd {
@@ -245,7 +277,9 @@ mod tests {
             self.most_walks.fetch_max(walks, Ordering::SeqCst);
             self.pair.wait();
             self.begun.add_permits(1);
-            Ok(Box::new(CrowdCursor { crowd: self, left: self.users }))
+            let mut one = BatchUsers::default();
+            one.push("u", 1);
+            Ok(Box::new(CrowdCursor { crowd: self, left: self.users, one }))
         }
 
         fn shard_of(&self, _: &ProjectId<'_>, _: &str) -> u32 {
@@ -254,14 +288,13 @@ mod tests {
     }
 
     impl UserCursor for CrowdCursor<'_> {
-        fn next_user(&mut self) -> Result<Option<UserRun<'_>>, StoreError> {
+        fn next_users(&mut self) -> Result<Option<UserBatch<'_>>, StoreError> {
             if self.left == 0 {
                 return Ok(None);
             }
             self.left -= 1;
-            let run =
-                UserRun { user: "u", times: &[0], columns: Vec::new().into(), dictionaries: &[] };
-            Ok(Some(run))
+            let events = Events { times: &[0], columns: Vec::new().into(), dictionaries: &[] };
+            Ok(Some(UserBatch::new(&self.one, events)))
         }
 
         fn dictionaries(&self) -> &[Dictionary] {
@@ -306,13 +339,8 @@ mod tests {
         most: usize,
     }
 
-    impl UserFold for Count {
+    impl Fold for Count {
         type Partial = usize;
-
-        fn user(&mut self, _: &UserRun<'_>) -> Result<(), QueryError> {
-            self.users += 1;
-            (self.users <= self.most).then_some(()).ok_or(QueryError::Invalid("many".to_owned()))
-        }
 
         fn finish(self, _: &[Dictionary]) -> usize {
             self.users
@@ -320,6 +348,13 @@ mod tests {
 
         fn merge(into: &mut usize, other: usize) {
             *into += other;
+        }
+    }
+
+    impl UserFold for Count {
+        fn user(&mut self, _: &UserRun<'_>) -> Result<(), QueryError> {
+            self.users += 1;
+            (self.users <= self.most).then_some(()).ok_or(QueryError::Invalid("many".to_owned()))
         }
     }
 

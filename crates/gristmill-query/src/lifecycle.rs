@@ -10,7 +10,7 @@ use gristmill_store::{Dictionary, UserRun};
 
 use crate::QueryError;
 use crate::calendar::Buckets;
-use crate::fold::{UserFold, View};
+use crate::fold::{Fold, UserFold, View};
 use crate::select::{Matcher, Plan};
 use crate::span::{span, zone};
 
@@ -117,23 +117,8 @@ impl Counts {
     }
 }
 
-impl UserFold for LifecycleFold {
+impl Fold for LifecycleFold {
     type Partial = Counts;
-
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
-        let Self { matcher, timeline, counts } = self;
-        let (mut end, mut latest) = (i64::MIN, None);
-        matcher.for_each(run, |row| {
-            let time = run.times[row];
-            if time >= end {
-                let (slot, slot_end) = timeline.slot(time);
-                counts.active(slot, latest);
-                (latest, end) = (Some(slot), slot_end);
-            }
-        });
-        counts.gone(latest);
-        Ok(())
-    }
 
     fn finish(self, _dictionaries: &[Dictionary]) -> Counts {
         self.counts
@@ -150,6 +135,23 @@ impl UserFold for LifecycleFold {
             into.resurrecting += other.resurrecting;
             into.dormant += other.dormant;
         }
+    }
+}
+
+impl UserFold for LifecycleFold {
+    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
+        let Self { matcher, timeline, counts } = self;
+        let (mut end, mut latest) = (i64::MIN, None);
+        matcher.for_each(&run.events, |row| {
+            let time = run.events.times[row];
+            if time >= end {
+                let (slot, slot_end) = timeline.slot(time);
+                counts.active(slot, latest);
+                (latest, end) = (Some(slot), slot_end);
+            }
+        });
+        counts.gone(latest);
+        Ok(())
     }
 }
 

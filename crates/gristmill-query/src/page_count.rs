@@ -1,10 +1,10 @@
 //! How many events a user made on a page.
 
 use gristmill_model::{Field, Filter, PageCountQuery, Selection, TimeRange};
-use gristmill_store::{Dictionary, UserRun};
+use gristmill_store::{Dictionary, Events};
 
 use crate::QueryError;
-use crate::fold::{UserFold, View};
+use crate::fold::{EventFold, Fold, View};
 use crate::select::{Matcher, Plan};
 
 pub(crate) async fn answer(view: &View, query: &PageCountQuery) -> Result<u64, QueryError> {
@@ -15,7 +15,7 @@ pub(crate) async fn answer(view: &View, query: &PageCountQuery) -> Result<u64, Q
         filters: vec![Filter::equals(Field::PageUrl, query.page_url.clone())],
     })?;
     plan.keep_user(&query.user)?;
-    view.fold(&plan, || CountFold { matcher: plan.matcher.clone(), count: 0 }).await
+    view.fold_events(&plan, || CountFold { matcher: plan.matcher.clone(), count: 0 }).await
 }
 
 struct CountFold {
@@ -23,14 +23,8 @@ struct CountFold {
     count: u64,
 }
 
-impl UserFold for CountFold {
+impl Fold for CountFold {
     type Partial = u64;
-
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
-        let count = &mut self.count;
-        self.matcher.for_each(run, |_| *count += 1);
-        Ok(())
-    }
 
     fn finish(self, _dictionaries: &[Dictionary]) -> u64 {
         self.count
@@ -38,6 +32,14 @@ impl UserFold for CountFold {
 
     fn merge(into: &mut u64, other: u64) {
         *into += other;
+    }
+}
+
+impl EventFold for CountFold {
+    fn events(&mut self, events: &Events<'_>) -> Result<(), QueryError> {
+        let count = &mut self.count;
+        self.matcher.for_each(events, |_| *count += 1);
+        Ok(())
     }
 }
 

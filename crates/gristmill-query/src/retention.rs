@@ -12,7 +12,7 @@ use gristmill_store::{Dictionary, UserRun};
 
 use crate::QueryError;
 use crate::calendar::Buckets;
-use crate::fold::{UserFold, View};
+use crate::fold::{Fold, UserFold, View};
 use crate::select::{Matcher, Plan};
 use crate::span::{span, zone};
 
@@ -93,14 +93,33 @@ struct RetentionFold {
     returns: Vec<(usize, i64)>,
 }
 
-impl UserFold for RetentionFold {
+impl Fold for RetentionFold {
     type Partial = Triangle;
 
+    fn finish(self, _dictionaries: &[Dictionary]) -> Triangle {
+        self.triangle
+    }
+
+    fn merge(into: &mut Triangle, other: Triangle) {
+        if into.0.is_empty() {
+            *into = other;
+            return;
+        }
+        for (into, other) in into.0.iter_mut().zip(other.0) {
+            into.users += other.users;
+            for (into, other) in into.retained.iter_mut().zip(other.retained) {
+                *into += other;
+            }
+        }
+    }
+}
+
+impl UserFold for RetentionFold {
     fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
         self.entries.clear();
         self.returns.clear();
         let (mut end, mut bucket) = (i64::MIN, 0);
-        for (&time, set) in run.times.iter().zip(self.matcher.sets(run)) {
+        for (&time, set) in run.events.times.iter().zip(self.matcher.sets(&run.events)) {
             let is_start = set & START != 0;
             let is_return = set & RETURN != 0;
             if time < self.from.0 {
@@ -127,23 +146,6 @@ impl UserFold for RetentionFold {
         }
         self.count();
         Ok(())
-    }
-
-    fn finish(self, _dictionaries: &[Dictionary]) -> Triangle {
-        self.triangle
-    }
-
-    fn merge(into: &mut Triangle, other: Triangle) {
-        if into.0.is_empty() {
-            *into = other;
-            return;
-        }
-        for (into, other) in into.0.iter_mut().zip(other.0) {
-            into.users += other.users;
-            for (into, other) in into.retained.iter_mut().zip(other.retained) {
-                *into += other;
-            }
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use gristmill_model::{EventMatch, Field, Filter, Selection, Test, Value, limits};
-use gristmill_store::{Dictionary, Scan, UserRun};
+use gristmill_store::{Dictionary, Events, Scan};
 
 use crate::QueryError;
 use crate::cohort::Members;
@@ -190,35 +190,40 @@ struct Table {
 }
 
 impl Matcher {
-    /// Calls `each` with every row of the run that the selection keeps, in order.
-    pub(crate) fn for_each(&mut self, run: &UserRun<'_>, mut each: impl FnMut(usize)) {
-        let keeps_all = self.tables.is_empty() && self.mixed.is_empty();
-        let sets = if keeps_all { &[] } else { self.sets(run) };
+    /// Calls `each` with every row that the selection keeps, in order.
+    pub(crate) fn for_each(&mut self, events: &Events<'_>, mut each: impl FnMut(usize)) {
+        let sets = self.sets_unless_all(events);
         // There is one call only, so that it becomes a part of the loop.
-        for row in 0..run.times.len() {
+        for row in 0..events.times.len() {
             if sets.get(row).is_none_or(|set| set & SELECTED != 0) {
                 each(row);
             }
         }
     }
 
-    /// The bits that each event of the run keeps.
-    pub(crate) fn sets(&mut self, run: &UserRun<'_>) -> &[u32] {
+    /// The bits that each event keeps; none if all keep all.
+    pub(crate) fn sets_unless_all(&mut self, events: &Events<'_>) -> &[u32] {
+        let keeps_all = self.tables.is_empty() && self.mixed.is_empty();
+        if keeps_all { &[] } else { self.sets(events) }
+    }
+
+    /// The bits that each event keeps.
+    pub(crate) fn sets(&mut self, events: &Events<'_>) -> &[u32] {
         self.sets.clear();
         for table in &mut self.tables {
-            table.learn(&run.dictionaries[table.column]);
+            table.learn(&events.dictionaries[table.column]);
         }
         for table in self.tables.iter().filter(|table| !table.requirements.is_empty()) {
-            let kept = run.columns[table.column].iter().map(|code| table.kept(*code));
+            let kept = events.columns[table.column].iter().map(|code| table.kept(*code));
             if self.sets.is_empty() {
                 self.sets.extend(kept);
             } else {
                 self.sets.iter_mut().zip(kept).for_each(|(set, kept)| *set &= kept);
             }
         }
-        self.sets.resize(run.times.len(), EVERY);
+        self.sets.resize(events.times.len(), EVERY);
         if !self.mixed.is_empty() {
-            self.clear_mixed(run);
+            self.clear_mixed(events);
         }
         &self.sets
     }
@@ -233,11 +238,11 @@ impl Matcher {
         })
     }
 
-    fn clear_mixed(&mut self, run: &UserRun<'_>) {
+    fn clear_mixed(&mut self, events: &Events<'_>) {
         self.words.clear();
-        self.words.resize(run.times.len(), 0);
+        self.words.resize(events.times.len(), 0);
         for table in &self.tables {
-            for (word, code) in self.words.iter_mut().zip(run.columns[table.column]) {
+            for (word, code) in self.words.iter_mut().zip(events.columns[table.column]) {
                 *word |= table.word(*code);
             }
         }

@@ -1,11 +1,11 @@
 //! Over which time, and in which zone, buckets are laid out.
 
 use gristmill_model::{TimeRange, Timestamp};
-use gristmill_store::{Dictionary, UserRun};
+use gristmill_store::{Dictionary, Events};
 use jiff::tz::TimeZone;
 
 use crate::QueryError;
-use crate::fold::{UserFold, View};
+use crate::fold::{EventFold, Fold, View};
 use crate::select::{Matcher, Plan};
 
 /// The first and the last moment that a question is about: the range, and where it has no end
@@ -19,7 +19,10 @@ pub(crate) async fn span(
     let last = end.map(|end| end.min(Timestamp::MAX).plus(-1));
     let span = match (start, last) {
         (Some(start), Some(last)) => Some((start, last)),
-        _ => view.fold(plan, || SpanFold { matcher: plan.matcher.clone(), span: None }).await?,
+        _ => {
+            view.fold_events(plan, || SpanFold { matcher: plan.matcher.clone(), span: None })
+                .await?
+        }
     };
     let span = span.map(|data| (start.unwrap_or(data.0), last.unwrap_or(data.1)));
     Ok(span.filter(|(first, last)| first <= last))
@@ -39,22 +42,9 @@ struct SpanFold {
     span: Option<(Timestamp, Timestamp)>,
 }
 
-impl UserFold for SpanFold {
+impl Fold for SpanFold {
     /// The first and the last time.
     type Partial = Option<(Timestamp, Timestamp)>;
-
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
-        let (mut first, mut last) = (usize::MAX, 0);
-        self.matcher.for_each(run, |row| {
-            first = first.min(row);
-            last = row;
-        });
-        if first <= last {
-            let span = (Timestamp(run.times[first]), Timestamp(run.times[last]));
-            Self::merge(&mut self.span, Some(span));
-        }
-        Ok(())
-    }
 
     fn finish(self, _dictionaries: &[Dictionary]) -> Self::Partial {
         self.span
@@ -65,5 +55,19 @@ impl UserFold for SpanFold {
             (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
             (one, other) => one.or(other),
         };
+    }
+}
+
+impl EventFold for SpanFold {
+    fn events(&mut self, events: &Events<'_>) -> Result<(), QueryError> {
+        let (mut first, mut last) = (i64::MAX, i64::MIN);
+        self.matcher.for_each(events, |row| {
+            let time = events.times[row];
+            (first, last) = (first.min(time), last.max(time));
+        });
+        if first <= last {
+            Self::merge(&mut self.span, Some((Timestamp(first), Timestamp(last))));
+        }
+        Ok(())
     }
 }

@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 
 use crate::QueryError;
 use crate::calendar::Buckets;
-use crate::fold::{UserFold, View};
+use crate::fold::{Fold, UserFold, View};
 use crate::select::{Matcher, Plan};
 use crate::span::{span, zone};
 
@@ -92,28 +92,8 @@ struct StickinessFold {
     users: Vec<u64>,
 }
 
-impl UserFold for StickinessFold {
+impl Fold for StickinessFold {
     type Partial = Vec<u64>;
-
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
-        let Self { matcher, layout, users } = self;
-        let (mut end, mut first_day, mut active_days) = (i64::MIN, 0, 0);
-        matcher.for_each(run, |row| {
-            let time = run.times[row];
-            if time < end {
-                return;
-            }
-            let day = layout.days.find(time);
-            end = layout.days.end(day);
-            if layout.first_days[day] != first_day {
-                note(users, first_day, active_days);
-                (first_day, active_days) = (layout.first_days[day], 0);
-            }
-            active_days += 1;
-        });
-        note(users, first_day, active_days);
-        Ok(())
-    }
 
     fn finish(self, _dictionaries: &[Dictionary]) -> Vec<u64> {
         self.users
@@ -127,6 +107,28 @@ impl UserFold for StickinessFold {
         for (into, other) in into.iter_mut().zip(other) {
             *into += other;
         }
+    }
+}
+
+impl UserFold for StickinessFold {
+    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
+        let Self { matcher, layout, users } = self;
+        let (mut end, mut first_day, mut active_days) = (i64::MIN, 0, 0);
+        matcher.for_each(&run.events, |row| {
+            let time = run.events.times[row];
+            if time < end {
+                return;
+            }
+            let day = layout.days.find(time);
+            end = layout.days.end(day);
+            if layout.first_days[day] != first_day {
+                note(users, first_day, active_days);
+                (first_day, active_days) = (layout.first_days[day], 0);
+            }
+            active_days += 1;
+        });
+        note(users, first_day, active_days);
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use gristmill_model::{ComparedSummary, Field, SummaryAnswer, SummaryQuery, TimeR
 use gristmill_store::{ABSENT, Dictionary, UserRun};
 
 use crate::QueryError;
-use crate::fold::{UserFold, View};
+use crate::fold::{Fold, UserFold, View};
 use crate::select::{Matcher, Plan};
 use crate::tally::{Cell, Tally};
 
@@ -71,45 +71,8 @@ struct SummaryFold {
     answer: SummaryAnswer,
 }
 
-impl UserFold for SummaryFold {
+impl Fold for SummaryFold {
     type Partial = Totals;
-
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
-        let Self { types, previous_types, sessions, answer, .. } = self;
-        for types in [&mut *types, previous_types] {
-            types.next_user();
-            types.grow(run.dictionaries[self.type_column].len() + 1);
-        }
-        sessions.next_user();
-        sessions.grow(run.dictionaries[self.session_column].len() + 1);
-        let (type_codes, session_codes) =
-            (run.columns[self.type_column], run.columns[self.session_column]);
-        let first_row = run.times.partition_point(|time| *time < self.from.0);
-        let (mut count, mut first, mut last) = (0, usize::MAX, 0);
-        let mut session = ABSENT;
-        self.matcher.for_each(run, |row| {
-            let slot = Tally::slot(type_codes[row]);
-            if row < first_row {
-                previous_types.add(slot);
-                return;
-            }
-            types.add(slot);
-            // Events of a session mostly follow each other, and only its users are counted.
-            if session_codes[row] != session {
-                session = session_codes[row];
-                sessions.add(Tally::slot(session));
-            }
-            count += 1;
-            first = first.min(row);
-            last = row;
-        });
-        if count > 0 {
-            answer.total_events += count;
-            answer.unique_users += 1;
-            extend(answer, Timestamp(run.times[first]), Timestamp(run.times[last]));
-        }
-        Ok(())
-    }
 
     fn finish(self, dictionaries: &[Dictionary]) -> Totals {
         let types = &dictionaries[self.type_column];
@@ -131,6 +94,45 @@ impl UserFold for SummaryFold {
         if let (Some(first), Some(last)) = (summary.first_event, summary.last_event) {
             extend(&mut into.summary, first, last);
         }
+    }
+}
+
+impl UserFold for SummaryFold {
+    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
+        let Self { types, previous_types, sessions, answer, .. } = self;
+        for types in [&mut *types, previous_types] {
+            types.next_user();
+            types.grow(run.events.dictionaries[self.type_column].len() + 1);
+        }
+        sessions.next_user();
+        sessions.grow(run.events.dictionaries[self.session_column].len() + 1);
+        let (type_codes, session_codes) =
+            (run.events.columns[self.type_column], run.events.columns[self.session_column]);
+        let first_row = run.events.times.partition_point(|time| *time < self.from.0);
+        let (mut count, mut first, mut last) = (0, usize::MAX, 0);
+        let mut session = ABSENT;
+        self.matcher.for_each(&run.events, |row| {
+            let slot = Tally::slot(type_codes[row]);
+            if row < first_row {
+                previous_types.add(slot);
+                return;
+            }
+            types.add(slot);
+            // Events of a session mostly follow each other, and only its users are counted.
+            if session_codes[row] != session {
+                session = session_codes[row];
+                sessions.add(Tally::slot(session));
+            }
+            count += 1;
+            first = first.min(row);
+            last = row;
+        });
+        if count > 0 {
+            answer.total_events += count;
+            answer.unique_users += 1;
+            extend(answer, Timestamp(run.events.times[first]), Timestamp(run.events.times[last]));
+        }
+        Ok(())
     }
 }
 

@@ -48,13 +48,12 @@ impl Tally {
 
     /// Counts an event of the current user. There must be room for the slot.
     pub(crate) fn add(&mut self, slot: usize) {
+        // Whether the user is new to the slot can hardly be foretold, so nothing branches on it.
         let cell = &mut self.cells[slot];
         cell.count += 1;
-        if cell.latest_user != self.user {
-            self.used += usize::from(cell.latest_user == 0);
-            cell.latest_user = self.user;
-            cell.users += 1;
-        }
+        cell.users += u32::from(cell.latest_user != self.user);
+        self.used += usize::from(cell.latest_user == 0);
+        cell.latest_user = self.user;
     }
 
     /// How many slots have counted anything.

@@ -8,7 +8,7 @@ use gristmill_model::{Field, TopAnswer, TopQuery, TopValue, limits};
 use gristmill_store::{Dictionary, UserRun};
 
 use crate::QueryError;
-use crate::fold::{UserFold, View};
+use crate::fold::{Fold, UserFold, View};
 use crate::select::{Matcher, Plan};
 use crate::tally::Tally;
 
@@ -69,20 +69,8 @@ struct TopFold {
     values: Tally,
 }
 
-impl UserFold for TopFold {
+impl Fold for TopFold {
     type Partial = Counts;
-
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
-        let Self { values, column, .. } = self;
-        values.next_user();
-        values.grow(run.dictionaries[*column].len() + 1);
-        let codes = run.columns[*column];
-        self.matcher.for_each(run, |row| values.add(Tally::slot(codes[row])));
-        if self.values.used() > DISTINCT_VALUES {
-            return Err(too_many_values(&self.field));
-        }
-        Ok(())
-    }
 
     fn finish(self, dictionaries: &[Dictionary]) -> Counts {
         let value = |(slot, cell): (usize, crate::tally::Cell)| {
@@ -101,6 +89,20 @@ impl UserFold for TopFold {
             known.0 += count;
             known.1 += users;
         }
+    }
+}
+
+impl UserFold for TopFold {
+    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
+        let Self { values, column, .. } = self;
+        values.next_user();
+        values.grow(run.events.dictionaries[*column].len() + 1);
+        let codes = run.events.columns[*column];
+        self.matcher.for_each(&run.events, |row| values.add(Tally::slot(codes[row])));
+        if self.values.used() > DISTINCT_VALUES {
+            return Err(too_many_values(&self.field));
+        }
+        Ok(())
     }
 }
 

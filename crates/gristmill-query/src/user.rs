@@ -14,7 +14,7 @@ use gristmill_store::{Dictionary, UserRun};
 use self::events::{Place, Slicer, events};
 use self::profile::Profiler;
 use crate::QueryError;
-use crate::fold::{UserFold, View};
+use crate::fold::{Fold, UserFold, View};
 use crate::select::{Matcher, Plan, SELECTED};
 use crate::span::zone;
 
@@ -56,19 +56,9 @@ struct ProfileFold {
     found: Option<(UserProfile, Place)>,
 }
 
-impl UserFold for ProfileFold {
+impl Fold for ProfileFold {
     /// The profile, and where the page's events lie.
     type Partial = Option<(UserProfile, Place)>;
-
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
-        let sets = self.matcher.sets(run);
-        let is_selected = |row: &usize| sets[*row] & SELECTED != 0;
-        let rows: Vec<usize> = (0..run.times.len()).filter(is_selected).collect();
-        if let Some(profile) = self.profiler.profile(run, &rows, sets) {
-            self.found = Some((profile, self.slicer.place(run, &rows)));
-        }
-        Ok(())
-    }
 
     fn finish(self, _dictionaries: &[Dictionary]) -> Self::Partial {
         self.found
@@ -76,5 +66,17 @@ impl UserFold for ProfileFold {
 
     fn merge(into: &mut Self::Partial, other: Self::Partial) {
         *into = into.take().or(other);
+    }
+}
+
+impl UserFold for ProfileFold {
+    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
+        let sets = self.matcher.sets(&run.events);
+        let is_selected = |row: &usize| sets[*row] & SELECTED != 0;
+        let rows: Vec<usize> = (0..run.events.times.len()).filter(is_selected).collect();
+        if let Some(profile) = self.profiler.profile(run, &rows, sets) {
+            self.found = Some((profile, self.slicer.place(run, &rows)));
+        }
+        Ok(())
     }
 }

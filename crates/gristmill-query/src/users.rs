@@ -11,7 +11,7 @@ use gristmill_model::{
 use gristmill_store::{Dictionary, UserRun};
 
 use crate::QueryError;
-use crate::fold::{UserFold, View};
+use crate::fold::{Fold, UserFold, View};
 use crate::select::{Matcher, Plan};
 
 pub(crate) async fn answer(
@@ -83,12 +83,28 @@ struct UsersFold {
     first: BinaryHeap<Entry>,
 }
 
-impl UserFold for UsersFold {
+impl Fold for UsersFold {
     type Partial = Page;
 
+    fn finish(self, _dictionaries: &[Dictionary]) -> Page {
+        Page { most: self.most, total: self.total, users: self.first.into_vec() }
+    }
+
+    fn merge(into: &mut Page, other: Page) {
+        into.most = into.most.max(other.most);
+        into.total += other.total;
+        into.users.extend(other.users);
+        if into.users.len() > into.most {
+            into.users.select_nth_unstable(into.most);
+            into.users.truncate(into.most);
+        }
+    }
+}
+
+impl UserFold for UsersFold {
     fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
         let (mut events, mut first, mut last) = (0, 0, 0);
-        self.matcher.for_each(run, |row| {
+        self.matcher.for_each(&run.events, |row| {
             first = if events == 0 { row } else { first };
             last = row;
             events += 1;
@@ -97,7 +113,7 @@ impl UserFold for UsersFold {
             return Ok(());
         }
         self.total += 1;
-        let (first, last) = (run.times[first], run.times[last]);
+        let (first, last) = (run.events.times[first], run.events.times[last]);
         let rank = self.order.rank(events, Timestamp(first), Timestamp(last));
         let is_before = |other: (i64, &str)| (rank, run.user) <= other;
         if self.after.as_ref().is_some_and(|place| is_before((place.rank, &place.user))) {
@@ -112,20 +128,6 @@ impl UserFold for UsersFold {
             *greatest = entry();
         }
         Ok(())
-    }
-
-    fn finish(self, _dictionaries: &[Dictionary]) -> Page {
-        Page { most: self.most, total: self.total, users: self.first.into_vec() }
-    }
-
-    fn merge(into: &mut Page, other: Page) {
-        into.most = into.most.max(other.most);
-        into.total += other.total;
-        into.users.extend(other.users);
-        if into.users.len() > into.most {
-            into.users.select_nth_unstable(into.most);
-            into.users.truncate(into.most);
-        }
     }
 }
 

@@ -18,7 +18,7 @@ use gristmill_model::{
     TimeRange, Timestamp, UserId,
 };
 
-use crate::port::{Commit, Quarantined, Row, Scan, Store};
+use crate::{Commit, Quarantined, Row, Scan, Store};
 use view::{everything, view};
 
 /// A store under test.

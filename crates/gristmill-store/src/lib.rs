@@ -11,12 +11,11 @@ mod document;
 mod memory;
 mod port;
 mod property;
+mod walk;
 
 pub use dictionary::{ABSENT, Dictionary};
 pub use document::{Document, DocumentKey};
 pub use memory::MemoryStore;
-pub use port::{
-    Commit, Progress, Quarantined, Row, Scan, Snapshot, Store, StoreError, StoreStats, UserCursor,
-    UserRun, Work,
-};
+pub use port::{Commit, Progress, Quarantined, Row, Snapshot, Store, StoreError, StoreStats, Work};
 pub use property::property;
+pub use walk::{BatchUsers, EventCursor, Events, Scan, UserBatch, UserCursor, UserRun};

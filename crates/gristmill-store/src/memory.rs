@@ -16,8 +16,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::document::Documents;
 use crate::{
-    ABSENT, Commit, Dictionary, Document, DocumentKey, Progress, Quarantined, Row, Scan, Snapshot,
-    Store, StoreError, StoreStats, UserCursor, UserRun, property,
+    ABSENT, BatchUsers, Commit, Dictionary, Document, DocumentKey, Events, Progress, Quarantined,
+    Row, Scan, Snapshot, Store, StoreError, StoreStats, UserBatch, UserCursor, property,
 };
 
 /// Keeps events in memory only.
@@ -204,6 +204,7 @@ impl Snapshot for MemorySnapshot {
             users: users.into_iter().collect::<Vec<_>>().into_iter(),
             dictionaries: scan.fields.iter().map(|_| Dictionary::default()).collect(),
             fields: scan.fields.clone(),
+            batch: BatchUsers::default(),
             times: Vec::new(),
             columns: Vec::new(),
         }))
@@ -220,15 +221,18 @@ struct MemoryCursor<'a> {
     users: std::vec::IntoIter<(&'a str, Vec<&'a Row<'static>>)>,
     fields: Vec<Field>,
     dictionaries: Vec<Dictionary>,
+    batch: BatchUsers,
     times: Vec<i64>,
     columns: Vec<Vec<u32>>,
 }
 
 impl UserCursor for MemoryCursor<'_> {
-    fn next_user(&mut self) -> Result<Option<UserRun<'_>>, StoreError> {
+    fn next_users(&mut self) -> Result<Option<UserBatch<'_>>, StoreError> {
         let Some((user, rows)) = self.users.next() else {
             return Ok(None);
         };
+        self.batch.clear();
+        self.batch.push(user, rows.len());
         self.times = rows.iter().map(|row| row.event.time).map(|Timestamp(time)| time).collect();
         self.columns.clear();
         for (field, dictionary) in self.fields.iter().zip(&mut self.dictionaries) {
@@ -237,12 +241,12 @@ impl UserCursor for MemoryCursor<'_> {
             };
             self.columns.push(rows.iter().map(code).collect());
         }
-        Ok(Some(UserRun {
-            user,
+        let events = Events {
             times: &self.times,
             columns: self.columns.iter().map(Vec::as_slice).collect(),
             dictionaries: &self.dictionaries,
-        }))
+        };
+        Ok(Some(UserBatch::new(&self.batch, events)))
     }
 
     fn dictionaries(&self) -> &[Dictionary] {

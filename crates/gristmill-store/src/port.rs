@@ -4,14 +4,13 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use gristmill_model::{
-    Coded, ErrorCode, Event, Field, Outcome, Partition, Position, Positions, ProjectId, TimeRange,
-    Timestamp,
+    Coded, ErrorCode, Event, Outcome, Partition, Position, Positions, ProjectId, Timestamp,
 };
-use smallvec::SmallVec;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::{Dictionary, Document, DocumentKey};
+use crate::walk::UserByUser;
+use crate::{Document, DocumentKey, EventCursor, Scan, UserCursor};
 
 /// Everything that is remembered of the events.
 ///
@@ -176,6 +175,15 @@ pub trait Snapshot: Send + Sync {
     /// Walks through the users of one shard.
     fn scan(&self, shard: u32, scan: &Scan) -> Result<Box<dyn UserCursor + '_>, StoreError>;
 
+    /// Walks through the events of one shard in no order, which may be quicker.
+    fn scan_events(
+        &self,
+        shard: u32,
+        scan: &Scan,
+    ) -> Result<Box<dyn EventCursor + '_>, StoreError> {
+        Ok(Box::new(UserByUser::of(self.scan(shard, scan)?)))
+    }
+
     /// The shard that holds a user's events.
     fn shard_of(&self, project: &ProjectId<'_>, user: &str) -> u32;
 
@@ -197,46 +205,6 @@ pub struct Work {
     pub cache_hits: u64,
     /// Pieces of columns that had to be decoded.
     pub cache_misses: u64,
-}
-
-/// What a walk should give.
-#[derive(Clone, Debug)]
-pub struct Scan {
-    /// Events of this project only.
-    pub project: ProjectId<'static>,
-    /// Events of this user only, if given.
-    pub user: Option<String>,
-    /// Events of this range only.
-    pub range: TimeRange,
-    /// The columns wanted beside the time, in this order.
-    pub fields: Vec<Field>,
-}
-
-/// Walks through the users of a shard, each user once, in an order that is the same for every
-/// walk of the same snapshot.
-pub trait UserCursor {
-    /// The next user that has an event in range.
-    fn next_user(&mut self) -> Result<Option<UserRun<'_>>, StoreError>;
-
-    /// The dictionaries of the wanted fields as they are now; after the walk, every code that it
-    /// gave can be looked up here.
-    fn dictionaries(&self) -> &[Dictionary];
-}
-
-/// One user's events in order of (time, log position), as column slices of equal length.
-///
-/// A column holds codes into a dictionary that belongs to the cursor and only grows: a code means
-/// the same text for as long as the cursor lives. The codes of [`Field::SessionWithinUser`] tell the
-/// sessions of one user apart and need not have texts; they mean something until the next user.
-pub struct UserRun<'a> {
-    /// Who.
-    pub user: &'a str,
-    /// The times, ascending, in microseconds.
-    pub times: &'a [i64],
-    /// One slice of codes per wanted field.
-    pub columns: SmallVec<[&'a [u32]; 8]>,
-    /// One dictionary per wanted field.
-    pub dictionaries: &'a [Dictionary],
 }
 
 /// Why the store could not do something.

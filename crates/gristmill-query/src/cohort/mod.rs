@@ -19,7 +19,7 @@ use gristmill_store::{Dictionary, UserRun};
 use tokio::sync::Mutex;
 
 use crate::QueryError;
-use crate::fold::{UserFold, View};
+use crate::fold::{Fold, UserFold, View};
 use crate::select::{Matcher, Plan};
 
 const _: () = assert!(limits::COHORT_BEHAVIOURS < 32);
@@ -277,15 +277,25 @@ struct MembersFold {
     budget: Arc<Budget>,
 }
 
-impl UserFold for MembersFold {
+impl Fold for MembersFold {
     /// Everybody who belongs.
     type Partial = Vec<Box<str>>;
 
+    fn finish(self, _dictionaries: &[Dictionary]) -> Vec<Box<str>> {
+        self.members
+    }
+
+    fn merge(into: &mut Vec<Box<str>>, other: Vec<Box<str>>) {
+        into.extend(other);
+    }
+}
+
+impl UserFold for MembersFold {
     fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
         let Self { matcher, rule, counts, members, budget } = self;
         counts.fill(0);
         let all = (1_u32 << counts.len()) - 1;
-        for (&time, set) in run.times.iter().zip(matcher.sets(run)) {
+        for (&time, set) in run.events.times.iter().zip(matcher.sets(&run.events)) {
             let mut left = set & all;
             while left != 0 {
                 let number = left.trailing_zeros() as usize;
@@ -299,14 +309,6 @@ impl UserFold for MembersFold {
             members.push(run.user.into());
         }
         Ok(())
-    }
-
-    fn finish(self, _dictionaries: &[Dictionary]) -> Vec<Box<str>> {
-        self.members
-    }
-
-    fn merge(into: &mut Vec<Box<str>>, other: Vec<Box<str>>) {
-        into.extend(other);
     }
 }
 

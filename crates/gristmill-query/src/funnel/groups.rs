@@ -37,7 +37,7 @@ impl Groups {
         if journey.level == 0 {
             return Ok(());
         }
-        let slot = Tally::slot(journey.way.code(self.column, &run.columns));
+        let slot = Tally::slot(journey.way.code(self.column, &run.events.columns));
         if self.group_of.len() <= slot {
             self.group_of.resize(slot + 1, 0);
         }

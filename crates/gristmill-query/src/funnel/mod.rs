@@ -33,7 +33,7 @@ use self::groups::{GroupCounts, Groups};
 use self::journey::Journey;
 use self::totals::{Room, Totals};
 use crate::QueryError;
-use crate::fold::{UserFold, View};
+use crate::fold::{Fold, UserFold, View};
 use crate::select::{Matcher, Plan, SELECTED};
 
 pub(crate) use self::users::answer as users;
@@ -218,14 +218,14 @@ impl Climber {
 
     /// How far a user came; `None` if none of the events is selected.
     fn journey(&mut self, run: &UserRun<'_>) -> Option<&Journey> {
-        let sets = self.matcher.sets(run);
+        let sets = self.matcher.sets(&run.events);
         let kept = sets.iter().fold(0, |all, set| all | set);
         if kept & SELECTED == 0 {
             return None;
         }
         self.journey.level = 0;
         if kept & self.entrance != 0 {
-            self.kind.climb(run.times, sets, &mut self.journey);
+            self.kind.climb(run.events.times, sets, &mut self.journey);
         }
         Some(&self.journey)
     }
@@ -244,14 +244,8 @@ struct Counts {
     groups: GroupCounts,
 }
 
-impl UserFold for FunnelFold {
+impl Fold for FunnelFold {
     type Partial = Counts;
-
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
-        let Some(journey) = self.climber.journey(run) else { return Ok(()) };
-        self.totals.add(journey)?;
-        self.groups.as_mut().map_or(Ok(()), |groups| groups.add(run, journey))
-    }
 
     fn finish(self, dictionaries: &[Dictionary]) -> Counts {
         let groups = self.groups.map(|groups| groups.finish(dictionaries)).unwrap_or_default();
@@ -261,6 +255,14 @@ impl UserFold for FunnelFold {
     fn merge(into: &mut Counts, other: Counts) {
         into.totals.merge(other.totals);
         groups::merge(&mut into.groups, other.groups);
+    }
+}
+
+impl UserFold for FunnelFold {
+    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
+        let Some(journey) = self.climber.journey(run) else { return Ok(()) };
+        self.totals.add(journey)?;
+        self.groups.as_mut().map_or(Ok(()), |groups| groups.add(run, journey))
     }
 }
 

@@ -13,7 +13,7 @@ use gristmill_store::{ABSENT, Dictionary, UserRun};
 
 use super::{Climber, Column, plan};
 use crate::QueryError;
-use crate::fold::{UserFold, View};
+use crate::fold::{Fold, UserFold, View};
 
 pub(crate) async fn answer(
     view: &View,
@@ -69,28 +69,8 @@ struct UsersFold {
     first: BinaryHeap<(String, usize, u32)>,
 }
 
-impl UserFold for UsersFold {
+impl Fold for UsersFold {
     type Partial = Page;
-
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
-        let is_before = self.after.as_deref().is_some_and(|after| run.user <= after);
-        let is_full = self.first.len() == self.room;
-        let is_behind =
-            is_full && self.first.peek().is_some_and(|(last, ..)| run.user > last.as_str());
-        if is_before || is_behind {
-            return Ok(());
-        }
-        let Some(journey) = self.climber.journey(run) else { return Ok(()) };
-        if !self.levels.contains(&journey.level) {
-            return Ok(());
-        }
-        let code = self.column.map_or(ABSENT, |column| journey.way.code(column, &run.columns));
-        if is_full {
-            self.first.pop();
-        }
-        self.first.push((run.user.to_owned(), journey.level, code));
-        Ok(())
-    }
 
     fn finish(self, dictionaries: &[Dictionary]) -> Page {
         let value = |code| {
@@ -107,6 +87,29 @@ impl UserFold for UsersFold {
         into.users.extend(other.users);
         into.users.sort_unstable_by(|a, b| a.user.cmp(&b.user));
         into.users.truncate(into.room);
+    }
+}
+
+impl UserFold for UsersFold {
+    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
+        let is_before = self.after.as_deref().is_some_and(|after| run.user <= after);
+        let is_full = self.first.len() == self.room;
+        let is_behind =
+            is_full && self.first.peek().is_some_and(|(last, ..)| run.user > last.as_str());
+        if is_before || is_behind {
+            return Ok(());
+        }
+        let Some(journey) = self.climber.journey(run) else { return Ok(()) };
+        if !self.levels.contains(&journey.level) {
+            return Ok(());
+        }
+        let code =
+            self.column.map_or(ABSENT, |column| journey.way.code(column, &run.events.columns));
+        if is_full {
+            self.first.pop();
+        }
+        self.first.push((run.user.to_owned(), journey.level, code));
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use gristmill_store::{Dictionary, UserRun};
 use super::walk::Walk;
 use super::{Kept, LEVELS};
 use crate::QueryError;
-use crate::fold::UserFold;
+use crate::fold::{Fold, UserFold};
 use crate::tally::Tally;
 
 /// Counts the paths over each node and each edge.
@@ -35,12 +35,34 @@ impl GraphFold {
     }
 }
 
-impl UserFold for GraphFold {
+impl Fold for GraphFold {
     type Partial = Graph;
 
+    fn finish(self, _dictionaries: &[Dictionary]) -> Graph {
+        let cells = self.nodes.range(0..LEVELS * self.kept.width());
+        let nodes = cells.iter().map(|cell| (cell.count, u64::from(cell.users))).collect();
+        Graph { nodes, edges: self.edges, users: self.users }
+    }
+
+    fn merge(into: &mut Graph, other: Graph) {
+        if into.nodes.is_empty() {
+            *into = other;
+            return;
+        }
+        into.users += other.users;
+        for (into, other) in into.nodes.iter_mut().zip(other.nodes) {
+            *into = (into.0 + other.0, into.1 + other.1);
+        }
+        for (into, other) in into.edges.iter_mut().zip(other.edges) {
+            *into += other;
+        }
+    }
+}
+
+impl UserFold for GraphFold {
     fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
         let Self { walk, kept, ranks, nodes, edges, users } = self;
-        let dictionary = &run.dictionaries[walk.column()];
+        let dictionary = &run.events.dictionaries[walk.column()];
         for slot in ranks.len()..=dictionary.len() {
             ranks.push(kept.ranks_of(dictionary.text(Tally::code(slot)).unwrap_or_default()));
         }
@@ -61,26 +83,6 @@ impl UserFold for GraphFold {
         });
         *users += u64::from(has_path);
         Ok(())
-    }
-
-    fn finish(self, _dictionaries: &[Dictionary]) -> Graph {
-        let cells = self.nodes.range(0..LEVELS * self.kept.width());
-        let nodes = cells.iter().map(|cell| (cell.count, u64::from(cell.users))).collect();
-        Graph { nodes, edges: self.edges, users: self.users }
-    }
-
-    fn merge(into: &mut Graph, other: Graph) {
-        if into.nodes.is_empty() {
-            *into = other;
-            return;
-        }
-        into.users += other.users;
-        for (into, other) in into.nodes.iter_mut().zip(other.nodes) {
-            *into = (into.0 + other.0, into.1 + other.1);
-        }
-        for (into, other) in into.edges.iter_mut().zip(other.edges) {
-            *into += other;
-        }
     }
 }
 

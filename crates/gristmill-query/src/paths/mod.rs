@@ -11,7 +11,7 @@ use gristmill_model::{PathsAnswer, PathsQuery, limits};
 use gristmill_store::{Dictionary, UserRun};
 
 use crate::QueryError;
-use crate::fold::{UserFold, View};
+use crate::fold::{Fold, UserFold, View};
 use crate::rank::largest;
 use crate::select::Plan;
 use crate::tally::Tally;
@@ -79,22 +79,8 @@ struct CountFold {
 /// The counts of each value; that of the anchors without one is the empty text.
 type Counts = HashMap<String, [u64; LEVELS]>;
 
-impl UserFold for CountFold {
+impl Fold for CountFold {
     type Partial = Counts;
-
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
-        let Self { walk, counts, used } = self;
-        let slots = counts.len().max(run.dictionaries[walk.column()].len() + 1);
-        counts.resize(slots, [0; LEVELS]);
-        walk.for_each(run, |path| {
-            for (level, value) in path.iter().enumerate() {
-                let count = &mut counts[Tally::slot(*value)][level];
-                *used += usize::from(*count == 0);
-                *count += 1;
-            }
-        });
-        check_size(self.used)
-    }
 
     fn finish(self, dictionaries: &[Dictionary]) -> Counts {
         let dictionary = &dictionaries[self.walk.column()];
@@ -112,6 +98,22 @@ impl UserFold for CountFold {
             let known = into.entry(value).or_default();
             known.iter_mut().zip(counts).for_each(|(known, count)| *known += count);
         }
+    }
+}
+
+impl UserFold for CountFold {
+    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
+        let Self { walk, counts, used } = self;
+        let slots = counts.len().max(run.events.dictionaries[walk.column()].len() + 1);
+        counts.resize(slots, [0; LEVELS]);
+        walk.for_each(run, |path| {
+            for (level, value) in path.iter().enumerate() {
+                let count = &mut counts[Tally::slot(*value)][level];
+                *used += usize::from(*count == 0);
+                *count += 1;
+            }
+        });
+        check_size(self.used)
     }
 }
 

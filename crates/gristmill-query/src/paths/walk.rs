@@ -53,17 +53,17 @@ impl Walk {
     /// [`ABSENT`] if it has none, and those of the steps, away from the anchor.
     pub(super) fn for_each(&mut self, run: &UserRun<'_>, mut each: impl FnMut(&[u32])) {
         let Self { matcher, column, rules, blank, stretch } = self;
-        let sets = matcher.sets(run);
+        let sets = matcher.sets(&run.events);
         if sets.iter().all(|set| set & ANCHOR == 0) {
             return;
         }
-        blank.learn(&run.dictionaries[*column]);
+        blank.learn(&run.events.dictionaries[*column]);
         let mut before = i64::MAX;
-        for (row, (set, &code)) in sets.iter().zip(run.columns[*column]).enumerate() {
+        for (row, (set, &code)) in sets.iter().zip(run.events.columns[*column]).enumerate() {
             if set & SELECTED == 0 {
                 continue;
             }
-            let time = run.times[row];
+            let time = run.events.times[row];
             if time.saturating_sub(before) > rules.gap {
                 let paths = stretch.end(rules, &mut each);
                 if paths > 0 && rules.occurrences == Occurrences::First {

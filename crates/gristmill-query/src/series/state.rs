@@ -89,6 +89,12 @@ impl State {
 
 /// Takes in what events have, one after the other.
 pub(super) trait Accumulate<Item> {
+    /// Begins the next user.
+    fn next_user(&mut self) {}
+
+    /// Ends the user at hand.
+    fn end_user(&mut self) {}
+
     /// Makes room for cells below `cells`, and for the group of a slot.
     fn grow(&mut self, slot: usize, cells: usize);
 
@@ -104,6 +110,10 @@ pub(super) struct Place {
 }
 
 impl Accumulate<()> for Tally {
+    fn next_user(&mut self) {
+        Tally::next_user(self);
+    }
+
     fn grow(&mut self, _slot: usize, cells: usize) {
         Tally::grow(self, cells);
     }
@@ -121,14 +131,11 @@ pub(super) struct Arrivals {
     user: u32,
 }
 
-impl Arrivals {
-    /// Begins the next user.
-    pub(super) fn next_user(&mut self) {
+impl Accumulate<()> for Arrivals {
+    fn next_user(&mut self) {
         self.user += 1;
     }
-}
 
-impl Accumulate<()> for Arrivals {
     fn grow(&mut self, slot: usize, cells: usize) {
         grow(&mut self.cells, cells);
         grow(&mut self.latest_user, slot + 1);
@@ -149,8 +156,9 @@ pub(super) struct Sessions {
     cells: Vec<u64>,
     /// Of the user at hand: the sessions that were met, maybe more than once.
     met: Vec<Met>,
-    /// The scope in which each session was last met.
-    latest: Vec<u32>,
+    /// The user and the scope in which each code of a session was last met.
+    latest: Vec<(u32, u32)>,
+    user: u32,
 }
 
 /// A session in the scope in which it counts once: a cell, or a group. Of the same in order of
@@ -165,19 +173,22 @@ struct Met {
 
 impl Sessions {
     fn new(totals: Totals) -> Self {
-        Self { totals, cells: Vec::new(), met: Vec::new(), latest: Vec::new() }
-    }
-
-    /// Counts the sessions of the user at hand, and begins the next user.
-    pub(super) fn end_user(&mut self) {
-        self.met.sort_unstable();
-        self.met.dedup_by_key(|met| (met.scope, met.session));
-        self.met.drain(..).for_each(|met| self.cells[met.cell as usize] += 1);
-        self.latest.clear();
+        Self { totals, cells: Vec::new(), met: Vec::new(), latest: Vec::new(), user: 0 }
     }
 }
 
 impl Accumulate<u32> for Sessions {
+    fn next_user(&mut self) {
+        self.user += 1;
+    }
+
+    /// Counts the user's sessions.
+    fn end_user(&mut self) {
+        self.met.sort_unstable();
+        self.met.dedup_by_key(|met| (met.scope, met.session));
+        self.met.drain(..).for_each(|met| self.cells[met.cell as usize] += 1);
+    }
+
     fn grow(&mut self, _slot: usize, cells: usize) {
         grow(&mut self.cells, cells);
     }
@@ -188,11 +199,11 @@ impl Accumulate<u32> for Sessions {
             Totals::Running => place.slot,
         } as u32;
         if self.latest.len() <= session as usize {
-            self.latest.resize(session as usize + 1, u32::MAX);
+            self.latest.resize(session as usize + 1, (0, 0));
         }
         let latest = &mut self.latest[session as usize];
-        if *latest != scope {
-            *latest = scope;
+        if *latest != (self.user, scope) {
+            *latest = (self.user, scope);
             let (order, cell) = (self.met.len() as u32, place.cell as u32);
             self.met.push(Met { scope, session, order, cell });
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gristmill_model::{Field, Metric, Series, SeriesQuery, TimeRange, Totals, limits};
-use gristmill_store::{ABSENT, Dictionary, UserRun};
+use gristmill_store::{ABSENT, Dictionary, Events, UserBatch, UserRun};
 
 use super::cell::Cell;
 use super::group::{Group, Kept, Slots, pair};
@@ -15,7 +15,7 @@ use super::state::{Accumulate, Column, Place, State};
 use super::too_many_points;
 use crate::QueryError;
 use crate::calendar::Buckets;
-use crate::fold::{UserFold, View};
+use crate::fold::{EventFold, Fold, UserFold, View};
 use crate::grid::{Grid, PAGE};
 use crate::select::{Matcher, Plan, SELECTED};
 
@@ -70,7 +70,15 @@ impl Walk {
 
     /// Walks, and gives the groups of each series.
     pub(super) async fn run(&self, view: &View) -> Result<Vec<Groups>, QueryError> {
-        let mut groups = view.fold(&self.plan, || self.start()).await?;
+        let asks_users = |metric: &Metric| match metric {
+            Metric::Count | Metric::Number(..) => false,
+            Metric::UniqueUsers | Metric::Sessions | Metric::PerUserAverage => true,
+        };
+        let mut groups = if self.lines.iter().any(|(_, metric, _)| asks_users(metric)) {
+            view.fold(&self.plan, || self.start()).await?
+        } else {
+            view.fold_events(&self.plan, || self.start()).await?
+        };
         groups.resize_with(self.lines.len(), Groups::default);
         Ok(groups)
     }
@@ -127,33 +135,8 @@ struct SeriesFold {
     numbers: Arc<NumberBudget>,
 }
 
-impl UserFold for SeriesFold {
+impl Fold for SeriesFold {
     type Partial = Vec<Groups>;
-
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
-        let Self { matcher, group, lines, .. } = self;
-        match lines.as_mut_slice() {
-            [line] if line.bit == SELECTED => line.take(run, group, Selected(matcher)),
-            lines => {
-                let sets = matcher.sets(run);
-                for line in lines {
-                    let bit = line.bit;
-                    line.take(run, group, Marked { sets, bit });
-                }
-            }
-        }
-        let (mut cells, mut numbers) = (0, 0);
-        for line in &mut self.lines {
-            line.cells.check_groups()?;
-            cells += line.cells.in_buckets();
-            numbers += line.state.take_fresh();
-        }
-        // Each page of cells has at least one point.
-        if cells > limits::SERIES_POINTS * PAGE {
-            return Err(too_many_points());
-        }
-        self.numbers.spend(numbers)
-    }
 
     fn finish(self, dictionaries: &[Dictionary]) -> Vec<Groups> {
         self.lines.into_iter().map(|line| line.finish(dictionaries)).collect()
@@ -179,6 +162,49 @@ impl UserFold for SeriesFold {
                 }
             }
         }
+    }
+}
+
+impl UserFold for SeriesFold {
+    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
+        self.take(&run.events, &std::iter::once(0..run.events.times.len()))
+    }
+
+    fn users(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError> {
+        self.take(&batch.events, &batch.rows())
+    }
+}
+
+/// For metrics that ask for no users: whose the events are does not matter then.
+impl EventFold for SeriesFold {
+    fn events(&mut self, events: &Events<'_>) -> Result<(), QueryError> {
+        self.take(events, &std::iter::once(0..events.times.len()))
+    }
+}
+
+impl SeriesFold {
+    /// Takes in events, given the rows of each user.
+    fn take(
+        &mut self,
+        events: &Events<'_>,
+        users: &(impl Iterator<Item = Range<usize>> + Clone),
+    ) -> Result<(), QueryError> {
+        let Self { matcher, group, lines, .. } = self;
+        let sets = matcher.sets_unless_all(events);
+        for line in &mut *lines {
+            line.take(&Rows { events, sets, bit: line.bit }, group, users.clone());
+        }
+        let (mut cells, mut numbers) = (0, 0);
+        for line in lines {
+            line.cells.check_groups()?;
+            cells += line.cells.in_buckets();
+            numbers += line.state.take_fresh();
+        }
+        // Each page of cells has at least one point.
+        if cells > limits::SERIES_POINTS * PAGE {
+            return Err(too_many_points());
+        }
+        self.numbers.spend(numbers)
     }
 }
 
@@ -208,52 +234,57 @@ struct Line {
 }
 
 impl Line {
-    /// Takes in those of a user's events that are of the series.
-    fn take(&mut self, run: &UserRun<'_>, group: &[usize], rows: impl Rows) {
+    /// Takes in those of some users' events that are of the series.
+    fn take(
+        &mut self,
+        rows: &Rows<'_, '_>,
+        group: &[usize],
+        users: impl Iterator<Item = Range<usize>>,
+    ) {
+        let columns = &rows.events.columns;
         match *group {
-            [] => self.take_keyed(run, rows, |_| 0),
+            [] => self.take_keyed(rows, users, |_| 0),
             [column] => {
-                let codes = run.columns[column];
-                self.take_keyed(run, rows, |row| u64::from(codes[row]));
+                let codes = columns[column];
+                self.take_keyed(rows, users, |row| u64::from(codes[row]));
             }
             [first, second, ..] => {
-                let (first, second) = (run.columns[first], run.columns[second]);
-                self.take_keyed(run, rows, |row| pair(first[row], second[row]));
+                let (first, second) = (columns[first], columns[second]);
+                self.take_keyed(rows, users, |row| pair(first[row], second[row]));
             }
         }
     }
 
-    fn take_keyed(&mut self, run: &UserRun<'_>, rows: impl Rows, key: impl Fn(usize) -> u64) {
+    fn take_keyed(
+        &mut self,
+        rows: &Rows<'_, '_>,
+        users: impl Iterator<Item = Range<usize>>,
+        key: impl Fn(usize) -> u64,
+    ) {
         let Self { cells, state, .. } = self;
+        let Events { columns, dictionaries, .. } = rows.events;
         match state {
-            State::Counts(tally) => {
-                tally.next_user();
-                cells.walk(run, rows, key, |_| Some(()), tally);
-            }
-            State::Arrivals(arrivals) => {
-                arrivals.next_user();
-                cells.walk(run, rows, key, |_| Some(()), arrivals);
-            }
+            State::Counts(tally) => cells.walk(rows, users, key, |_| Some(()), tally),
+            State::Arrivals(arrivals) => cells.walk(rows, users, key, |_| Some(()), arrivals),
             State::Sessions(column, sessions) => {
-                let codes = run.columns[column.0];
+                let codes = columns[column.0];
                 let session = |row: usize| Some(codes[row]).filter(|code| *code != ABSENT);
-                cells.walk(run, rows, key, session, sessions);
-                sessions.end_user();
+                cells.walk(rows, users, key, session, sessions);
             }
             State::Sums(numbers, sums) => {
-                numbers.learn(&run.dictionaries[numbers.column()]);
-                let codes = run.columns[numbers.column()];
-                cells.walk(run, rows, key, |row| numbers.of(codes[row]), sums);
+                numbers.learn(&dictionaries[numbers.column()]);
+                let codes = columns[numbers.column()];
+                cells.walk(rows, users, key, |row| numbers.of(codes[row]), sums);
             }
             State::Highest(numbers, highest) => {
-                numbers.learn(&run.dictionaries[numbers.column()]);
-                let codes = run.columns[numbers.column()];
-                cells.walk(run, rows, key, |row| numbers.of(codes[row]), highest);
+                numbers.learn(&dictionaries[numbers.column()]);
+                let codes = columns[numbers.column()];
+                cells.walk(rows, users, key, |row| numbers.of(codes[row]), highest);
             }
             State::Lists(numbers, lists) => {
-                numbers.learn(&run.dictionaries[numbers.column()]);
-                let codes = run.columns[numbers.column()];
-                cells.walk(run, rows, key, |row| numbers.of(codes[row]), lists);
+                numbers.learn(&dictionaries[numbers.column()]);
+                let codes = columns[numbers.column()];
+                cells.walk(rows, users, key, |row| numbers.of(codes[row]), lists);
             }
         }
     }
@@ -281,34 +312,17 @@ impl Line {
     }
 }
 
-/// The rows of a run that something is about.
-trait Rows {
-    /// Calls `each` with every one, in order.
-    fn for_each(self, run: &UserRun<'_>, each: impl FnMut(usize));
-}
-
-/// Those that are selected.
-struct Selected<'a>(&'a mut Matcher);
-
-impl Rows for Selected<'_> {
-    fn for_each(self, run: &UserRun<'_>, each: impl FnMut(usize)) {
-        self.0.for_each(run, each);
-    }
-}
-
-/// Those that have a bit.
-struct Marked<'a> {
+/// Those of some events that have a bit.
+struct Rows<'a, 'e> {
+    events: &'a Events<'e>,
+    /// The bits of each; none if all have all.
     sets: &'a [u32],
     bit: u32,
 }
 
-impl Rows for Marked<'_> {
-    fn for_each(self, _run: &UserRun<'_>, mut each: impl FnMut(usize)) {
-        for (row, set) in self.sets.iter().enumerate() {
-            if set & self.bit != 0 {
-                each(row);
-            }
-        }
+impl Rows<'_, '_> {
+    fn has(&self, row: usize) -> bool {
+        self.sets.get(row).is_none_or(|set| set & self.bit != 0)
     }
 }
 
@@ -345,30 +359,39 @@ impl Cells {
     /// Takes the rows that have an item into their cells.
     fn walk<Item, Into: Accumulate<Item>>(
         &mut self,
-        run: &UserRun<'_>,
-        rows: impl Rows,
+        rows: &Rows<'_, '_>,
+        users: impl Iterator<Item = Range<usize>>,
         key: impl Fn(usize) -> u64,
         item: impl Fn(usize) -> Option<Item>,
         into: &mut Into,
     ) {
         let Self { slots, layout } = self;
-        // Times ascend, so most events fall into the cell of the one before.
-        let (mut end, mut bucket) = (i64::MIN, 0);
+        let Events { times, dictionaries, .. } = *rows.events;
+        // A user's times ascend, so many events fall into the cell of the one before.
+        let (mut bounds, mut bucket) = (0..0, 0);
         let (mut current, mut place) = (0, Place::default());
-        rows.for_each(run, |row| {
-            let Some(item) = item(row) else { return };
-            let (time, key) = (run.times[row], key(row));
-            if time >= end || key != current {
-                if time >= end {
-                    (bucket, end) = layout.bucket(time);
+        for user in users {
+            into.next_user();
+            for row in user {
+                if !rows.has(row) {
+                    continue;
                 }
-                current = key;
-                let slot = slots.slot(key, run.dictionaries);
-                place = Place { slot, cell: layout.cell(slot, bucket) };
-                into.grow(slot, layout.cells());
+                let Some(item) = item(row) else { continue };
+                let (time, key) = (times[row], key(row));
+                let is_outside = !bounds.contains(&time);
+                if is_outside || key != current {
+                    if is_outside {
+                        (bucket, bounds) = layout.bucket(time);
+                    }
+                    current = key;
+                    let slot = slots.slot(key, dictionaries);
+                    place = Place { slot, cell: layout.cell(slot, bucket) };
+                    into.grow(slot, layout.cells());
+                }
+                into.add(place, item);
             }
-            into.add(place, item);
-        });
+            into.end_user();
+        }
     }
 
     fn check_groups(&self) -> Result<(), QueryError> {
@@ -391,13 +414,13 @@ impl Cells {
 }
 
 impl Layout {
-    /// The bucket of a moment, and the first moment after it.
-    fn bucket(&self, time: i64) -> (usize, i64) {
+    /// The bucket of a moment, and the moments that it has.
+    fn bucket(&self, time: i64) -> (usize, Range<i64>) {
         match self {
-            Layout::Whole { .. } => (0, i64::MAX),
+            Layout::Whole { .. } => (0, i64::MIN..i64::MAX),
             Layout::Buckets { buckets, .. } => {
                 let bucket = buckets.find(time);
-                (bucket, buckets.end(bucket))
+                (bucket, buckets.start(bucket).0..buckets.end(bucket))
             }
         }
     }

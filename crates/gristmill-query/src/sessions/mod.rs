@@ -16,7 +16,7 @@ use gristmill_store::{ABSENT, Dictionary, UserRun};
 use crate::QueryError;
 use crate::blank::Blank;
 use crate::calendar::Buckets;
-use crate::fold::{UserFold, View};
+use crate::fold::{Fold, UserFold, View};
 use crate::rank::largest;
 use crate::select::{Matcher, Plan};
 use crate::span::{span, zone};
@@ -132,25 +132,8 @@ struct Columns {
     group: Option<usize>,
 }
 
-impl UserFold for SessionsFold {
+impl Fold for SessionsFold {
     type Partial = Sums;
-
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
-        let Self { matcher, columns, gap, blank, open, .. } = self;
-        let (ids, pages) = (run.columns[columns.session], run.columns[columns.page]);
-        blank.learn(&run.dictionaries[columns.page]);
-        open.grow(run.dictionaries[columns.session].len() + 1);
-        matcher.for_each(run, |row| {
-            let session = open.session_of(ids[row], row, run.times, *gap);
-            session.last = row;
-            session.events += 1;
-            if !blank.is(pages[row]) {
-                session.view(pages[row]);
-            }
-        });
-        self.count(run);
-        check_size(self.counts.sizes())
-    }
 
     fn finish(self, dictionaries: &[Dictionary]) -> Sums {
         let Self { columns, counts, .. } = self;
@@ -198,6 +181,25 @@ impl UserFold for SessionsFold {
     }
 }
 
+impl UserFold for SessionsFold {
+    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
+        let Self { matcher, columns, gap, blank, open, .. } = self;
+        let (ids, pages) = (run.events.columns[columns.session], run.events.columns[columns.page]);
+        blank.learn(&run.events.dictionaries[columns.page]);
+        open.grow(run.events.dictionaries[columns.session].len() + 1);
+        matcher.for_each(&run.events, |row| {
+            let session = open.session_of(ids[row], row, run.events.times, *gap);
+            session.last = row;
+            session.events += 1;
+            if !blank.is(pages[row]) {
+                session.view(pages[row]);
+            }
+        });
+        self.count(run);
+        check_size(self.counts.sizes())
+    }
+}
+
 impl SessionsFold {
     /// Counts the sessions of the user at hand.
     fn count(&mut self, run: &UserRun<'_>) {
@@ -208,8 +210,8 @@ impl SessionsFold {
         counts.next_user(run, *columns);
         for session in open.sessions.drain(..) {
             open.places[session.place] = NONE;
-            let first = run.times[session.first];
-            let totals = session.totals(run.times[session.last] - first);
+            let first = run.events.times[session.first];
+            let totals = session.totals(run.events.times[session.last] - first);
             counts.sums.take(&totals);
             if session.page_views > 0 {
                 counts.entries.add(Tally::slot(session.entry));
@@ -219,7 +221,8 @@ impl SessionsFold {
                 counts.sums.buckets[buckets.find(first)].add(&totals);
             }
             if let Some(column) = columns.group {
-                let group = &mut counts.groups[Tally::slot(run.columns[column][session.first])];
+                let group =
+                    &mut counts.groups[Tally::slot(run.events.columns[column][session.first])];
                 counts.used_groups += usize::from(group.sessions == 0);
                 group.add(&totals);
             }
@@ -320,10 +323,10 @@ impl Counts {
         self.sums.users += 1;
         for pages in [&mut self.entries, &mut self.exits] {
             pages.next_user();
-            pages.grow(run.dictionaries[columns.page].len() + 1);
+            pages.grow(run.events.dictionaries[columns.page].len() + 1);
         }
         if let Some(column) = columns.group {
-            let slots = self.groups.len().max(run.dictionaries[column].len() + 1);
+            let slots = self.groups.len().max(run.events.dictionaries[column].len() + 1);
             self.groups.resize(slots, SessionTotals::default());
         }
     }

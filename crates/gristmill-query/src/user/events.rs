@@ -6,7 +6,7 @@ use gristmill_model::{EventPage, EventPlace, Field, TimeRange, Timestamp, UserEv
 use gristmill_store::{Dictionary, UserRun};
 
 use crate::QueryError;
-use crate::fold::{UserFold, View};
+use crate::fold::{Fold, UserFold, View};
 use crate::select::{Matcher, Plan};
 
 /// Finds a page among a user's events.
@@ -40,7 +40,7 @@ impl Slicer {
     /// Where the page lies among the selected rows of a user's run.
     pub(super) fn place(&self, run: &UserRun<'_>, rows: &[usize]) -> Place {
         let slice = self.slice(run, rows);
-        let time = |row: &usize| Timestamp(run.times[*row]);
+        let time = |row: &usize| Timestamp(run.events.times[*row]);
         let (first, last) = (rows.get(slice.start), rows[slice.clone()].last());
         let start = first.map(time);
         Place {
@@ -65,11 +65,12 @@ impl Slicer {
 
     /// The event of a place, or, should it be gone, all that happened at its time.
     fn find(&self, run: &UserRun<'_>, rows: &[usize], place: &EventPlace) -> Range<usize> {
-        let first = rows.partition_point(|row| run.times[*row] < place.time.0);
-        let end = rows.partition_point(|row| run.times[*row] <= place.time.0);
+        let first = rows.partition_point(|row| run.events.times[*row] < place.time.0);
+        let end = rows.partition_point(|row| run.events.times[*row] <= place.time.0);
         let is_it = |index: &usize| {
-            let id =
-                |column: usize| run.dictionaries[column].text(run.columns[column][rows[*index]]);
+            let id = |column: usize| {
+                run.events.dictionaries[column].text(run.events.columns[column][rows[*index]])
+            };
             self.ids.and_then(id) == Some(place.id.as_str())
         };
         (first..end).find(is_it).map_or(first..end, |index| index..index + 1)
@@ -115,17 +116,8 @@ struct EventsFold {
     rows: Vec<(Timestamp, [u32; 6])>,
 }
 
-impl UserFold for EventsFold {
+impl Fold for EventsFold {
     type Partial = Vec<UserEvent>;
-
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
-        let mut rows = Vec::new();
-        self.matcher.for_each(run, |row| rows.push(row));
-        let codes = |row: usize| self.columns.map(|column| run.columns[column][row]);
-        let page = rows.into_iter().skip(self.skipped).take(self.count);
-        self.rows = page.map(|row| (Timestamp(run.times[row]), codes(row))).collect();
-        Ok(())
-    }
 
     fn finish(self, dictionaries: &[Dictionary]) -> Vec<UserEvent> {
         let event = |(time, codes): (Timestamp, [u32; 6])| {
@@ -148,5 +140,16 @@ impl UserFold for EventsFold {
 
     fn merge(into: &mut Vec<UserEvent>, other: Vec<UserEvent>) {
         into.extend(other);
+    }
+}
+
+impl UserFold for EventsFold {
+    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
+        let mut rows = Vec::new();
+        self.matcher.for_each(&run.events, |row| rows.push(row));
+        let codes = |row: usize| self.columns.map(|column| run.events.columns[column][row]);
+        let page = rows.into_iter().skip(self.skipped).take(self.count);
+        self.rows = page.map(|row| (Timestamp(run.events.times[row]), codes(row))).collect();
+        Ok(())
     }
 }

@@ -80,8 +80,8 @@ impl Profiler {
         let total: i128 = durations.map(i128::from).sum();
         sessions.truncate(limits::USER_SESSIONS);
         Some(UserProfile {
-            first_seen: Timestamp(run.times[first]),
-            last_seen: Timestamp(run.times[last]),
+            first_seen: Timestamp(run.events.times[first]),
+            last_seen: Timestamp(run.events.times[last]),
             total_events: rows.len() as u64,
             total_sessions,
             sessions,
@@ -98,7 +98,7 @@ impl Profiler {
     fn days(&self, run: &UserRun<'_>, rows: &[usize]) -> (u64, u64) {
         let (mut active, mut engaged, mut end) = (0, 0, i64::MIN);
         for &row in rows {
-            let time = run.times[row];
+            let time = run.events.times[row];
             if time < end {
                 continue;
             }
@@ -115,7 +115,7 @@ impl Profiler {
         let (mut count, mut revenue) = (0, 0.0);
         for &row in rows.iter().filter(|row| sets[**row] & TRANSACTION != 0) {
             let amount = |column: &usize| {
-                let text = run.dictionaries[*column].text(run.columns[*column][row]);
+                let text = run.events.dictionaries[*column].text(run.events.columns[*column][row]);
                 text.and_then(number).filter(|amount| amount.is_finite())
             };
             let amount = self.amounts.iter().find_map(amount).unwrap_or(0.0);
@@ -127,10 +127,11 @@ impl Profiler {
 
     /// All sessions, latest start first, ties by id.
     fn sessions(&self, run: &UserRun<'_>, rows: &[usize]) -> Vec<UserSession> {
-        let (codes, ids) = (run.columns[self.sessions], &run.dictionaries[self.sessions]);
+        let (codes, ids) =
+            (run.events.columns[self.sessions], &run.events.dictionaries[self.sessions]);
         let mut met: Vec<Option<(i64, i64, u64)>> = vec![None; ids.len()];
         for &row in rows {
-            let time = run.times[row];
+            let time = run.events.times[row];
             if let Some(session) = met.get_mut(codes[row] as usize) {
                 let (start, _, events) = session.unwrap_or((time, time, 0));
                 *session = Some((start, time, events + 1));
@@ -146,7 +147,7 @@ impl Profiler {
     }
 
     fn top_pages(&self, run: &UserRun<'_>, rows: &[usize]) -> Vec<UserPage> {
-        let (codes, texts) = (run.columns[self.pages], &run.dictionaries[self.pages]);
+        let (codes, texts) = (run.events.columns[self.pages], &run.events.dictionaries[self.pages]);
         let mut counts = vec![0; texts.len()];
         for &row in rows {
             if let Some(count) = counts.get_mut(codes[row] as usize) {

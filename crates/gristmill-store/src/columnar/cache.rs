@@ -11,7 +11,7 @@ use gristmill_model::{Field, Position};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use super::chunk::{self, Coded, Users};
+use super::chunk::{self, Coded, Times, Users};
 use super::lexicon::Lexicon;
 use super::part::OpenPart;
 use crate::StoreError;
@@ -47,7 +47,7 @@ enum What {
 #[derive(Clone)]
 enum Column {
     Users(Arc<Users>),
-    Times(Arc<Vec<i64>>),
+    Times(Arc<Times>),
     Positions(Arc<Vec<Position>>),
     Coded(Arc<Coded>),
 }
@@ -75,12 +75,8 @@ impl ColumnCache {
     }
 
     /// The times of a row group, in microseconds.
-    pub(super) fn times(
-        &self,
-        part: &OpenPart,
-        group: usize,
-    ) -> Result<Found<Vec<i64>>, StoreError> {
-        let read = || chunk::times(part, part.group(group)).map(Arc::new).map(Column::Times);
+    pub(super) fn times(&self, part: &OpenPart, group: usize) -> Result<Found<Times>, StoreError> {
+        let read = || Times::read(part, part.group(group)).map(Arc::new).map(Column::Times);
         self.get(part, group, What::Times, read, |column| match column {
             Column::Times(times) => Some(times),
             _ => None,
@@ -188,7 +184,7 @@ impl Weighter<Key, Column> for Bytes {
     fn weight(&self, _: &Key, column: &Column) -> u64 {
         let bytes = match column {
             Column::Users(users) => users.memory(),
-            Column::Times(times) => times.capacity() * 8,
+            Column::Times(times) => times.memory(),
             Column::Positions(positions) => positions.capacity() * size_of::<Position>(),
             Column::Coded(coded) => coded.memory(),
         };

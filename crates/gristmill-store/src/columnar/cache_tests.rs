@@ -10,7 +10,7 @@ use gristmill_model::{
 
 use super::ColumnarConfig;
 use super::tests::{Running, commit, config, row};
-use crate::{MemoryStore, Row, Scan, Snapshot, Store, Work};
+use crate::{MemoryStore, Row, Scan, Snapshot, Store, UserRun, Work};
 
 const FIELDS: [&str; 7] =
     ["event_type", "session_id", "page_url", "user_id", "plan", "o.k", "event_id"];
@@ -22,11 +22,14 @@ fn all_rows(snapshot: &dyn Snapshot, range: TimeRange) -> Vec<String> {
     let mut rows = Vec::new();
     for shard in 0..snapshot.shards() {
         let mut cursor = snapshot.scan(shard, &scan).unwrap();
-        while let Some(run) = cursor.next_user().unwrap() {
-            for (index, time) in run.times.iter().enumerate() {
-                let text = |field: usize| run.dictionaries[field].text(run.columns[field][index]);
-                let texts: Vec<_> = (0..FIELDS.len()).map(text).collect();
-                rows.push(format!("{} {time} {texts:?}", run.user));
+        while let Some(batch) = cursor.next_users().unwrap() {
+            for UserRun { user, events } in batch.runs() {
+                for (index, time) in events.times.iter().enumerate() {
+                    let code = |field: usize| events.columns[field][index];
+                    let text = |field: usize| events.dictionaries[field].text(code(field));
+                    let texts: Vec<_> = (0..FIELDS.len()).map(text).collect();
+                    rows.push(format!("{user} {time} {texts:?}"));
+                }
             }
         }
     }
@@ -113,12 +116,16 @@ fn by_user(store: &dyn Snapshot, user: Option<&str>) -> BTreeMap<String, Vec<(i6
     let scan = Scan { project: ProjectId::new("p"), user, range: TimeRange::ALL, fields };
     for shard in 0..store.shards() {
         let mut cursor = store.scan(shard, &scan).unwrap();
-        while let Some(run) = cursor.next_user().unwrap() {
-            assert_eq!(store.shard_of(&scan.project, run.user), shard, "{}", run.user);
-            let text = |field: usize, row| run.dictionaries[field].text(run.columns[field][row]);
-            let row = |row| (run.times[row], format!("{:?} {:?}", text(0, row), text(1, row)));
-            let rows = (0..run.times.len()).map(row).collect();
-            assert!(users.insert(run.user.to_owned(), rows).is_none(), "{} twice", run.user);
+        while let Some(batch) = cursor.next_users().unwrap() {
+            for UserRun { user, events } in batch.runs() {
+                assert_eq!(store.shard_of(&scan.project, user), shard, "{user}");
+                let code = |field: usize, row| events.columns[field][row];
+                let text = |field: usize, row| events.dictionaries[field].text(code(field, row));
+                let row =
+                    |row| (events.times[row], format!("{:?} {:?}", text(0, row), text(1, row)));
+                let rows = (0..events.times.len()).map(row).collect();
+                assert!(users.insert(user.to_owned(), rows).is_none(), "{user} twice");
+            }
         }
     }
     users

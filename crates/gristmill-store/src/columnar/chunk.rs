@@ -5,7 +5,7 @@ use std::ops::Range;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, UInt8Type, UInt32Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, DictionaryArray, RecordBatch};
-use gristmill_model::{Field, Origin, Partition, Position};
+use gristmill_model::{Field, Origin, Partition, Position, TimeRange, Timestamp};
 
 use super::lexicon::Lexicon;
 use super::part::{OpenPart, Selected, unreadable};
@@ -17,7 +17,7 @@ use super::texts::Texts;
 use crate::{ABSENT, StoreError, property};
 
 /// The users of some rows, in order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Users {
     /// The projects, each with the place of its first user.
     projects: Vec<(String, usize)>,
@@ -27,8 +27,17 @@ pub(super) struct Users {
     first_rows: Vec<u32>,
 }
 
+/// The times of rows, in microseconds.
+#[derive(Debug, Default)]
+pub(super) struct Times {
+    pub(super) values: Vec<i64>,
+    /// The lowest and the highest.
+    first: i64,
+    last: i64,
+}
+
 /// A column of texts as codes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Coded {
     codes: Codes,
     /// The texts by code; the code of an absent value is the number of texts.
@@ -45,6 +54,12 @@ enum Codes {
     One(Vec<u8>),
     Two(Vec<u16>),
     Four(Vec<u32>),
+}
+
+impl Default for Codes {
+    fn default() -> Self {
+        Codes::One(Vec::new())
+    }
 }
 
 impl Users {
@@ -102,9 +117,9 @@ impl Users {
         self.first_rows[users.start] as usize..self.first_rows[users.end] as usize
     }
 
-    /// Whether a user is the last one of these rows.
-    pub(super) fn is_last(&self, user: usize) -> bool {
-        user + 1 == self.hashes.len()
+    /// How many users there are.
+    pub(super) fn len(&self) -> usize {
+        self.hashes.len()
     }
 
     /// The users of a project with a hash from `first` to `last`, both included.
@@ -125,10 +140,28 @@ impl Users {
     }
 }
 
-/// The times of rows, in microseconds.
-pub(super) fn times(part: &OpenPart, rows: Selected) -> Result<Vec<i64>, StoreError> {
-    let batch = part.read_whole(Wanted::Plain, [column::TIME], rows)?;
-    Ok(micros(&batch, 0).values().to_vec())
+impl Times {
+    pub(super) fn read(part: &OpenPart, rows: Selected) -> Result<Self, StoreError> {
+        let batch = part.read_whole(Wanted::Plain, [column::TIME], rows)?;
+        let values = micros(&batch, 0).values().to_vec();
+        let ends = |(first, last): (i64, i64), time: &i64| (first.min(*time), last.max(*time));
+        let (first, last) = values.iter().fold((i64::MAX, i64::MIN), ends);
+        Ok(Self { values, first, last })
+    }
+
+    /// Whether all of them are in a range.
+    pub(super) fn are_in(&self, range: &TimeRange) -> bool {
+        range.contains(Timestamp(self.first)) && range.contains(Timestamp(self.last))
+    }
+
+    /// Whether any of them may be in a range.
+    pub(super) fn may_be_in(&self, range: &TimeRange) -> bool {
+        range.overlaps(Timestamp(self.first), Timestamp(self.last))
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.values.capacity() * 8
+    }
 }
 
 /// The places of rows in the log.
@@ -263,6 +296,17 @@ impl Coded {
             Codes::Four(codes) => {
                 into.extend(codes[rows].iter().map(|code| meanings[*code as usize]));
             }
+        }
+    }
+
+    /// Appends the codes of rows as they are.
+    pub(super) fn append(&self, rows: Range<usize>, into: &mut Vec<u32>) {
+        let absent = self.texts.len() as u32;
+        let code = |code: u32| if code == absent { ABSENT } else { code };
+        match &self.codes {
+            Codes::One(codes) => into.extend(codes[rows].iter().map(|&own| code(own.into()))),
+            Codes::Two(codes) => into.extend(codes[rows].iter().map(|&own| code(own.into()))),
+            Codes::Four(codes) => into.extend(codes[rows].iter().map(|&own| code(own))),
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Commits leave runs in the hot tail; seals and merges read and write parts as streams of runs.
 
+use std::ops::Range;
+
 use gristmill_model::{Event, Position, SessionId};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -103,14 +105,19 @@ impl Run {
             + self.users.capacity() * size_of::<UserSpan>()
     }
 
-    /// The index of the first user whose (project, hash) is not below the given.
-    pub(super) fn first_user_from(&self, project: &str, hash: u64) -> usize {
-        self.users_while(|user_project, user_hash| (user_project, user_hash) < (project, hash))
+    /// The users of a project with a hash from `first` to `last`, both included.
+    pub(super) fn users_between(&self, project: &str, first: u64, last: u64) -> Range<usize> {
+        let start = self.users_while(|name, hash| (name, hash) < (project, first));
+        let end = self.users_while(|name, hash| (name, hash) <= (project, last));
+        start..end.max(start)
     }
 
-    /// The index of the first user of a later project.
-    pub(super) fn first_user_after(&self, project: &str) -> usize {
-        self.users_while(|user_project, _| user_project <= project)
+    /// The rows of several users.
+    pub(super) fn rows_of(&self, users: &Range<usize>) -> Range<usize> {
+        let first_row = |user: usize| {
+            self.users.get(user).map_or(self.row_count(), |user| user.first_row as usize)
+        };
+        first_row(users.start)..first_row(users.end)
     }
 
     /// How many users from the first on are such, if no user after one that is not is.

@@ -1,19 +1,22 @@
-//! Walks through the users of a shard, merging runs and parts by user as it goes.
+//! What a snapshot shows, shard by shard.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use gristmill_model::{Field, Positions, ProjectId, Timestamp};
 
 use super::cache::ColumnCache;
+use super::events::{ShardEvents, Share};
+use super::merged_users::MergedUsers;
+use super::part::Part;
 use super::part_users::PartUsers;
-use super::run::{shard_of, user_hash};
-use super::source::{Gathered, RunUsers, UserSource, Walk};
+use super::row_group::GroupReader;
+use super::run::{Run, shard_of, user_hash};
+use super::run_users::RunUsers;
+use super::source::Walk;
 use super::view::View;
 use super::work::WorkDone;
-use crate::{Dictionary, Scan, Snapshot, StoreError, UserCursor, UserRun, Work};
+use crate::walk::UserByUser;
+use crate::{EventCursor, Scan, Snapshot, StoreError, UserCursor, Work};
 
 /// About how many rows of one shard are walked at a time: enough to be worth a walk, and few
 /// enough to keep all cores busy to the end.
@@ -56,24 +59,33 @@ impl Snapshot for ColumnarSnapshot {
     }
 
     fn scan(&self, shard: u32, scan: &Scan) -> Result<Box<dyn UserCursor + '_>, StoreError> {
-        let stored_in = shard / self.walks_per_shard;
         let walk = Arc::new(Walk::of(scan, shard, self.shards()));
         let mut users = MergedUsers::new(Arc::clone(&self.cache), scan);
-        for part in self.view.parts.iter().filter(|part| part.record.shard == stored_in) {
-            let (first, last) =
-                (Timestamp(part.record.first_time), Timestamp(part.record.last_time));
-            if scan.range.overlaps(first, last) {
-                self.work.add_part();
-                let (cache, work) = (Arc::clone(&self.cache), Arc::clone(&self.work));
-                let (part, walk) = (part.open()?, Arc::clone(&walk));
-                let source = PartUsers::open(part, cache, work, walk, &mut users.dictionaries)?;
-                users.add(source);
-            }
+        for part in self.parts(shard, &walk)? {
+            users.add(PartUsers::of(part));
         }
-        for run in self.view.runs(stored_in as usize) {
-            users.add(RunUsers::of(Arc::clone(run), Arc::clone(&walk)));
+        for run in self.runs(shard) {
+            users.add(RunUsers::of(run, Arc::clone(&walk)));
         }
         Ok(Box::new(users))
+    }
+
+    fn scan_events(
+        &self,
+        shard: u32,
+        scan: &Scan,
+    ) -> Result<Box<dyn EventCursor + '_>, StoreError> {
+        let asks_users = |field: &Field| matches!(field, Field::UserId | Field::SessionWithinUser);
+        if scan.user.is_some() || scan.fields.iter().any(asks_users) {
+            return Ok(Box::new(UserByUser::of(self.scan(shard, scan)?)));
+        }
+        let walk = Arc::new(Walk::of(scan, shard, self.shards()));
+        let share = Share {
+            number: (shard % self.walks_per_shard) as usize,
+            walks: self.walks_per_shard as usize,
+        };
+        let parts = self.parts(shard, &walk)?;
+        Ok(Box::new(ShardEvents::new(walk, share, parts, self.runs(shard).collect())))
     }
 
     fn shard_of(&self, _project: &ProjectId<'_>, user: &str) -> u32 {
@@ -85,149 +97,29 @@ impl Snapshot for ColumnarSnapshot {
     }
 }
 
-struct MergedUsers {
-    cache: Arc<ColumnCache>,
-    sources: Vec<Box<dyn UserSource>>,
-    /// The sources that have a user left, by the hash of their next user; not those that hold the
-    /// user at hand.
-    heap: BinaryHeap<Reverse<(u64, usize)>>,
-    dictionaries: Vec<Dictionary>,
-    /// The columns of codes that tell one user's sessions apart.
-    of_sessions: Vec<usize>,
-    gathered: Gathered,
-    user: String,
-    /// The source whose rows were given out where they are, and which has yet to skip them.
-    lending: Option<usize>,
-    /// The sources whose next user has the hash at hand.
-    ties: Vec<usize>,
-}
-
-/// Where the rows of the user at hand are.
-enum Rows {
-    /// In a source, which ones.
-    Lent(usize, Range<usize>),
-    Gathered,
-}
-
-impl MergedUsers {
-    fn new(cache: Arc<ColumnCache>, scan: &Scan) -> Self {
-        let columns = vec![Vec::new(); scan.fields.len()];
-        Self {
-            cache,
-            heap: BinaryHeap::new(),
-            sources: Vec::new(),
-            dictionaries: scan.fields.iter().map(|_| Dictionary::default()).collect(),
-            of_sessions: (0..scan.fields.len())
-                .filter(|&index| scan.fields[index] == Field::SessionWithinUser)
-                .collect(),
-            gathered: Gathered { columns, ..Gathered::default() },
-            user: String::new(),
-            lending: None,
-            ties: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, source: impl UserSource + 'static) {
-        if let Some((hash, _)) = source.head() {
-            self.heap.push(Reverse((hash, self.sources.len())));
-            self.sources.push(Box::new(source));
-        }
-    }
-
-    /// Puts a source back among those that have a user left.
-    fn requeue(&mut self, index: usize) {
-        if let Some((hash, _)) = self.sources[index].head() {
-            self.heap.push(Reverse((hash, index)));
-        }
-    }
-
-    /// Finds the rows of the next user that has any; `None` at the end.
-    fn next_rows(&mut self) -> Result<Option<Rows>, StoreError> {
-        loop {
-            if let Some(index) = self.lending.take() {
-                self.sources[index].skip(&mut self.dictionaries)?;
-                self.requeue(index);
-            }
-            let Some(Reverse((hash, index))) = self.heap.pop() else {
-                return Ok(None);
-            };
-            let is_alone = self.heap.peek().is_none_or(|Reverse((next, _))| *next != hash);
-            if is_alone && let Some(rows) = self.sources[index].lendable() {
-                self.lending = Some(index);
-                if rows.is_empty() {
-                    continue;
-                }
-                return Ok(Some(Rows::Lent(index, rows)));
-            }
-            self.gather(hash, index)?;
-            if !self.gathered.times.is_empty() {
-                return Ok(Some(Rows::Gathered));
-            }
-        }
-    }
-
-    /// Gathers the rows of the first user with this hash; `index` is one of the sources that have
-    /// such a user.
-    fn gather(&mut self, hash: u64, index: usize) -> Result<(), StoreError> {
-        self.ties.clear();
-        self.ties.push(index);
-        while let Some(&Reverse((next, index))) = self.heap.peek()
-            && next == hash
-        {
-            self.ties.push(index);
-            self.heap.pop();
-        }
-        // Different users may share a hash; their order is that of their names.
-        let names = self.ties.iter().filter_map(|&index| self.sources[index].head());
-        let least = names.map(|(_, user)| user).min().unwrap_or_default();
-        self.user.clear();
-        self.user.push_str(least);
-        self.gathered.clear();
-        // In this order pieces that do not overlap need no sorting.
-        self.ties.sort_by_key(|&index| self.sources[index].first_time());
-        for place in 0..self.ties.len() {
-            let index = self.ties[place];
-            let source = &mut self.sources[index];
-            if source.head().is_some_and(|(_, user)| user == self.user) {
-                source.take(&mut self.gathered, &mut self.dictionaries)?;
-            }
-            self.requeue(index);
-        }
-        let sessions = self.gathered.sessions.len();
-        self.of_sessions.iter().for_each(|&index| self.dictionaries[index].number(sessions));
-        self.gathered.sort(&self.cache)
-    }
-}
-
-impl UserCursor for MergedUsers {
-    fn next_user(&mut self) -> Result<Option<UserRun<'_>>, StoreError> {
-        let Some(rows) = self.next_rows()? else {
-            return Ok(None);
+impl ColumnarSnapshot {
+    /// The parts that a walk reads.
+    fn parts(&self, shard: u32, walk: &Arc<Walk>) -> Result<Vec<GroupReader>, StoreError> {
+        let stored_in = shard / self.walks_per_shard;
+        let is_wanted = |part: &&Arc<Part>| {
+            let record = &part.record;
+            let (first, last) = (Timestamp(record.first_time), Timestamp(record.last_time));
+            record.shard == stored_in && walk.scan.range.overlaps(first, last)
         };
-        let lent = match rows {
-            Rows::Lent(index, rows) => {
-                let source = &self.sources[index];
-                source.lend(rows, &mut self.dictionaries).zip(source.head())
-            }
-            Rows::Gathered => None,
+        let read = |part: &Arc<Part>| {
+            self.work.add_part();
+            Ok(GroupReader {
+                part: part.open()?,
+                cache: Arc::clone(&self.cache),
+                work: Arc::clone(&self.work),
+                walk: Arc::clone(walk),
+            })
         };
-        let Some((rows, (_, user))) = lent else {
-            return Ok(Some(UserRun {
-                user: &self.user,
-                times: &self.gathered.times,
-                columns: self.gathered.columns.iter().map(Vec::as_slice).collect(),
-                dictionaries: &self.dictionaries,
-            }));
-        };
-        Ok(Some(UserRun {
-            user,
-            times: rows.times,
-            columns: rows.columns,
-            dictionaries: &self.dictionaries,
-        }))
+        self.view.parts.iter().filter(is_wanted).map(read).collect()
     }
 
-    fn dictionaries(&self) -> &[Dictionary] {
-        &self.dictionaries
+    /// The runs that a walk reads.
+    fn runs(&self, shard: u32) -> impl Iterator<Item = Arc<Run>> + '_ {
+        self.view.runs((shard / self.walks_per_shard) as usize).cloned()
     }
 }

@@ -22,8 +22,10 @@ pub(super) struct Sessions {
     marks: Vec<Mark>,
     /// Where each mark is, once there are more than a few.
     table: HashTable<u32>,
-    /// For each code of the piece that is being appended, the session's code if it has been met.
+    /// For each code of the piece at hand, the session's code if it has been met.
     met: Vec<u32>,
+    /// The codes of the piece that have been met.
+    piece: Vec<u32>,
 }
 
 /// A code of a piece that has not been met.
@@ -41,29 +43,23 @@ impl Sessions {
         self.known(mark).unwrap_or_else(|| self.add(mark))
     }
 
-    /// Appends the codes of a piece of the user's rows, whose own codes mean what `mark` says.
-    pub(super) fn append(
-        &mut self,
-        codes: &[u32],
-        mark: impl Fn(usize) -> Option<Mark>,
-        into: &mut Vec<u32>,
-    ) {
-        for &code in codes {
-            if code == ABSENT {
-                into.push(ABSENT);
-                continue;
+    /// Brings the codes of a piece of the user's rows, which mean what `mark` says, into those of
+    /// the user.
+    pub(super) fn translate(&mut self, codes: &mut [u32], mark: impl Fn(usize) -> Option<Mark>) {
+        self.piece.clear();
+        for code in codes.iter_mut().filter(|code| **code != ABSENT) {
+            let own = *code as usize;
+            if self.met.len() <= own {
+                self.met.resize(own + 1, UNMET);
             }
-            let code = code as usize;
-            if self.met.len() <= code {
-                self.met.resize(code + 1, UNMET);
+            if self.met[own] == UNMET {
+                self.met[own] = self.code(mark(own));
+                self.piece.push(*code);
             }
-            if self.met[code] == UNMET {
-                self.met[code] = self.code(mark(code));
-            }
-            into.push(self.met[code]);
+            *code = self.met[own];
         }
         // The codes of the next piece mean something else.
-        for &code in codes.iter().filter(|code| **code != ABSENT) {
+        for &code in &self.piece {
             self.met[code as usize] = UNMET;
         }
     }
@@ -126,8 +122,8 @@ mod tests {
                     };
                     let mut codes = Vec::new();
                     if piece % 2 == 0 {
-                        let own: Vec<u32> = ids.iter().map(|id| id.map_or(ABSENT, own)).collect();
-                        sessions.append(&own, mark_of, &mut codes);
+                        codes.extend(ids.iter().map(|id| id.map_or(ABSENT, own)));
+                        sessions.translate(&mut codes, mark_of);
                     } else {
                         let one = |id: &Option<u32>| id.map(|id| mark(&id.to_string()));
                         codes.extend(ids.iter().map(|id| sessions.code(one(id))));

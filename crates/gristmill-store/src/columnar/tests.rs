@@ -169,8 +169,8 @@ async fn count(store: &dyn Store) -> usize {
     let mut rows = 0;
     for shard in 0..snapshot.shards() {
         let mut cursor = snapshot.scan(shard, &scan).unwrap();
-        while let Some(run) = cursor.next_user().unwrap() {
-            rows += run.times.len();
+        while let Some(batch) = cursor.next_users().unwrap() {
+            rows += batch.events.times.len();
         }
     }
     rows
@@ -267,10 +267,10 @@ async fn frequent_properties_have_columns_in_merged_parts_only() {
     let scan = Scan { project: ProjectId::new("p"), user: None, range: TimeRange::ALL, fields };
     let shard = snapshot.shard_of(&scan.project, "u");
     let mut cursor = snapshot.scan(shard, &scan).unwrap();
-    let run = cursor.next_user().unwrap().unwrap();
-    assert_eq!(run.times.len(), 600);
-    for index in 0..run.times.len() {
-        let text = |field: usize| run.dictionaries[field].text(run.columns[field][index]);
+    let events = cursor.next_users().unwrap().unwrap().events;
+    assert_eq!(events.times.len(), 600);
+    for index in 0..events.times.len() {
+        let text = |field: usize| events.dictionaries[field].text(events.columns[field][index]);
         let number: usize = text(2).unwrap()[1..].parse().unwrap();
         let properties = plans[number % plans.len()];
         assert_eq!(text(0), property(properties, "plan").as_deref());

@@ -8,8 +8,7 @@ use gristmill_model::{
 
 use super::Subject;
 use super::view::everything;
-use crate::MemoryStore;
-use crate::port::{Commit, Quarantined, Row, Scan, Store};
+use crate::{Commit, MemoryStore, Quarantined, Row, Scan, Store};
 
 /// Offers the same random commits to the subject and to the memory store, and compares all that
 /// can be seen after each.

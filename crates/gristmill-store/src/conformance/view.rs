@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::port::{Scan, Snapshot, Store};
+use crate::{Events, Scan, Snapshot, Store};
 
 /// One event as a walk gave it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Seen {
     pub(super) time: i64,
     pub(super) texts: Vec<Option<String>>,
@@ -22,21 +22,16 @@ pub(super) fn view(snapshot: &dyn Snapshot, scan: &Scan) -> BTreeMap<String, Vec
     for shard in 0..snapshot.shards() {
         let mut cursor = snapshot.scan(shard, scan).unwrap();
         let mut codes = Vec::new();
-        while let Some(run) = cursor.next_user().unwrap() {
-            assert_eq!(snapshot.shard_of(&scan.project, run.user), shard);
-            assert!(!run.times.is_empty() && run.times.is_sorted());
-            assert_eq!(run.columns.len(), scan.fields.len());
-            assert_eq!(run.dictionaries.len(), scan.fields.len());
-            assert!(run.columns.iter().all(|column| column.len() == run.times.len()));
-            let row = |row: usize| Seen {
-                time: run.times[row],
-                texts: (run.columns.iter().zip(run.dictionaries))
-                    .map(|(column, dictionary)| dictionary.text(column[row]).map(str::to_owned))
-                    .collect(),
-            };
-            let rows: Vec<Seen> = (0..run.times.len()).map(row).collect();
-            codes.push((run.columns.iter().map(|c| c.to_vec()).collect::<Vec<_>>(), rows.clone()));
-            assert!(users.insert(run.user.to_owned(), rows).is_none(), "{} twice", run.user);
+        while let Some(batch) = cursor.next_users().unwrap() {
+            assert_eq!(batch.rows().last().map_or(0, |rows| rows.end), batch.events.times.len());
+            for run in batch.runs() {
+                assert_eq!(snapshot.shard_of(&scan.project, run.user), shard);
+                assert!(!run.events.times.is_empty() && run.events.times.is_sorted());
+                let rows = seen(&run.events, scan);
+                let columns: Vec<_> = run.events.columns.iter().map(|c| c.to_vec()).collect();
+                codes.push((columns, rows.clone()));
+                assert!(users.insert(run.user.to_owned(), rows).is_none(), "{} twice", run.user);
+            }
         }
         // A code stands for the same text until the cursor is dropped.
         for (columns, rows) in codes {
@@ -46,5 +41,36 @@ pub(super) fn view(snapshot: &dyn Snapshot, scan: &Scan) -> BTreeMap<String, Vec
             }
         }
     }
+    check_events(snapshot, scan, &users);
     users
+}
+
+/// The same events come in no order.
+fn check_events(snapshot: &dyn Snapshot, scan: &Scan, users: &BTreeMap<String, Vec<Seen>>) {
+    let mut rows = Vec::new();
+    for shard in 0..snapshot.shards() {
+        let mut cursor = snapshot.scan_events(shard, scan).unwrap();
+        while let Some(events) = cursor.next_events().unwrap() {
+            rows.extend(seen(&events, scan));
+        }
+        let dictionaries = cursor.dictionaries();
+        assert_eq!(dictionaries.len(), scan.fields.len());
+    }
+    let mut expected: Vec<Seen> = users.values().flatten().cloned().collect();
+    expected.sort();
+    rows.sort();
+    assert_eq!(rows, expected);
+}
+
+fn seen(events: &Events<'_>, scan: &Scan) -> Vec<Seen> {
+    assert_eq!(events.columns.len(), scan.fields.len());
+    assert_eq!(events.dictionaries.len(), scan.fields.len());
+    assert!(events.columns.iter().all(|column| column.len() == events.times.len()));
+    let row = |row: usize| Seen {
+        time: events.times[row],
+        texts: (events.columns.iter().zip(events.dictionaries))
+            .map(|(column, dictionary)| dictionary.text(column[row]).map(str::to_owned))
+            .collect(),
+    };
+    (0..events.times.len()).map(row).collect()
 }

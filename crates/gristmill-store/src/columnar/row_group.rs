@@ -1,0 +1,162 @@
+//! Reads a row group for a walk: its columns come from the cache, and their codes are brought into
+//! the dictionaries of the walk.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use gristmill_model::Field;
+
+use super::cache::{ColumnCache, Found};
+use super::chunk::{Coded, Times, Users};
+use super::part::{OpenPart, Selected};
+use super::source::Walk;
+use super::work::WorkDone;
+use crate::{ABSENT, Dictionary, StoreError};
+
+/// What row groups of a part are read with.
+#[derive(Clone)]
+pub(super) struct GroupReader {
+    pub(super) part: Arc<OpenPart>,
+    pub(super) cache: Arc<ColumnCache>,
+    pub(super) work: Arc<WorkDone>,
+    pub(super) walk: Arc<Walk>,
+}
+
+/// What some rows of a row group have in the fields of a walk.
+#[derive(Default)]
+pub(super) struct GroupColumns {
+    columns: Vec<Column>,
+}
+
+/// A column, and which row of the row group is its first.
+struct Column {
+    coded: Arc<Coded>,
+    first_row: usize,
+    meaning: Meaning,
+}
+
+/// What the codes of a column mean to the walk.
+enum Meaning {
+    /// By code, that of the absent value last.
+    Known(Vec<u32>),
+    /// There are more texts than rows, so only those of the rows are looked up.
+    LookedUp,
+    /// They tell the sessions of a user apart.
+    Sessions,
+    /// A user's rows all have its name, which is not read again.
+    User,
+}
+
+impl GroupReader {
+    pub(super) fn users(&self, group: usize) -> Result<Arc<Users>, StoreError> {
+        Ok(self.counted(self.cache.users(&self.part, group)?))
+    }
+
+    /// The times of rows, and which row of the row group is their first. For one user the column is
+    /// not read whole.
+    pub(super) fn times(
+        &self,
+        group: usize,
+        rows: &Range<usize>,
+    ) -> Result<(Arc<Times>, usize), StoreError> {
+        match self.walk.scan.user {
+            Some(_) => Ok((Arc::new(Times::read(&self.part, self.only(group, rows))?), rows.start)),
+            None => Ok((self.counted(self.cache.times(&self.part, group)?), 0)),
+        }
+    }
+
+    /// What rows have in the fields of the walk.
+    pub(super) fn columns(
+        &self,
+        group: usize,
+        rows: &Range<usize>,
+        dictionaries: &mut [Dictionary],
+    ) -> Result<GroupColumns, StoreError> {
+        let fields = self.walk.scan.fields.iter().zip(dictionaries);
+        let column = |(field, dictionary): (&Field, &mut Dictionary)| {
+            self.column(group, rows, field, dictionary)
+        };
+        Ok(GroupColumns { columns: fields.map(column).collect::<Result<_, _>>()? })
+    }
+
+    fn column(
+        &self,
+        group: usize,
+        rows: &Range<usize>,
+        field: &Field,
+        dictionary: &mut Dictionary,
+    ) -> Result<Column, StoreError> {
+        if *field == Field::UserId {
+            return Ok(Column { coded: Arc::default(), first_row: 0, meaning: Meaning::User });
+        }
+        let (coded, first_row) = self.coded(group, field, rows)?;
+        let meaning = if *field == Field::SessionWithinUser {
+            Meaning::Sessions
+        } else if rows.len() < coded.distinct() {
+            Meaning::LookedUp
+        } else {
+            let code = |code| match coded.number_of(code) {
+                Some(number) => dictionary.code_by_number(number, || coded.text_of(code)),
+                None => dictionary.code(coded.text_of(code)),
+            };
+            Meaning::Known((0..coded.distinct()).map(code).chain([ABSENT]).collect())
+        };
+        Ok(Column { coded, first_row, meaning })
+    }
+
+    /// What rows have in a field, and the row that the column begins with. For one user the
+    /// column is not read whole, unless it is known.
+    fn coded(
+        &self,
+        group: usize,
+        field: &Field,
+        rows: &Range<usize>,
+    ) -> Result<(Arc<Coded>, usize), StoreError> {
+        if self.walk.scan.user.is_none() {
+            return Ok((self.counted(self.cache.coded(&self.part, group, field)?), 0));
+        }
+        if let Some(known) = self.cache.known(&self.part, group, field) {
+            self.work.add_column(true);
+            return Ok((known, 0));
+        }
+        self.work.add_column(false);
+        let coded = Coded::read(&self.part, self.only(group, rows), field)?;
+        Ok((Arc::new(coded), rows.start))
+    }
+
+    fn only(&self, group: usize, rows: &Range<usize>) -> Selected {
+        self.part.group(group).only(rows.clone())
+    }
+
+    fn counted<T>(&self, found: Found<T>) -> Arc<T> {
+        self.work.add_column(found.was_cached);
+        found.column
+    }
+}
+
+impl GroupColumns {
+    /// Appends the codes of rows in a field.
+    pub(super) fn append(
+        &self,
+        field: usize,
+        rows: Range<usize>,
+        dictionary: &mut Dictionary,
+        into: &mut Vec<u32>,
+    ) {
+        let Column { coded, first_row, meaning } = &self.columns[field];
+        let rows = rows.start - first_row..rows.end - first_row;
+        match meaning {
+            Meaning::Known(meanings) => coded.translate(rows, meanings, into),
+            Meaning::LookedUp => {
+                into.extend(rows.map(|row| dictionary.code_of(coded.text_at(row))));
+            }
+            Meaning::Sessions => coded.append(rows, into),
+            Meaning::User => {}
+        }
+    }
+
+    /// The column of a field.
+    pub(super) fn coded(&self, field: usize) -> &Coded {
+        &self.columns[field].coded
+    }
+}
