@@ -22,7 +22,7 @@ pub(crate) trait Fold: Send + Sized + 'static {
     /// Ends the shard, given one dictionary per column of the plan.
     fn finish(self, dictionaries: &[Dictionary]) -> Self::Partial;
 
-    /// Joins two results about different events, and for a [`UserFold`] about different users.
+    /// Joins two results about different events, and of different users unless it is an [`EventFold`].
     fn merge(into: &mut Self::Partial, other: Self::Partial);
 }
 
@@ -30,8 +30,15 @@ pub(crate) trait Fold: Send + Sized + 'static {
 pub(crate) trait UserFold: Fold {
     /// Takes in one user's events. An error ends the question.
     fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError>;
+}
 
-    /// Takes in several users, which may be quicker than one by one.
+/// A question that takes in several users at once, which is quicker.
+pub(crate) trait BatchFold: Fold {
+    /// Takes in some users' events. An error ends the question.
+    fn users(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError>;
+}
+
+impl<F: UserFold> BatchFold for F {
     fn users(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError> {
         batch.runs().try_for_each(|run| self.user(&run))
     }
@@ -62,7 +69,7 @@ impl View {
     }
 
     /// Finds the cohorts that the plan asks for, and walks.
-    pub(crate) async fn fold<F: UserFold>(
+    pub(crate) async fn fold<F: BatchFold>(
         &self,
         plan: &Plan,
         start: impl Fn() -> F,
@@ -82,7 +89,7 @@ impl View {
     }
 
     /// Walks through the users of the plan.
-    pub(crate) async fn walk<F: UserFold>(
+    pub(crate) async fn walk<F: BatchFold>(
         &self,
         plan: &Plan,
         start: impl Fn() -> F,
@@ -186,7 +193,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn through_users<F: UserFold>(self, mut fold: F) -> Result<F::Partial, QueryError> {
+    fn through_users<F: BatchFold>(self, mut fold: F) -> Result<F::Partial, QueryError> {
         let mut cursor = self.snapshot.scan(self.shard, &self.scan)?;
         while let Some(batch) = cursor.next_users()? {
             self.check()?;

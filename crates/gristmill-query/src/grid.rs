@@ -34,7 +34,19 @@ impl Grid {
     }
 
     /// The cell of a bucket in the group of a slot.
+    #[inline]
     pub(crate) fn cell(&mut self, slot: usize, bucket: usize) -> usize {
+        let known = self.row_of.get(slot).and_then(|row| {
+            let page = self.page_of.get(*row as usize * self.pages_per_row + bucket / PAGE)?;
+            (*page != NONE).then_some(*page)
+        });
+        let page = known.unwrap_or_else(|| self.add_page(slot, bucket));
+        page as usize * PAGE + bucket % PAGE
+    }
+
+    /// Adds a page for a bucket of a group.
+    #[cold]
+    fn add_page(&mut self, slot: usize, bucket: usize) -> u32 {
         if self.row_of.len() <= slot {
             self.row_of.resize(slot + 1, NONE);
         }
@@ -44,12 +56,9 @@ impl Grid {
             self.page_of.resize(self.rows.len() * self.pages_per_row, NONE);
         }
         let row = self.row_of[slot] as usize;
-        let page = &mut self.page_of[row * self.pages_per_row + bucket / PAGE];
-        if *page == NONE {
-            *page = self.pages as u32;
-            self.pages += 1;
-        }
-        *page as usize * PAGE + bucket % PAGE
+        self.page_of[row * self.pages_per_row + bucket / PAGE] = self.pages as u32;
+        self.pages += 1;
+        self.pages as u32 - 1
     }
 
     /// How many cells there are.

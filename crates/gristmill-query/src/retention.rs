@@ -8,11 +8,11 @@ use std::sync::Arc;
 use gristmill_model::{
     Entry, RetentionAnswer, RetentionCohort, RetentionQuery, Return, TimeRange, Timestamp, limits,
 };
-use gristmill_store::{Dictionary, UserRun};
+use gristmill_store::{Dictionary, UserBatch};
 
 use crate::QueryError;
 use crate::calendar::Buckets;
-use crate::fold::{Fold, UserFold, View};
+use crate::fold::{BatchFold, Fold, View};
 use crate::select::{Matcher, Plan};
 use crate::span::{span, zone};
 
@@ -114,25 +114,34 @@ impl Fold for RetentionFold {
     }
 }
 
-impl UserFold for RetentionFold {
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
+impl BatchFold for RetentionFold {
+    fn users(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError> {
+        let mut matcher = std::mem::take(&mut self.matcher);
+        let sets = matcher.sets(&batch.events);
+        for rows in batch.rows() {
+            self.user(&batch.events.times[rows.clone()], &sets[rows]);
+        }
+        self.matcher = matcher;
+        Ok(())
+    }
+}
+
+impl RetentionFold {
+    /// Takes in one user's events, given their times and the bits that each keeps.
+    fn user(&mut self, times: &[i64], sets: &[u32]) {
         self.entries.clear();
         self.returns.clear();
-        let (mut end, mut bucket) = (i64::MIN, 0);
-        for (&time, set) in run.events.times.iter().zip(self.matcher.sets(&run.events)) {
+        for (&time, set) in times.iter().zip(sets) {
             let is_start = set & START != 0;
             let is_return = set & RETURN != 0;
             if time < self.from.0 {
                 if is_start {
                     // Only events before the range are read where the first one ever counts.
-                    return Ok(());
+                    return;
                 }
                 continue;
             }
-            if time >= end {
-                bucket = self.buckets.find(time);
-                end = self.buckets.end(bucket);
-            }
+            let bucket = self.buckets.find(time);
             let enters = is_start && (self.entry == Entry::Recurring || self.entries.is_empty());
             if enters && self.entries.last().is_none_or(|(last, _)| *last != bucket) {
                 self.entries.push((bucket, time));
@@ -145,11 +154,8 @@ impl UserFold for RetentionFold {
             }
         }
         self.count();
-        Ok(())
     }
-}
 
-impl RetentionFold {
     /// Counts the user at hand in its cohorts.
     fn count(&mut self) {
         let Self { triangle, entries, returns, counting, .. } = self;

@@ -192,19 +192,19 @@ struct Table {
 impl Matcher {
     /// Calls `each` with every row that the selection keeps, in order.
     pub(crate) fn for_each(&mut self, events: &Events<'_>, mut each: impl FnMut(usize)) {
-        let sets = self.sets_unless_all(events);
+        let kept = self.kept(events);
         // There is one call only, so that it becomes a part of the loop.
         for row in 0..events.times.len() {
-            if sets.get(row).is_none_or(|set| set & SELECTED != 0) {
+            if kept.has(row) {
                 each(row);
             }
         }
     }
 
-    /// The bits that each event keeps; none if all keep all.
-    pub(crate) fn sets_unless_all(&mut self, events: &Events<'_>) -> &[u32] {
+    /// Which events the selection keeps.
+    pub(crate) fn kept(&mut self, events: &Events<'_>) -> Marked<'_> {
         let keeps_all = self.tables.is_empty() && self.mixed.is_empty();
-        if keeps_all { &[] } else { self.sets(events) }
+        Marked { sets: if keeps_all { &[] } else { self.sets(events) }, bit: SELECTED }
     }
 
     /// The bits that each event keeps.
@@ -300,6 +300,26 @@ impl Matcher {
         table.tests.push((Arc::new((test.clone(), ReadyTest::of(test)?)), bit));
         self.bits += 1;
         Ok(bit)
+    }
+}
+
+/// Which events keep a bit.
+#[derive(Clone, Copy)]
+pub(crate) struct Marked<'a> {
+    /// The bits of each event; none if all keep all.
+    sets: &'a [u32],
+    bit: u32,
+}
+
+impl Marked<'_> {
+    /// Which keep another one.
+    pub(crate) fn of_bit(self, bit: u32) -> Self {
+        Self { bit, ..self }
+    }
+
+    /// Whether an event does.
+    pub(crate) fn has(&self, row: usize) -> bool {
+        self.sets.get(row).is_none_or(|set| set & self.bit != 0)
     }
 }
 

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use gristmill_model::{ComparedSummary, Field, SummaryAnswer, SummaryQuery, TimeRange, Timestamp};
-use gristmill_store::{ABSENT, Dictionary, UserRun};
+use gristmill_store::{ABSENT, Dictionary, UserBatch};
 
 use crate::QueryError;
-use crate::fold::{Fold, UserFold, View};
+use crate::fold::{BatchFold, Fold, View};
 use crate::select::{Matcher, Plan};
 use crate::tally::{Cell, Tally};
 
@@ -97,40 +97,42 @@ impl Fold for SummaryFold {
     }
 }
 
-impl UserFold for SummaryFold {
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
-        let Self { types, previous_types, sessions, answer, .. } = self;
+impl BatchFold for SummaryFold {
+    fn users(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError> {
+        let Self { matcher, types, previous_types, sessions, answer, .. } = self;
+        let events = &batch.events;
         for types in [&mut *types, previous_types] {
-            types.next_user();
-            types.grow(run.events.dictionaries[self.type_column].len() + 1);
+            types.grow(events.dictionaries[self.type_column].len() + 1);
         }
-        sessions.next_user();
-        sessions.grow(run.events.dictionaries[self.session_column].len() + 1);
+        sessions.grow(events.dictionaries[self.session_column].len() + 1);
         let (type_codes, session_codes) =
-            (run.events.columns[self.type_column], run.events.columns[self.session_column]);
-        let first_row = run.events.times.partition_point(|time| *time < self.from.0);
-        let (mut count, mut first, mut last) = (0, usize::MAX, 0);
-        let mut session = ABSENT;
-        self.matcher.for_each(&run.events, |row| {
-            let slot = Tally::slot(type_codes[row]);
-            if row < first_row {
-                previous_types.add(slot);
-                return;
+            (events.columns[self.type_column], events.columns[self.session_column]);
+        let kept = matcher.kept(events);
+        for rows in batch.rows() {
+            let before = events.times[rows.clone()].partition_point(|time| *time < self.from.0);
+            let from = rows.start + before;
+            for row in (rows.start..from).filter(|row| kept.has(*row)) {
+                previous_types.add(Tally::slot(type_codes[row]));
             }
-            types.add(slot);
-            // Events of a session mostly follow each other, and only its users are counted.
-            if session_codes[row] != session {
-                session = session_codes[row];
-                sessions.add(Tally::slot(session));
+            sessions.next_user();
+            let (mut count, mut first, mut last) = (0, usize::MAX, 0);
+            let mut session = ABSENT;
+            for row in (from..rows.end).filter(|row| kept.has(*row)) {
+                types.add(Tally::slot(type_codes[row]));
+                // Events of a session mostly follow each other, and only its users are counted.
+                if session_codes[row] != session {
+                    session = session_codes[row];
+                    sessions.add(Tally::slot(session));
+                }
+                count += 1;
+                first = first.min(row);
+                last = row;
             }
-            count += 1;
-            first = first.min(row);
-            last = row;
-        });
-        if count > 0 {
-            answer.total_events += count;
-            answer.unique_users += 1;
-            extend(answer, Timestamp(run.events.times[first]), Timestamp(run.events.times[last]));
+            if count > 0 {
+                answer.total_events += count;
+                answer.unique_users += 1;
+                extend(answer, Timestamp(events.times[first]), Timestamp(events.times[last]));
+            }
         }
         Ok(())
     }

@@ -5,10 +5,10 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use gristmill_model::{Field, TopAnswer, TopQuery, TopValue, limits};
-use gristmill_store::{Dictionary, UserRun};
+use gristmill_store::{Dictionary, UserBatch};
 
 use crate::QueryError;
-use crate::fold::{Fold, UserFold, View};
+use crate::fold::{BatchFold, Fold, View};
 use crate::select::{Matcher, Plan};
 use crate::tally::Tally;
 
@@ -92,13 +92,20 @@ impl Fold for TopFold {
     }
 }
 
-impl UserFold for TopFold {
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
-        let Self { values, column, .. } = self;
-        values.next_user();
-        values.grow(run.events.dictionaries[*column].len() + 1);
-        let codes = run.events.columns[*column];
-        self.matcher.for_each(&run.events, |row| values.add(Tally::slot(codes[row])));
+impl BatchFold for TopFold {
+    fn users(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError> {
+        let Self { values, column, matcher, .. } = self;
+        let events = &batch.events;
+        values.grow(events.dictionaries[*column].len() + 1);
+        let (kept, codes) = (matcher.kept(events), events.columns[*column]);
+        for user in batch.rows() {
+            values.next_user();
+            for row in user {
+                if kept.has(row) {
+                    values.add(Tally::slot(codes[row]));
+                }
+            }
+        }
         if self.values.used() > DISTINCT_VALUES {
             return Err(too_many_values(&self.field));
         }

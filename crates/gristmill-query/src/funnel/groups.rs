@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use gristmill_model::{FunnelGroup, FunnelGroups, FunnelOther, limits};
-use gristmill_store::{Dictionary, UserRun};
+use gristmill_store::{Dictionary, Events};
 
 use super::Column;
 use super::journey::Journey;
@@ -32,12 +32,12 @@ impl Groups {
         Self { column, steps, group_of, slots, users }
     }
 
-    /// Counts a user.
-    pub(super) fn add(&mut self, run: &UserRun<'_>, journey: &Journey) -> Result<(), QueryError> {
+    /// Counts a user with these events.
+    pub(super) fn add(&mut self, events: &Events<'_>, journey: &Journey) -> Result<(), QueryError> {
         if journey.level == 0 {
             return Ok(());
         }
-        let slot = Tally::slot(journey.way.code(self.column, &run.events.columns));
+        let slot = Tally::slot(journey.way.code(self.column, &events.columns));
         if self.group_of.len() <= slot {
             self.group_of.resize(slot + 1, 0);
         }

@@ -27,13 +27,13 @@ use gristmill_model::{
     Attribution, Field, Filter, FunnelAnswer, FunnelExclusion, FunnelOrder, FunnelQuery, Micros,
     limits,
 };
-use gristmill_store::{Dictionary, UserRun};
+use gristmill_store::{Dictionary, UserBatch};
 
 use self::groups::{GroupCounts, Groups};
 use self::journey::Journey;
 use self::totals::{Room, Totals};
 use crate::QueryError;
-use crate::fold::{Fold, UserFold, View};
+use crate::fold::{BatchFold, Fold, View};
 use crate::select::{Matcher, Plan, SELECTED};
 
 pub(crate) use self::users::answer as users;
@@ -48,7 +48,8 @@ pub(crate) async fn answer(view: &View, query: &FunnelQuery) -> Result<FunnelAns
     let (plan, column) = plan(query)?;
     let room = Room::default();
     let start = || FunnelFold {
-        climber: Climber::of(&plan, query),
+        matcher: plan.matcher.clone(),
+        climber: Climber::of(query),
         totals: Totals::new(query.steps.len(), room.share()),
         groups: column.map(|column| Groups::new(column, query.steps.len())),
     };
@@ -192,7 +193,6 @@ trait Climb: Send {
 
 /// Finds how far users came, one after another.
 struct Climber {
-    matcher: Matcher,
     /// The bits of the steps that a way can begin with.
     entrance: u32,
     kind: Box<dyn Climb>,
@@ -200,7 +200,7 @@ struct Climber {
 }
 
 impl Climber {
-    fn of(plan: &Plan, query: &FunnelQuery) -> Self {
+    fn of(query: &FunnelQuery) -> Self {
         let rules = Rules::of(query);
         let entrance = match query.order {
             FunnelOrder::Any => rules.step_bits(),
@@ -213,25 +213,26 @@ impl Climber {
             FunnelOrder::Strict => Box::new(strict::Strict::new(rules)),
             FunnelOrder::Any => Box::new(any_order::AnyOrder::new(rules)),
         };
-        Self { matcher: plan.matcher.clone(), entrance, kind, journey: Journey::default() }
+        Self { entrance, kind, journey: Journey::default() }
     }
 
-    /// How far a user came; `None` if none of the events is selected.
-    fn journey(&mut self, run: &UserRun<'_>) -> Option<&Journey> {
-        let sets = self.matcher.sets(&run.events);
+    /// How far a user came, given the times of the events and the bits that each keeps; `None` if
+    /// none of them is selected.
+    fn journey(&mut self, times: &[i64], sets: &[u32]) -> Option<&Journey> {
         let kept = sets.iter().fold(0, |all, set| all | set);
         if kept & SELECTED == 0 {
             return None;
         }
         self.journey.level = 0;
         if kept & self.entrance != 0 {
-            self.kind.climb(run.events.times, sets, &mut self.journey);
+            self.kind.climb(times, sets, &mut self.journey);
         }
         Some(&self.journey)
     }
 }
 
 struct FunnelFold {
+    matcher: Matcher,
     climber: Climber,
     totals: Totals,
     groups: Option<Groups>,
@@ -258,11 +259,20 @@ impl Fold for FunnelFold {
     }
 }
 
-impl UserFold for FunnelFold {
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
-        let Some(journey) = self.climber.journey(run) else { return Ok(()) };
-        self.totals.add(journey)?;
-        self.groups.as_mut().map_or(Ok(()), |groups| groups.add(run, journey))
+impl BatchFold for FunnelFold {
+    fn users(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError> {
+        let Self { matcher, climber, totals, groups } = self;
+        let events = &batch.events;
+        let sets = matcher.sets(events);
+        for rows in batch.rows() {
+            let times = &events.times[rows.clone()];
+            let Some(journey) = climber.journey(times, &sets[rows.clone()]) else { continue };
+            totals.add(journey)?;
+            if let Some(groups) = groups {
+                groups.add(&events.slice(rows), journey)?;
+            }
+        }
+        Ok(())
     }
 }
 

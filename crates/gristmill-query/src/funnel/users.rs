@@ -14,6 +14,7 @@ use gristmill_store::{ABSENT, Dictionary, UserRun};
 use super::{Climber, Column, plan};
 use crate::QueryError;
 use crate::fold::{Fold, UserFold, View};
+use crate::select::Matcher;
 
 pub(crate) async fn answer(
     view: &View,
@@ -26,7 +27,8 @@ pub(crate) async fn answer(
         FunnelOutcome::Dropped => query.step,
     };
     let start = || UsersFold {
-        climber: Climber::of(&plan, &query.funnel),
+        matcher: plan.matcher.clone(),
+        climber: Climber::of(&query.funnel),
         levels: query.step..=last_level,
         after: query.after.clone(),
         column,
@@ -59,6 +61,7 @@ fn check(query: &FunnelUsersQuery) -> Result<(), QueryError> {
 }
 
 struct UsersFold {
+    matcher: Matcher,
     climber: Climber,
     /// The levels of the users who are asked for.
     levels: RangeInclusive<usize>,
@@ -99,7 +102,8 @@ impl UserFold for UsersFold {
         if is_before || is_behind {
             return Ok(());
         }
-        let Some(journey) = self.climber.journey(run) else { return Ok(()) };
+        let sets = self.matcher.sets(&run.events);
+        let Some(journey) = self.climber.journey(run.events.times, sets) else { return Ok(()) };
         if !self.levels.contains(&journey.level) {
             return Ok(());
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gristmill_model::{Field, Metric, Series, SeriesQuery, TimeRange, Totals, limits};
-use gristmill_store::{ABSENT, Dictionary, Events, UserBatch, UserRun};
+use gristmill_store::{ABSENT, Dictionary, Events, UserBatch};
 
 use super::cell::Cell;
 use super::group::{Group, Kept, Slots, pair};
@@ -15,9 +15,9 @@ use super::state::{Accumulate, Column, Place, State};
 use super::too_many_points;
 use crate::QueryError;
 use crate::calendar::Buckets;
-use crate::fold::{EventFold, Fold, UserFold, View};
+use crate::fold::{BatchFold, EventFold, Fold, View};
 use crate::grid::{Grid, PAGE};
-use crate::select::{Matcher, Plan, SELECTED};
+use crate::select::{Marked, Matcher, Plan, SELECTED};
 
 /// What the events of each group came to: buckets in order, each with its cell.
 pub(super) type Groups = HashMap<Group, Vec<(usize, Cell)>>;
@@ -165,11 +165,7 @@ impl Fold for SeriesFold {
     }
 }
 
-impl UserFold for SeriesFold {
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
-        self.take(&run.events, &std::iter::once(0..run.events.times.len()))
-    }
-
+impl BatchFold for SeriesFold {
     fn users(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError> {
         self.take(&batch.events, &batch.rows())
     }
@@ -190,9 +186,9 @@ impl SeriesFold {
         users: &(impl Iterator<Item = Range<usize>> + Clone),
     ) -> Result<(), QueryError> {
         let Self { matcher, group, lines, .. } = self;
-        let sets = matcher.sets_unless_all(events);
+        let kept = matcher.kept(events);
         for line in &mut *lines {
-            line.take(&Rows { events, sets, bit: line.bit }, group, users.clone());
+            line.take(&Rows { events, kept: kept.of_bit(line.bit) }, group, users.clone());
         }
         let (mut cells, mut numbers) = (0, 0);
         for line in lines {
@@ -312,18 +308,10 @@ impl Line {
     }
 }
 
-/// Those of some events that have a bit.
+/// Events, and which of them count.
 struct Rows<'a, 'e> {
     events: &'a Events<'e>,
-    /// The bits of each; none if all have all.
-    sets: &'a [u32],
-    bit: u32,
-}
-
-impl Rows<'_, '_> {
-    fn has(&self, row: usize) -> bool {
-        self.sets.get(row).is_none_or(|set| set & self.bit != 0)
-    }
+    kept: Marked<'a>,
 }
 
 /// Where the cell of each group and bucket lies.
@@ -367,27 +355,23 @@ impl Cells {
     ) {
         let Self { slots, layout } = self;
         let Events { times, dictionaries, .. } = *rows.events;
-        // A user's times ascend, so many events fall into the cell of the one before.
-        let (mut bounds, mut bucket) = (0..0, 0);
-        let (mut current, mut place) = (0, Place::default());
+        let (mut current, mut slot) = (None, 0);
         for user in users {
             into.next_user();
             for row in user {
-                if !rows.has(row) {
+                if !rows.kept.has(row) {
                     continue;
                 }
                 let Some(item) = item(row) else { continue };
-                let (time, key) = (times[row], key(row));
-                let is_outside = !bounds.contains(&time);
-                if is_outside || key != current {
-                    if is_outside {
-                        (bucket, bounds) = layout.bucket(time);
-                    }
-                    current = key;
-                    let slot = slots.slot(key, dictionaries);
-                    place = Place { slot, cell: layout.cell(slot, bucket) };
-                    into.grow(slot, layout.cells());
+                let key = key(row);
+                if current != Some(key) {
+                    current = Some(key);
+                    slot = slots.slot(key, dictionaries);
                 }
+                // Whether the bucket is that of the event before can hardly be foretold, so it is
+                // always looked up.
+                let place = Place { slot, cell: layout.cell(slot, times[row]) };
+                into.grow(slot, layout.cells());
                 into.add(place, item);
             }
             into.end_user();
@@ -414,18 +398,8 @@ impl Cells {
 }
 
 impl Layout {
-    /// The bucket of a moment, and the moments that it has.
-    fn bucket(&self, time: i64) -> (usize, Range<i64>) {
-        match self {
-            Layout::Whole { .. } => (0, i64::MIN..i64::MAX),
-            Layout::Buckets { buckets, .. } => {
-                let bucket = buckets.find(time);
-                (bucket, buckets.start(bucket).0..buckets.end(bucket))
-            }
-        }
-    }
-
-    fn cell(&mut self, slot: usize, bucket: usize) -> usize {
+    /// The cell of a moment in the group of a slot.
+    fn cell(&mut self, slot: usize, time: i64) -> usize {
         match self {
             Layout::Whole { met, groups } => {
                 if met.len() <= slot {
@@ -435,7 +409,7 @@ impl Layout {
                 met[slot] = true;
                 slot
             }
-            Layout::Buckets { grid, .. } => grid.cell(slot, bucket),
+            Layout::Buckets { grid, buckets } => grid.cell(slot, buckets.find(time)),
         }
     }
 

@@ -10,7 +10,7 @@ use gristmill_model::{
 
 use super::ColumnarConfig;
 use super::tests::{Running, commit, config, row};
-use crate::{MemoryStore, Row, Scan, Snapshot, Store, UserRun, Work};
+use crate::{ABSENT, MemoryStore, Row, Scan, Snapshot, Store, UserRun, Work};
 
 const FIELDS: [&str; 7] =
     ["event_type", "session_id", "page_url", "user_id", "plan", "o.k", "event_id"];
@@ -111,7 +111,7 @@ async fn what_is_asked_again_is_not_decoded_again() {
 /// The rows of each user; a user comes once in all shards.
 fn by_user(store: &dyn Snapshot, user: Option<&str>) -> BTreeMap<String, Vec<(i64, String)>> {
     let mut users = BTreeMap::new();
-    let fields = vec![Field::EventId, Field::SessionId];
+    let fields = vec![Field::EventId, Field::SessionId, Field::SessionWithinUser];
     let user = user.map(str::to_owned);
     let scan = Scan { project: ProjectId::new("p"), user, range: TimeRange::ALL, fields };
     for shard in 0..store.shards() {
@@ -121,14 +121,28 @@ fn by_user(store: &dyn Snapshot, user: Option<&str>) -> BTreeMap<String, Vec<(i6
                 assert_eq!(store.shard_of(&scan.project, user), shard, "{user}");
                 let code = |field: usize, row| events.columns[field][row];
                 let text = |field: usize, row| events.dictionaries[field].text(code(field, row));
-                let row =
-                    |row| (events.times[row], format!("{:?} {:?}", text(0, row), text(1, row)));
+                let mut sessions = Vec::new();
+                let row = |row| {
+                    check_session(&mut sessions, code(2, row), text(1, row));
+                    (events.times[row], format!("{:?} {:?}", text(0, row), text(1, row)))
+                };
                 let rows = (0..events.times.len()).map(row).collect();
+                let codes = events.dictionaries[2].len() as u32;
+                assert!(sessions.iter().all(|(code, _)| *code < codes), "{user}");
                 assert!(users.insert(user.to_owned(), rows).is_none(), "{user} twice");
             }
         }
     }
     users
+}
+
+/// A user's sessions are told apart by their codes as by their texts.
+fn check_session(known: &mut Vec<(u32, String)>, code: u32, text: Option<&str>) {
+    let Some(text) = text else { return assert_eq!(code, ABSENT) };
+    match known.iter().find(|(other, id)| *other == code || id == text) {
+        Some((other, id)) => assert_eq!((*other, id.as_str()), (code, text)),
+        None => known.push((code, text.to_owned())),
+    }
 }
 
 #[tokio::test]

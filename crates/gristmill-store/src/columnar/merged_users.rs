@@ -109,13 +109,13 @@ impl MergedUsers {
         }
     }
 
-    /// Finds the next users and where their rows are.
-    fn find_users(&mut self) -> Result<(), StoreError> {
-        for _ in 0..BATCH_USERS {
+    /// Finds the next users and where their rows are, and says how many users were looked at. It
+    /// stops before a user whose rows go on in another row group.
+    fn find_users(&mut self) -> usize {
+        for looked_at in 0..BATCH_USERS {
             self.find_ties();
-            let goes_on = |index: &usize| self.heads[*index].source.goes_on();
-            if self.ties.iter().any(goes_on) {
-                return if self.batch.piece_ends.is_empty() { self.gather_long() } else { Ok(()) };
+            if self.ties.iter().any(|index| self.heads[*index].source.goes_on()) {
+                return looked_at;
             }
             self.batch.find_rows(&self.heads, &self.ties);
             for &index in &self.ties {
@@ -127,10 +127,10 @@ impl MergedUsers {
             }
             let all_filled = self.ties.iter().all(|index| self.heads[*index].is_filled);
             if !all_filled || self.batch.rows >= BATCH_ROWS {
-                break;
+                return looked_at + 1;
             }
         }
-        Ok(())
+        BATCH_USERS
     }
 
     /// Gathers one user whose rows go on in another row group.
@@ -264,7 +264,9 @@ impl Batch {
                 let times = heads[piece.source].source.times(&piece.rows);
                 (times.first().copied(), times.last().copied())
             };
-            pieces.sort_unstable_by_key(ends);
+            if !pieces.is_sorted_by_key(ends) {
+                pieces.sort_unstable_by_key(ends);
+            }
             if pieces.windows(2).any(|pieces| ends(&pieces[1]).0 <= ends(&pieces[0]).1) {
                 self.unsorted.push(self.users.len() - 1);
             }
@@ -355,8 +357,10 @@ impl UserCursor for MergedUsers {
         if self.heads.is_empty() {
             return Ok(None);
         }
-        self.find_users()?;
-        self.copy()?;
+        match self.find_users() {
+            0 => self.gather_long()?,
+            _ => self.copy()?,
+        }
         let Batch { users, times, columns, .. } = &self.batch;
         let columns = columns.iter().map(Vec::as_slice).collect();
         let events = Events { times, columns, dictionaries: &self.dictionaries };

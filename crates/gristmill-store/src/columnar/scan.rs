@@ -115,7 +115,10 @@ impl ColumnarSnapshot {
                 walk: Arc::clone(walk),
             })
         };
-        self.view.parts.iter().filter(is_wanted).map(read).collect()
+        let mut parts: Vec<_> = self.view.parts.iter().filter(is_wanted).collect();
+        // Most users then have their events in order, part by part.
+        parts.sort_by_key(|part| part.record.first_time);
+        parts.into_iter().map(read).collect()
     }
 
     /// The runs that a walk reads.
