@@ -56,7 +56,7 @@ fn ingestion(summary: &'static str, body: &Value, about_lines: &str) -> Operatio
         .answers(StatusCode::OK, Answer::of("Receipt", receipt_schema(), receipt))
         .answers(
             StatusCode::UNPROCESSABLE_ENTITY,
-            Answer::empty(nothing).or("application/problem+json", refused),
+            Answer::empty(nothing).or("application/problem+json", &refused),
         )
         .fails_with(&[ErrorCode::LogUnavailable])
 }
@@ -111,7 +111,7 @@ fn receipt_schema() -> Value {
         count("accepted", "how many events are on stable storage"),
         count("rejected", "how many are not"),
         Term::text("position", "what a question may give as `at_least`").required(),
-        Term::list("results", "one for each event, in order", results, 0..=most).required(),
+        Term::list("results", "one for each event, in order", &results, 0..=most).required(),
     ])
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::handler::Handler;
-use axum::routing::{MethodFilter, MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, post};
 use gristmill_model::ErrorCode;
 use http::Method;
 
@@ -35,35 +35,44 @@ impl Route {
         Self { path, methods, descriptions: Vec::new() }
     }
 
-    /// The same, which also answers a method.
-    fn on<H: Handler<T, Arc<App>>, T: 'static>(
-        mut self,
-        method: Method,
-        handler: H,
-        describe: impl Fn() -> Operation + 'static,
-    ) -> Self {
-        // All methods in use have a filter; a route that would answer none is no route.
-        if let Ok(filter) = MethodFilter::try_from(method.clone()) {
-            self.methods = self.methods.on(filter, handler);
-            self.descriptions.push((method, Box::new(describe)));
-        }
-        self
-    }
-
+    /// The same, which also answers `GET`.
     fn get<H: Handler<T, Arc<App>>, T: 'static>(
-        self,
+        mut self,
         handler: H,
         describe: impl Fn() -> Operation + 'static,
     ) -> Self {
-        self.on(Method::GET, handler, describe)
+        self.methods = self.methods.get(handler);
+        self.described(Method::GET, describe)
     }
 
+    /// The same, which also answers `POST`.
     fn post<H: Handler<T, Arc<App>>, T: 'static>(
-        self,
+        mut self,
         handler: H,
         describe: impl Fn() -> Operation + 'static,
     ) -> Self {
-        self.on(Method::POST, handler, describe)
+        self.methods = self.methods.post(handler);
+        self.described(Method::POST, describe)
+    }
+
+    /// The same, which also answers `PUT`.
+    fn put<H: Handler<T, Arc<App>>, T: 'static>(
+        mut self,
+        handler: H,
+        describe: impl Fn() -> Operation + 'static,
+    ) -> Self {
+        self.methods = self.methods.put(handler);
+        self.described(Method::PUT, describe)
+    }
+
+    /// The same, which also answers `DELETE`.
+    fn delete<H: Handler<T, Arc<App>>, T: 'static>(
+        mut self,
+        handler: H,
+        describe: impl Fn() -> Operation + 'static,
+    ) -> Self {
+        self.methods = self.methods.delete(handler);
+        self.described(Method::DELETE, describe)
     }
 
     /// The same, which also answers a question of parameters.
@@ -91,6 +100,11 @@ impl Route {
         describe: fn() -> Description,
     ) -> Self {
         self.get(Ask(handler.clone()), move || describe().in_target()).posted(handler, describe)
+    }
+
+    fn described(mut self, method: Method, describe: impl Fn() -> Operation + 'static) -> Self {
+        self.descriptions.push((method, Box::new(describe)));
+        self
     }
 }
 
@@ -134,8 +148,8 @@ fn native() -> Vec<Route> {
             .post(a::cohorts::create, a::cohorts::describe_create),
         Route::at("/v1/cohorts/{id}")
             .get(a::cohorts::get, a::cohorts::describe_get)
-            .on(Method::PUT, a::cohorts::replace, a::cohorts::describe_replace)
-            .on(Method::DELETE, a::cohorts::remove, a::cohorts::describe_remove),
+            .put(a::cohorts::replace, a::cohorts::describe_replace)
+            .delete(a::cohorts::remove, a::cohorts::describe_remove),
         Route::at("/v1/cohorts/{id}/users").get(a::cohorts::users, a::cohorts::describe_users),
     ]
 }

@@ -37,7 +37,7 @@ impl Description {
         });
         let answer = Answer::json::<T>(&format!("{name}Answer"), about)
             .or_csv()
-            .or("text/event-stream", events)
+            .or("text/event-stream", &events)
             .with_header("server-timing");
         Self { name, summary, terms: Vec::from_iter(terms), path: None, answer }
     }

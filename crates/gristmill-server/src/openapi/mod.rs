@@ -7,6 +7,7 @@
 mod operation;
 mod term;
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use axum::response::Response;
@@ -17,9 +18,9 @@ use crate::analytics;
 use crate::json;
 use crate::routes::{self, Route};
 use crate::{native, problem};
-use operation::{Shared, TAGS};
+use operation::Shared;
 
-pub(crate) use operation::{Answer, Operation, Tag};
+pub(crate) use operation::{Answer, OF_BODY, Operation, Tag};
 pub(crate) use term::{Parameter, Term, object, one_or_more, open_object, reference};
 
 /// Headers of answers.
@@ -55,7 +56,7 @@ pub(crate) async fn get() -> Response {
 /// What the document says of [`get`].
 pub(crate) fn describe() -> Operation {
     let schema = json!({"type": "object", "description": "an OpenAPI 3.1 document"});
-    let answer = Answer::empty("This document.").or("application/json", schema);
+    let answer = Answer::empty("This document.").or("application/json", &schema);
     Operation::new(Tag::Operations, "This document").answers(StatusCode::OK, answer)
 }
 
@@ -86,7 +87,7 @@ fn document(table: Vec<Route>) -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "tags": TAGS.map(|(_, name, about)| json!({"name": name, "description": about})),
+        "tags": Tag::ALL.map(tag),
         "paths": paths,
         "components": {
             "schemas": shared.schemas,
@@ -97,8 +98,13 @@ fn document(table: Vec<Route>) -> Value {
     })
 }
 
+fn tag(tag: Tag) -> Value {
+    let (name, about) = tag.told();
+    json!({"name": name, "description": about})
+}
+
 /// The schemas that others refer to by name.
-fn schemas() -> std::collections::BTreeMap<String, Value> {
+fn schemas() -> BTreeMap<String, Value> {
     let named = [
         ("CohortDefinition", analytics::cohorts::definition_schema()),
         ("Event", native::event_schema()),
@@ -107,4 +113,28 @@ fn schemas() -> std::collections::BTreeMap<String, Value> {
         ("Time", analytics::time_schema()),
     ];
     named.map(|(name, schema)| (name.to_owned(), schema)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_operations_share_is_the_same_for_all_of_them() {
+        let document = document(routes::table());
+        let components = &document["components"];
+        for route in routes::table() {
+            for (method, describe) in &route.descriptions {
+                let mut own = Shared::default();
+                describe().into_json(method, route.path, &mut own);
+                for (kind, named) in [("schemas", own.schemas), ("parameters", own.parameters)] {
+                    for (name, value) in named {
+                        let place = format!("{name} of {method} {}", route.path);
+                        assert_eq!(components[kind][&name], value, "{place}");
+                        assert!(kind != "schemas" || !schemas().contains_key(&name), "{place}");
+                    }
+                }
+            }
+        }
+    }
 }

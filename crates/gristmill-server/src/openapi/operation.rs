@@ -19,13 +19,21 @@ pub(crate) enum Tag {
     Operations,
 }
 
-/// The names of the tags, and what they are about.
-pub(super) const TAGS: [(Tag, &str, &str); 4] = [
-    (Tag::Events, "events", "Post events."),
-    (Tag::Analytics, "analytics", "Ask questions."),
-    (Tag::Cohorts, "cohorts", "Saved sets of users by what they did."),
-    (Tag::Operations, "operations", "What operators and their machines ask."),
-];
+impl Tag {
+    /// Every tag.
+    pub(super) const ALL: [Self; 4] =
+        [Self::Events, Self::Analytics, Self::Cohorts, Self::Operations];
+
+    /// Its name, and what it is about.
+    pub(super) fn told(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Events => ("events", "Post events."),
+            Self::Analytics => ("analytics", "Ask questions."),
+            Self::Cohorts => ("cohorts", "Saved sets of users by what they did."),
+            Self::Operations => ("operations", "What operators and their machines ask."),
+        }
+    }
+}
 
 /// What may go wrong with every request.
 const ANY: [ErrorCode; 8] = [
@@ -39,7 +47,7 @@ const ANY: [ErrorCode; 8] = [
     ErrorCode::Internal,
 ];
 /// What may go wrong with a body.
-const OF_BODY: [ErrorCode; 4] = [
+pub(crate) const OF_BODY: [ErrorCode; 4] = [
     ErrorCode::InvalidBody,
     ErrorCode::RequestTimeout,
     ErrorCode::TooLarge,
@@ -136,7 +144,7 @@ impl Operation {
         for (status, answer) in self.answers {
             responses.insert(status.to_string(), answer.into_json());
         }
-        let tag = TAGS[self.tag as usize].1;
+        let (tag, _) = self.tag.told();
         let mut operation = json!({
             "operationId": id(method, path),
             "tags": [tag],
@@ -198,12 +206,12 @@ impl Answer {
 
     /// A value of a schema as JSON. The schema stands under a name in the document.
     pub(crate) fn of(name: &str, schema: Value, about: &'static str) -> Self {
-        let answer = Self::empty(about).or("application/json", reference(name));
+        let answer = Self::empty(about).or("application/json", &reference(name));
         Self { schema: Some((name.to_owned(), schema)), ..answer }
     }
 
     /// The same, also as another media type.
-    pub(crate) fn or(mut self, media: &str, schema: Value) -> Self {
+    pub(crate) fn or(mut self, media: &str, schema: &Value) -> Self {
         self.content.insert(media.to_owned(), json!({"schema": schema}));
         self
     }
@@ -211,7 +219,7 @@ impl Answer {
     /// The same, also as a table.
     pub(crate) fn or_csv(self) -> Self {
         let about = "a line of column names, then the rows";
-        self.or("text/csv", json!({"type": "string", "description": about}))
+        self.or("text/csv", &json!({"type": "string", "description": about}))
     }
 
     /// The same with a header.

@@ -70,7 +70,7 @@ impl Term {
     pub(crate) fn list(
         name: &'static str,
         about: impl Into<String>,
-        items: Value,
+        items: &Value,
         counts: RangeInclusive<usize>,
     ) -> Self {
         let (least, most) = (counts.start(), counts.end());
@@ -92,22 +92,24 @@ impl Term {
 
     /// A parameter of the target.
     pub(crate) fn in_target(self) -> Parameter {
-        self.parameter("query", "schema")
+        self.parameter("query", |schema| ("schema", schema))
     }
 
     /// A part of the path.
     pub(crate) fn in_path(self) -> Parameter {
-        self.required().parameter("path", "schema")
+        self.required().parameter("path", |schema| ("schema", schema))
     }
 
     /// A header.
     pub(crate) fn in_head(self) -> Parameter {
-        self.parameter("header", "schema")
+        self.parameter("header", |schema| ("schema", schema))
     }
 
     /// A parameter of the target that is JSON text.
     pub(crate) fn in_target_as_json(self) -> Parameter {
-        self.parameter("query", "content")
+        self.parameter("query", |schema| {
+            ("content", json!({"application/json": {"schema": schema}}))
+        })
     }
 
     /// Parameters of the target, `NAME[KEY]=VALUE` for each member of an object.
@@ -117,19 +119,16 @@ impl Term {
         parameter
     }
 
-    fn parameter(mut self, place: &str, form: &str) -> Parameter {
-        let about = self.schema["description"].take();
-        if let Some(schema) = self.schema.as_object_mut() {
-            schema.remove("description");
-        }
+    /// A parameter that stands somewhere and has its schema in some form.
+    fn parameter(mut self, place: &str, form: fn(Value) -> (&'static str, Value)) -> Parameter {
+        // What a value is stands beside its schema here, and within it in a body.
+        let about = self.schema.as_object_mut().and_then(|schema| schema.remove("description"));
         let mut value = json!({"name": self.name, "in": place, "description": about});
         if self.is_required {
             value["required"] = true.into();
         }
-        value[form] = match form {
-            "content" => json!({"application/json": {"schema": self.schema}}),
-            _ => self.schema,
-        };
+        let (key, schema) = form(self.schema);
+        value[key] = schema;
         Parameter { name: self.name, value, is_shared: false }
     }
 }

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::app::App;
-use crate::openapi::{Answer, Operation, Tag};
+use crate::openapi::{Answer, OF_BODY, Operation, Tag};
 use crate::problem::Problem;
 use crate::{body, json};
 
@@ -27,7 +27,7 @@ struct AnswerBody {
 pub(crate) fn describe() -> Operation {
     let summary = "Write everything committed into as few files as there can be";
     let answer = Answer::json::<AnswerBody>("Compaction", "It is done.");
-    Operation::new(Tag::Operations, summary).answers(StatusCode::OK, answer)
+    Operation::new(Tag::Operations, summary).answers(StatusCode::OK, answer).fails_with(&OF_BODY)
 }
 
 /// Answers when it is done. A client that goes away does not stop it. A body says nothing, but is

@@ -26,7 +26,7 @@ pub(crate) const TOPIC: &str = "events";
 
 /// What the document says of [`metrics`].
 pub(crate) fn describe_metrics() -> Operation {
-    let answer = Answer::empty("The numbers.").or("text/plain", json!({"type": "string"}));
+    let answer = Answer::empty("The numbers.").or("text/plain", &json!({"type": "string"}));
     Operation::new(Tag::Operations, "All numbers in Prometheus' text format")
         .answers(StatusCode::OK, answer)
 }

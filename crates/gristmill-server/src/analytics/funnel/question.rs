@@ -45,12 +45,12 @@ pub(super) fn funnel_terms() -> Vec<Term> {
     let exclusions = 0..=limits::FUNNEL_EXCLUSIONS;
     let between = "events that a user must not make between steps";
     vec![
-        Term::list("steps", "what users do", object(step), 2..=most).required(),
+        Term::list("steps", "what users do", &object(step), 2..=most).required(),
         Term::choice("order", "which events make a way through the steps", &ORDERS)
             .by_default("ordered"),
         duration_term("window", "the longest time from the first step to the last"),
         duration_term("step_timeout", "the longest time between two steps"),
-        Term::list("exclusions", between, object(exclusion), exclusions),
+        Term::list("exclusions", between, &object(exclusion), exclusions),
         Term::new("breakdown", "users by value", object(breakdown)),
     ]
 }

@@ -76,8 +76,8 @@ pub(crate) fn describe_post() -> Description {
         Term::text_up_to("name", "the expression if missing", limits::SERIES_NAME_BYTES),
     ];
     let mut terms = vec![
-        Term::list("series", "what is counted", object(series), 1..=limits::SERIES).required(),
-        Term::list("formulas", "what is worked out", object(formula), 0..=limits::FORMULAS),
+        Term::list("series", "what is counted", &object(series), 1..=limits::SERIES).required(),
+        Term::list("formulas", "what is worked out", &object(formula), 0..=limits::FORMULAS),
     ];
     let group_by = json!({"anyOf": [{"type": "string"}, groups()]});
     terms.extend(Terms::describe(group_by));

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use axum::body::Body;
+use gristmill_model::limits;
 use http::Request;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -121,7 +122,9 @@ pub(super) fn all() -> Vec<Asked> {
 
 /// Questions that are bodies, in the body and in the target.
 fn posted() -> Vec<Asked> {
-    let steps = json!([{"event_type": "view"}, {"event_type": "buy"}]);
+    // As many as there may be, so that every number of a step that is described is one of them.
+    let mut steps = vec![json!({"event_type": "view"}); limits::FUNNEL_STEPS];
+    steps[1] = json!({"event_type": "buy"});
     let breakdown = json!({"property": "plan", "top": 1});
     let everything = json!({
         "start": 0, "time_range": {"end": "2026-01-01T00:00:00Z"}, "event_types": ["view", "buy"],
@@ -181,7 +184,11 @@ fn leaked(text: String) -> &'static str {
 
 /// A text as it stands in a target.
 pub(super) fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    let encoded = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encoded).collect()
 }
 
 #[tokio::test]

@@ -210,26 +210,23 @@ fn trials(document: &Document, schema: &Value) -> Vec<(Verdict, Value)> {
         return names.chain([(Wrong, json!("nonsense"))]).collect();
     }
     if let (Some(least), Some(most)) = (schema["minimum"].as_u64(), schema["maximum"].as_u64()) {
-        let below = json!(least as i64 - 1);
-        return vec![
-            (Known, json!(least)),
-            (Wrong, below),
-            (Wrong, json!(most + 1)),
-            (Wrong, json!("x")),
-        ];
+        let (below, above) = (json!(least as i64 - 1), json!(most + 1));
+        let wrong = [below, above, json!("x")].map(|value| (Wrong, value));
+        return [(Known, json!(least)), (Known, json!(most))].into_iter().chain(wrong).collect();
     }
     if schema["type"] == "boolean" {
         return vec![(Known, json!(true)), (Known, json!(false)), (Wrong, json!("maybe"))];
     }
-    let most = schema["maxItems"].as_u64().filter(|most| *most < 100);
-    let too_many = most.map(|most| {
-        let items = vec![sample(document, &schema["items"]); most as usize + 1];
-        (Wrong, Value::from(items))
-    });
-    let too_long = schema["maxLength"]
-        .as_u64()
-        .map(|most| (Wrong, Value::from("x".repeat(most as usize + 1))));
-    [(Known, sample(document, schema))].into_iter().chain(too_many).chain(too_long).collect()
+    let mut trials = vec![(Known, sample(document, schema))];
+    if let Some(most) = schema["maxItems"].as_u64() {
+        let items = |count: u64| vec![sample(document, &schema["items"]); count as usize].into();
+        trials.extend([(Known, items(most)), (Wrong, items(most + 1))]);
+    }
+    if let Some(most) = schema["maxLength"].as_u64() {
+        let text = |length: u64| "x".repeat(length as usize).into();
+        trials.extend([(Known, text(most)), (Wrong, text(most + 1))]);
+    }
+    trials
 }
 
 /// A schema with what is said of the parameter that has it.
