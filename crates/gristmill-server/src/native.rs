@@ -28,7 +28,7 @@ const RESULT_BYTES: usize = 80;
 pub(crate) fn describe_one() -> Operation {
     let wrapped = open_object([Term::new("event", "the event", reference("Event")).required()]);
     let body = json!({"anyOf": [reference("Event"), wrapped]});
-    ingestion("Post one event", &body, "one line, which is an event")
+    ingestion("Post one event", &body)
 }
 
 /// What the document says of [`batch`].
@@ -37,11 +37,11 @@ pub(crate) fn describe_batch() -> Operation {
     let events = || json!({"type": "array", "items": reference("Event"), "maxItems": most});
     let wrapped = open_object([Term::new("events", "the events", events()).required()]);
     let body = json!({"anyOf": [events(), wrapped]});
-    ingestion("Post a batch of events", &body, "one event per line")
+    ingestion("Post a batch of events", &body)
 }
 
-fn ingestion(summary: &'static str, body: &Value, about_lines: &str) -> Operation {
-    let lines = json!({"schema": {"type": "string", "description": about_lines}});
+fn ingestion(summary: &'static str, body: &Value) -> Operation {
+    let lines = json!({"schema": {"type": "string", "description": "one event per line"}});
     let mut content = json!({"application/json": {"schema": body}});
     for media in media::NDJSON {
         content[media] = lines.clone();
