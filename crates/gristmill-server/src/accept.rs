@@ -7,6 +7,7 @@ use http::HeaderMap;
 use tokio::time::{Instant, timeout};
 
 use crate::app::{App, project_of};
+use crate::openapi::Term;
 use crate::problem::Problem;
 use crate::visibility;
 
@@ -27,6 +28,12 @@ pub(crate) fn context<'a>(app: &'a App, headers: &'a HeaderMap) -> Result<Contex
         }
     };
     Ok(app.services.ingest.context(project_of(headers), key))
+}
+
+/// The header that [`context`] reads.
+pub(crate) fn idempotency_key() -> Term {
+    let about = "makes the ids of events without one the same for a repeated request";
+    Term::text_up_to("Idempotency-Key", about, KEY_BYTES)
 }
 
 /// Appends events and answers when they are durable. `since` is when the request was read.

@@ -16,6 +16,7 @@ use hyper::body::Body as _;
 use tokio::time::{Instant, timeout_at};
 
 use crate::app::App;
+use crate::openapi::{Parameter, Term};
 use crate::problem::Problem;
 
 /// What is taken from the budget before the first byte is read.
@@ -157,6 +158,12 @@ async fn collect(
         }
     }
     Ok(if pieces.is_empty() { whole } else { pieces.freeze() })
+}
+
+/// How bodies may be compressed.
+pub(crate) fn describe_encoding() -> Parameter {
+    let encodings = ["gzip", "zstd", "identity"];
+    Term::name("Content-Encoding", "how the body is compressed", encodings).in_head().shared()
 }
 
 /// The content encodings of a request in one text, however many headers name them.

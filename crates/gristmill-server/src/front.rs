@@ -34,7 +34,7 @@ impl Front {
     /// All routes over these services.
     pub fn new(config: ServerConfig, services: Services) -> Self {
         let table = routes::table();
-        let paths: Vec<_> = table.iter().map(|(path, _)| *path).collect();
+        let paths: Vec<_> = table.iter().map(|route| route.path).collect();
         let app = Arc::new(App::new(config, services, &paths));
         let router = routes::router(table).with_state(Arc::clone(&app));
         Self { app, router }

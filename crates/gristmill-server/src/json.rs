@@ -1,9 +1,13 @@
-//! JSON written by hand where a value tree or a derive would cost more than the answer.
+//! JSON as answers write it, by hand where a value tree or a derive would cost more than the answer.
+
+use std::borrow::Cow;
 
 use axum::body::Body;
 use axum::response::Response;
+use gristmill_model::Timestamp;
 use http::{HeaderValue, StatusCode, header};
-use serde::Serialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
 
 /// Appends a string with its quotes.
 pub(crate) fn string(buffer: &mut Vec<u8>, text: &str) {
@@ -33,4 +37,24 @@ pub(crate) fn respond(status: StatusCode, value: &impl Serialize) -> Response {
 /// The text of a value whose keys are strings, which cannot fail to have one.
 pub(crate) fn text(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// A time, as RFC 3339 in UTC.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Time(pub(crate) Timestamp);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl JsonSchema for Time {
+    fn schema_name() -> Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "format": "date-time"})
+    }
 }

@@ -3,6 +3,7 @@
 //! Read [`Server`] for sockets, then `front.rs`, through which every request goes, then
 //! `routes.rs`, which lists every path, then the routes themselves: `native.rs`, one file per
 //! dialect in `dialects/`, one per question in `analytics/`, and what operators ask in `ops/`.
+//! Each says beside its code what the OpenAPI document, which `openapi/` puts together, says of it.
 
 mod accept;
 mod analytics;
@@ -18,6 +19,7 @@ mod json;
 mod media;
 mod metrics;
 mod native;
+mod openapi;
 mod ops;
 mod parameters;
 mod problem;
@@ -32,4 +34,5 @@ pub use analytics::cohorts::SavedCohorts;
 pub use app::Services;
 pub use config::ServerConfig;
 pub use front::Front;
+pub use openapi::openapi;
 pub use server::Server;

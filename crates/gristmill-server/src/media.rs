@@ -6,6 +6,9 @@ use http::{HeaderMap, header};
 
 use crate::problem::Problem;
 
+/// The names of lines of JSON.
+pub(crate) const NDJSON: [&str; 2] = ["application/x-ndjson", "application/ndjson"];
+
 /// The format that the `Content-Type` of a native request names.
 pub(crate) fn format(headers: &HeaderMap) -> Result<Format, Problem> {
     named(headers).map_err(|what| {
@@ -34,10 +37,7 @@ fn named(headers: &HeaderMap) -> Result<Format, &'static str> {
     let essence = parts.next().unwrap_or_default();
     let format = if essence.eq_ignore_ascii_case("application/json") {
         Format::Json
-    } else if ["application/x-ndjson", "application/ndjson"]
-        .iter()
-        .any(|ndjson| essence.eq_ignore_ascii_case(ndjson))
-    {
+    } else if NDJSON.iter().any(|ndjson| essence.eq_ignore_ascii_case(ndjson)) {
         Format::Ndjson
     } else {
         return Err("is not supported");

@@ -9,18 +9,111 @@ use axum::response::Response;
 use gristmill_ingest::Accepted;
 use gristmill_ingest::dialect::native::{self, Format};
 use gristmill_ingest::dialect::{BodyError, Context, Events};
-use gristmill_model::{ErrorCode, Outcome, Partition, Position};
+use gristmill_model::{ErrorCode, Outcome, Partition, Position, limits};
 use http::{HeaderMap, Request, StatusCode, Uri};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::accept::{accept, context, wait_until_visible};
+use crate::accept::{accept, context, idempotency_key, wait_until_visible};
 use crate::app::App;
+use crate::openapi::{Answer, Operation, Tag, Term, object, open_object, reference};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::{body, json, media};
 
 /// What one result of an answer takes, roughly, in bytes.
 const RESULT_BYTES: usize = 80;
+
+/// What the document says of [`one`].
+pub(crate) fn describe_one() -> Operation {
+    let wrapped = open_object([Term::new("event", "the event", reference("Event")).required()]);
+    let body = json!({"anyOf": [reference("Event"), wrapped]});
+    ingestion("Post one event", &body)
+}
+
+/// What the document says of [`batch`].
+pub(crate) fn describe_batch() -> Operation {
+    let most = limits::BATCH_EVENTS;
+    let events = || json!({"type": "array", "items": reference("Event"), "maxItems": most});
+    let wrapped = open_object([Term::new("events", "the events", events()).required()]);
+    let body = json!({"anyOf": [events(), wrapped]});
+    ingestion("Post a batch of events", &body)
+}
+
+fn ingestion(summary: &'static str, body: &Value) -> Operation {
+    let lines = json!({"schema": {"type": "string", "description": "one event per line"}});
+    let mut content = json!({"application/json": {"schema": body}});
+    for media in media::NDJSON {
+        content[media] = lines.clone();
+    }
+    let wait = Term::name("wait", "answer when the events can be queried", ["visible"]);
+    let refused = json!({"allOf": [reference("Problem"), reference("Receipt")]});
+    let nothing = "None of the events was accepted.";
+    let receipt = "At least one event was accepted, or there was none.";
+    Operation::new(Tag::Events, summary)
+        .takes([wait.in_target(), idempotency_key().in_head(), body::describe_encoding()])
+        .reads_any(&content)
+        .answers(StatusCode::OK, Answer::of("Receipt", receipt_schema(), receipt))
+        .answers(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            Answer::empty(nothing).or("application/problem+json", &refused),
+        )
+        .fails_with(&[ErrorCode::LogUnavailable])
+}
+
+/// The schema of an event.
+pub(crate) fn event_schema() -> Value {
+    let text = |name, about: &str, most: usize| {
+        let about = format!("{about}; at most {most} bytes");
+        // Schemas count characters, of which there are never more than bytes.
+        Term::new(name, about, json!({"type": ["string", "null"], "maxLength": most}))
+    };
+    let any = |name, about: &str| Term::new(name, about, json!({"type": ["object", "null"]}));
+    let time = "when it happened, at most 24 hours ahead; now, if missing";
+    let time_schema = json!({"anyOf": [reference("Time"), {"type": "null"}]});
+    let payload = "becomes a property of this name; an event has at most one payload";
+    let mut schema = open_object([
+        Term::text_up_to("event_type", "what happened", limits::EVENT_TYPE_BYTES).required(),
+        text("id", "names the event within its user", limits::EVENT_ID_BYTES),
+        text("user_id", "who; one user, \"nobody\", if missing", limits::USER_ID_BYTES),
+        text("session_id", "the session", limits::USER_ID_BYTES),
+        Term::new("timestamp", time, time_schema),
+        text("source", "the application that sends", limits::SOURCE_BYTES),
+        text("page_url", "the page", limits::PAGE_URL_BYTES),
+        any("properties", "kept as it was sent"),
+        any("user_event", payload),
+        any("transaction_event", payload),
+        any("system_event", payload),
+        any("custom_event", payload),
+    ]);
+    schema["description"] =
+        "What a user did. Names are understood in camel case too; other members are ignored."
+            .into();
+    schema
+}
+
+/// The schema of what [`respond`] writes.
+fn receipt_schema() -> Value {
+    let statuses = ["accepted", "rejected"].into_iter().chain(Outcome::ALL.map(Outcome::as_str));
+    let codes = ErrorCode::ALL.map(ErrorCode::name);
+    let results = object([
+        Term::whole("index", "the event's place in the request", 0..=limits::BATCH_EVENTS)
+            .required(),
+        Term::text("id", "the event's id, also where it was made here").required(),
+        Term::name("status", "what became of it", statuses).required(),
+        Term::name("code", "why it was rejected", codes),
+        Term::text("pointer", "the member at fault, as a JSON pointer"),
+        Term::text("message", "what is wrong"),
+    ]);
+    let most = limits::BATCH_EVENTS;
+    let count = |name, about| Term::whole(name, about, 0..=most).required();
+    open_object([
+        count("accepted", "how many events are on stable storage"),
+        count("rejected", "how many are not"),
+        Term::text("position", "what a question may give as `at_least`").required(),
+        Term::list("results", "one for each event, in order", &results, 0..=most).required(),
+    ])
+}
 
 /// One event, bare or wrapped.
 pub(crate) async fn one(

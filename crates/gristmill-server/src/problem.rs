@@ -7,8 +7,10 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use gristmill_model::{Coded, ErrorCode};
 use http::{HeaderValue, StatusCode, header};
+use serde_json::Value;
 
 use crate::json;
+use crate::openapi::{Term, open_object};
 
 /// When to come again after an error that may pass, if nobody knows better.
 const RETRY_AFTER_SECONDS: u64 = 1;
@@ -149,6 +151,24 @@ pub(crate) fn render(problem: &Problem, request_id: &HeaderValue, response: &mut
     body.push(b'}');
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     *response.body_mut() = Body::from(body);
+}
+
+/// The schema of what [`render`] writes.
+pub(crate) fn schema() -> Value {
+    let codes = ErrorCode::ALL.map(ErrorCode::name);
+    let members = [
+        Term::text("type", "`urn:gristmill:error:` and the code"),
+        Term::text("title", "what kind of problem it is, for people"),
+        Term::whole("status", "the status of the answer", 400..=599),
+        Term::text("detail", "what is wrong"),
+        Term::text("message", "the same as `detail`"),
+        Term::text("error", "the same as `detail`"),
+        Term::name("code", "what kind of problem it is", codes),
+        Term::text("request_id", "the name of the request"),
+    ];
+    let mut schema = open_object(members.map(Term::required));
+    schema["description"] = "Why a request was not answered with success (RFC 9457).".into();
+    schema
 }
 
 fn title(code: ErrorCode) -> &'static str {

@@ -1,4 +1,4 @@
-//! Every path, in one list.
+//! Every path, in one list, which the router and the OpenAPI document are both made of.
 
 use std::sync::Arc;
 
@@ -6,78 +6,197 @@ use axum::Router;
 use axum::handler::Handler;
 use axum::routing::{MethodRouter, get, post};
 use gristmill_model::ErrorCode;
+use http::Method;
 
+use crate::analytics::{Ask, Description};
 use crate::app::App;
+use crate::openapi::{self, Operation};
 use crate::problem::Problem;
 use crate::{analytics, cors, dialects, native, ops};
 
-/// What a path answers.
-pub(crate) type Route = (&'static str, MethodRouter<Arc<App>>);
+/// A path with what it answers.
+pub(crate) struct Route {
+    pub(crate) path: &'static str,
+    methods: MethodRouter<Arc<App>>,
+    /// What the document says of each method; nothing of the older systems' routes.
+    pub(crate) descriptions: Vec<(Method, Describe)>,
+}
 
-/// Every path with what it answers. The dialects' own answers to a wrong method are kept.
+type Describe = Box<dyn Fn() -> Operation>;
+
+impl Route {
+    fn at(path: &'static str) -> Self {
+        Self { path, methods: MethodRouter::new(), descriptions: Vec::new() }
+    }
+
+    /// A path of an older system, whose clients know it. Its own answers to a wrong method are
+    /// kept.
+    fn older(path: &'static str, methods: MethodRouter<Arc<App>>) -> Self {
+        Self { path, methods, descriptions: Vec::new() }
+    }
+
+    /// The same, which also answers `GET`.
+    fn get<H: Handler<T, Arc<App>>, T: 'static>(
+        mut self,
+        handler: H,
+        describe: impl Fn() -> Operation + 'static,
+    ) -> Self {
+        self.methods = self.methods.get(handler);
+        self.described(Method::GET, describe)
+    }
+
+    /// The same, which also answers `POST`.
+    fn post<H: Handler<T, Arc<App>>, T: 'static>(
+        mut self,
+        handler: H,
+        describe: impl Fn() -> Operation + 'static,
+    ) -> Self {
+        self.methods = self.methods.post(handler);
+        self.described(Method::POST, describe)
+    }
+
+    /// The same, which also answers `PUT`.
+    fn put<H: Handler<T, Arc<App>>, T: 'static>(
+        mut self,
+        handler: H,
+        describe: impl Fn() -> Operation + 'static,
+    ) -> Self {
+        self.methods = self.methods.put(handler);
+        self.described(Method::PUT, describe)
+    }
+
+    /// The same, which also answers `DELETE`.
+    fn delete<H: Handler<T, Arc<App>>, T: 'static>(
+        mut self,
+        handler: H,
+        describe: impl Fn() -> Operation + 'static,
+    ) -> Self {
+        self.methods = self.methods.delete(handler);
+        self.described(Method::DELETE, describe)
+    }
+
+    /// The same, which also answers a question of parameters.
+    fn asked<H: Handler<T, Arc<App>>, T: 'static>(
+        self,
+        handler: H,
+        describe: fn() -> Description,
+    ) -> Self {
+        self.get(Ask(handler), move || describe().asked())
+    }
+
+    /// The same, which also answers a question that is a body.
+    fn posted<H: Handler<T, Arc<App>>, T: 'static>(
+        self,
+        handler: H,
+        describe: fn() -> Description,
+    ) -> Self {
+        self.post(Ask(handler), move || describe().posted())
+    }
+
+    /// The same, which also answers a question that is a body or stands in the target.
+    fn posted_or_in_target<H: Handler<T, Arc<App>>, T: 'static>(
+        self,
+        handler: H,
+        describe: fn() -> Description,
+    ) -> Self {
+        self.get(Ask(handler.clone()), move || describe().in_target()).posted(handler, describe)
+    }
+
+    fn described(mut self, method: Method, describe: impl Fn() -> Operation + 'static) -> Self {
+        self.descriptions.push((method, Box::new(describe)));
+        self
+    }
+}
+
+/// Every path with what it answers.
 pub(crate) fn table() -> Vec<Route> {
-    use analytics::{self as a, Ask};
-    use dialects::{activity, clicks, events, platform, stream};
-    use ops::{health, stats};
+    let mut table = native();
+    table.extend(older());
+    table.extend(operators());
+    table
+}
+
+/// The native interface.
+fn native() -> Vec<Route> {
+    use analytics as a;
+    use ops::health;
     vec![
-        // The native interface.
-        ("/v1/events", post(native::one)),
-        ("/v1/events/batch", post(native::batch)),
-        ("/v1/events/health", get(health::health)),
-        ("/v1/analytics/health", get(health::health)),
-        ("/v1/analytics/summary", get(Ask(a::summary::get))),
-        ("/v1/analytics/timeseries", get(Ask(a::timeseries::get)).post(Ask(a::timeseries::post))),
-        ("/v1/analytics/top", get(Ask(a::top::get))),
-        ("/v1/analytics/users", posted(a::user_list::post)),
-        ("/v1/analytics/users/{id}", get(Ask(a::users::get))),
-        ("/v1/analytics/funnel", posted(a::funnel::post)),
-        ("/v1/analytics/funnel/users", posted(a::funnel::users::post)),
-        ("/v1/analytics/retention", posted(a::retention::post)),
-        ("/v1/analytics/stickiness", get(Ask(a::stickiness::get))),
-        ("/v1/analytics/lifecycle", get(Ask(a::lifecycle::get))),
-        ("/v1/analytics/sessions", get(Ask(a::sessions::get))),
-        ("/v1/analytics/paths", posted(a::paths::post)),
-        ("/v1/cohorts", get(a::cohorts::list).post(a::cohorts::create)),
-        (
-            "/v1/cohorts/{id}",
-            get(a::cohorts::get).put(a::cohorts::replace).delete(a::cohorts::remove),
-        ),
-        ("/v1/cohorts/{id}/users", get(a::cohorts::users)),
-        // Clicks.
-        ("/ingest", post(clicks::ingest).fallback(clicks::wrong_method)),
-        ("/analytics/events", get(clicks::count).fallback(clicks::wrong_method)),
-        // Platform events, and session events on the same path.
-        ("/events", post(events::one).options(cors::preflight).fallback(platform::wrong_method)),
-        ("/events/async", post(platform::one_async).fallback(platform::wrong_method)),
-        ("/events/batch", post(platform::batch).fallback(platform::wrong_method)),
-        ("/analytics/summary", get(platform::summary).fallback(platform::wrong_method)),
-        // Activities.
-        ("/activity", post(activity::one)),
-        // Sessions.
-        ("/metrics/stream", get(stream::metrics).options(cors::preflight)),
-        // What operators and their machines ask.
-        ("/health", get(health::health)),
-        ("/ready", get(health::ready)),
-        ("/livez", get(health::livez)),
-        ("/readyz", get(health::readyz)),
-        ("/actuator/health", get(health::actuator)),
-        ("/stats", get(stats::stats)),
-        ("/lag", get(stats::lag)),
-        ("/metrics", get(ops::metrics)),
-        ("/v1/store/compact", post(ops::compact::post)),
+        Route::at("/v1/openapi.json").get(openapi::get, openapi::describe),
+        Route::at("/v1/events").post(native::one, native::describe_one),
+        Route::at("/v1/events/batch").post(native::batch, native::describe_batch),
+        Route::at("/v1/events/health").get(health::health, health::describe_health),
+        Route::at("/v1/analytics/health").get(health::health, health::describe_health),
+        Route::at("/v1/analytics/summary").asked(a::summary::get, a::summary::describe),
+        Route::at("/v1/analytics/timeseries")
+            .asked(a::timeseries::get, a::timeseries::describe_get)
+            .posted(a::timeseries::post, a::timeseries::describe_post),
+        Route::at("/v1/analytics/top").asked(a::top::get, a::top::describe),
+        Route::at("/v1/analytics/users")
+            .posted_or_in_target(a::user_list::post, a::user_list::describe),
+        Route::at("/v1/analytics/users/{id}").asked(a::users::get, a::users::describe),
+        Route::at("/v1/analytics/funnel").posted_or_in_target(a::funnel::post, a::funnel::describe),
+        Route::at("/v1/analytics/funnel/users")
+            .posted_or_in_target(a::funnel::users::post, a::funnel::users::describe),
+        Route::at("/v1/analytics/retention")
+            .posted_or_in_target(a::retention::post, a::retention::describe),
+        Route::at("/v1/analytics/stickiness").asked(a::stickiness::get, a::stickiness::describe),
+        Route::at("/v1/analytics/lifecycle").asked(a::lifecycle::get, a::lifecycle::describe),
+        Route::at("/v1/analytics/sessions").asked(a::sessions::get, a::sessions::describe),
+        Route::at("/v1/analytics/paths").posted_or_in_target(a::paths::post, a::paths::describe),
+        Route::at("/v1/cohorts")
+            .get(a::cohorts::list, a::cohorts::describe_list)
+            .post(a::cohorts::create, a::cohorts::describe_create),
+        Route::at("/v1/cohorts/{id}")
+            .get(a::cohorts::get, a::cohorts::describe_get)
+            .put(a::cohorts::replace, a::cohorts::describe_replace)
+            .delete(a::cohorts::remove, a::cohorts::describe_remove),
+        Route::at("/v1/cohorts/{id}/users").get(a::cohorts::users, a::cohorts::describe_users),
     ]
 }
 
-/// A question with a body, which may also stand in the target.
-fn posted<H: Handler<T, Arc<App>>, T: 'static>(route: H) -> MethodRouter<Arc<App>> {
-    get(analytics::Ask(route.clone())).post(analytics::Ask(route))
+/// The dialects of four older systems.
+fn older() -> Vec<Route> {
+    use dialects::{activity, clicks, events, platform, stream};
+    vec![
+        // Clicks.
+        Route::older("/ingest", post(clicks::ingest).fallback(clicks::wrong_method)),
+        Route::older("/analytics/events", get(clicks::count).fallback(clicks::wrong_method)),
+        // Platform events, and session events on the same path.
+        Route::older(
+            "/events",
+            post(events::one).options(cors::preflight).fallback(platform::wrong_method),
+        ),
+        Route::older("/events/async", post(platform::one_async).fallback(platform::wrong_method)),
+        Route::older("/events/batch", post(platform::batch).fallback(platform::wrong_method)),
+        Route::older("/analytics/summary", get(platform::summary).fallback(platform::wrong_method)),
+        // Activities.
+        Route::older("/activity", post(activity::one)),
+        // Sessions.
+        Route::older("/metrics/stream", get(stream::metrics).options(cors::preflight)),
+    ]
+}
+
+/// What operators and their machines ask.
+fn operators() -> Vec<Route> {
+    use ops::{compact, health, stats};
+    vec![
+        Route::at("/health").get(health::health, health::describe_health),
+        Route::at("/ready").get(health::ready, health::describe_ready),
+        Route::at("/livez").get(health::livez, health::describe_livez),
+        Route::at("/readyz").get(health::readyz, health::describe_readyz),
+        Route::at("/actuator/health").get(health::actuator, health::describe_actuator),
+        Route::at("/stats").get(stats::stats, stats::describe_stats),
+        Route::at("/lag").get(stats::lag, stats::describe_lag),
+        Route::at("/metrics").get(ops::metrics, ops::describe_metrics),
+        Route::at("/v1/store/compact").post(compact::post, compact::describe),
+    ]
 }
 
 /// The router over a table.
 pub(crate) fn router(table: Vec<Route>) -> Router<Arc<App>> {
     let router = table
         .into_iter()
-        .fold(Router::new(), |router, (path, methods)| router.route(path, methods));
+        .fold(Router::new(), |router, route| router.route(route.path, route.methods));
     // Holds for the routes that are there when it is called.
     router.method_not_allowed_fallback(wrong_method).fallback(not_found)
 }
@@ -91,4 +210,38 @@ async fn wrong_method() -> Problem {
         ErrorCode::MethodNotAllowed,
         "the path does not know this method; `allow` says which",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn the_document_has_every_route_but_those_of_older_systems() {
+        let document: Value = serde_json::from_str(openapi::openapi()).unwrap();
+        let described: BTreeSet<_> =
+            document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        let paths = |table: Vec<Route>| table.into_iter().map(|route| route.path);
+        let all: BTreeSet<_> = paths(table()).collect();
+        assert_eq!(all.len(), table().len(), "a path stands twice in the table");
+        let undescribed: Vec<_> = all.difference(&described).copied().collect();
+        assert_eq!(undescribed, Vec::from_iter(BTreeSet::from_iter(paths(older()))));
+        assert!(described.is_subset(&all), "{described:?}");
+        assert!(paths(older()).all(|path| !path.starts_with("/v1/")));
+        for route in table() {
+            let methods: BTreeSet<_> = route
+                .descriptions
+                .iter()
+                .map(|(method, _)| method.as_str().to_lowercase())
+                .collect();
+            assert_eq!(methods.len(), route.descriptions.len(), "{}", route.path);
+            let operations = document["paths"][route.path].as_object();
+            let operations = operations.into_iter().flatten().map(|(method, _)| method.clone());
+            assert_eq!(methods, operations.collect(), "{}", route.path);
+        }
+    }
 }

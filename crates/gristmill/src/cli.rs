@@ -9,6 +9,7 @@ use crate::commands::config::ConfigArgs;
 use crate::commands::generate::GenerateArgs;
 use crate::commands::health::HealthArgs;
 use crate::commands::import::ImportArgs;
+use crate::commands::openapi::OpenapiArgs;
 use crate::commands::serve::ServeArgs;
 
 /// Real-time event analytics in one binary: events in, answers out, nothing lost.
@@ -36,6 +37,7 @@ pub(crate) enum Command {
     Check(CheckArgs),
     Compact(CompactArgs),
     Health(HealthArgs),
+    Openapi(OpenapiArgs),
 }
 
 impl Cli {
@@ -58,5 +60,6 @@ mod tests {
         assert!(matches!(parse(&["gristmill"]), Command::Serve(_)));
         assert!(matches!(parse(&["gristmill", "--data-dir", "x"]), Command::Serve(_)));
         assert!(matches!(parse(&["gristmill", "health"]), Command::Health(_)));
+        assert!(matches!(parse(&["gristmill", "openapi"]), Command::Openapi(_)));
     }
 }

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Compact(args) => run(Builder::new_current_thread(), commands::compact::run(args)),
         Command::Config(args) => commands::config::run(&args),
         Command::Check(args) => commands::check::run(&args),
+        Command::Openapi(_) => Ok(commands::openapi::run()),
     };
     outcome.unwrap_or_else(|error| {
         console::remark(format!("error: {error:#}"));

@@ -4,9 +4,51 @@
 //! `{"and": [...]}`, `{"or": [...]}` and `{"not": {...}}` put filters together. Every error names the place of the mistake.
 
 use gristmill_model::{Comparison, Field, Filter, Test, Value, limits};
+use serde_json::{Value as Json, json};
 
 use super::object::{Member, Object, Scalar};
+use crate::openapi::{Term, object, one_or_more, reference};
 use crate::problem::Problem;
+
+/// The names of the tests that a condition may make.
+const OPERATORS: [&str; 14] = [
+    "=",
+    "!=",
+    "in",
+    "not_in",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "contains",
+    "not_contains",
+    "starts_with",
+    "ends_with",
+    "regex",
+    "exists",
+];
+
+/// The schema of a filter.
+pub(crate) fn schema() -> Json {
+    let one = || reference("Filter");
+    let all = || json!({"type": "array", "items": one()});
+    let scalar = json!({"type": ["string", "number", "boolean"]});
+    let about = "an array for `in` and `not_in`; may be missing for `exists`";
+    let condition = [
+        Term::text("field", "a built-in field or a property; dots lead into nested ones")
+            .required(),
+        Term::name("op", "how the field's value must stand to `value`", OPERATORS).by_default("="),
+        Term::new("value", about, one_or_more(&scalar)),
+    ];
+    let filters = [
+        object(condition),
+        object([Term::text("cohort", "the id of a cohort that the user belongs to").required()]),
+        object([Term::new("and", "all of these hold", all()).required()]),
+        object([Term::new("or", "at least one of these holds", all()).required()]),
+        object([Term::new("not", "this does not hold", one()).required()]),
+    ];
+    json!({"description": "Which events are kept.", "anyOf": filters})
+}
 
 /// The filter that a member of a body is, if it is given.
 pub(super) fn take_filter(body: &mut Object<'_>, name: &str) -> Result<Option<Filter>, Problem> {
@@ -96,9 +138,9 @@ fn condition(object: &mut Object<'_>, name: &str) -> Result<Filter, Problem> {
         ">=" => Test::Compare(Comparison::AtLeast, value(&operand()?)?),
         _ => {
             return Err(Problem::argument(format!(
-                "`{}` must be one of =, !=, in, not_in, <, <=, >, >=, contains, not_contains, \
-                 starts_with, ends_with, regex, exists",
-                object.name_of("op")
+                "`{}` must be one of {}",
+                object.name_of("op"),
+                OPERATORS.join(", ")
             )));
         }
     };

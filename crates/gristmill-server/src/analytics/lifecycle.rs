@@ -7,37 +7,47 @@ use axum::extract::State;
 use axum::response::Response;
 use gristmill_model::{LifecycleAnswer, LifecycleBucket, LifecycleQuery};
 use http::{Request, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::csv::Table;
-use super::question::{Format, RangeBody, format, granularity, seconds, selection};
+use super::description::Description;
+use super::question::{
+    Format, RangeBody, format, granularity, granularity_term, seconds, selection, zone_term,
+};
 use crate::app::App;
-use crate::json;
+use crate::json::{self, Time};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct AnswerBody {
     buckets: Vec<BucketBody>,
     metadata: MetadataBody,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct BucketBody {
-    start: String,
+    start: Time,
     new: u64,
     returning: u64,
     resurrecting: u64,
     dormant: u64,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct MetadataBody {
     time_range: RangeBody,
     granularity: &'static str,
     tz: String,
     processing_time: String,
+}
+
+/// What the document says of [`get`].
+pub(crate) fn describe() -> Description {
+    let summary = "How many users are new, returning, resurrecting and dormant";
+    Description::of::<AnswerBody>("Lifecycle", summary, [granularity_term(), zone_term()])
 }
 
 /// How many users are new, returning, resurrecting and dormant.
@@ -58,7 +68,7 @@ pub(crate) async fn get(
         return Ok(table(&answer));
     }
     let bucket = |bucket: &LifecycleBucket| BucketBody {
-        start: bucket.start.to_string(),
+        start: Time(bucket.start),
         new: bucket.new,
         returning: bucket.returning,
         resurrecting: bucket.resurrecting,

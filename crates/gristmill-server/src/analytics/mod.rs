@@ -3,6 +3,7 @@
 mod ask;
 pub(crate) mod cohorts;
 mod csv;
+mod description;
 mod filter;
 pub(crate) mod funnel;
 pub(crate) mod lifecycle;
@@ -22,4 +23,6 @@ pub(crate) mod user_list;
 pub(crate) mod users;
 
 pub(crate) use ask::Ask;
-pub(crate) use question::everything;
+pub(crate) use description::Description;
+pub(crate) use filter::schema as filter_schema;
+pub(crate) use question::{everything, time_schema};

@@ -10,15 +10,20 @@ use gristmill_model::{
     Direction, Field, Occurrences, PathsAnswer, PathsQuery, Repeats, Selection, limits,
 };
 use http::{Request, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::csv::Table;
+use super::description::Description;
 use super::object::{Object, Scalar};
-use super::posted::{duration, event_match_of, posted, select};
-use super::question::{Format, Metadata, at_least, choice, format, seconds};
+use super::posted::{duration, event_match_of, event_match_term, posted, select};
+use super::question::{
+    Format, Metadata, at_least, choice, duration_term, field_term, format, limit_term, seconds,
+};
 use crate::app::App;
 use crate::json;
+use crate::openapi::Term;
 use crate::problem::Problem;
 
 const DIRECTIONS: [(&str, Direction); 2] =
@@ -29,7 +34,7 @@ const OCCURRENCES: [(&str, Occurrences); 2] =
 const DEPTH: usize = 3;
 const NODES: usize = 10;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct AnswerBody<'a> {
     unique_users: u64,
     levels: Vec<LevelBody>,
@@ -38,14 +43,14 @@ struct AnswerBody<'a> {
     metadata: Metadata<Terms>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct LevelBody {
     level: usize,
     count: u64,
     ended: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct NodeBody<'a> {
     id: usize,
     level: usize,
@@ -56,7 +61,7 @@ struct NodeBody<'a> {
     ended: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct EdgeBody {
     /// The level that it leads to.
     level: usize,
@@ -67,7 +72,7 @@ struct EdgeBody {
 }
 
 /// What a question says beside which events it is about.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Terms {
     direction: &'static str,
     depth: usize,
@@ -76,6 +81,24 @@ struct Terms {
     gap: Option<String>,
     collapse_repeats: bool,
     occurrences: &'static str,
+}
+
+/// What the document says of [`post`].
+pub(crate) fn describe() -> Description {
+    let terms = [
+        event_match_term("anchor", "the events at which paths begin").required(),
+        Term::choice("direction", "where paths lead", &DIRECTIONS).by_default("after"),
+        Term::whole("depth", "how many steps a path has", 1..=limits::PATH_DEPTH).by_default(DEPTH),
+        field_term("step", "what the steps are values of").by_default("event_type"),
+        limit_term("how many values are told apart on each level", NODES, limits::PATH_NODES),
+        duration_term("gap", "the longest pause within a path"),
+        Term::flag("collapse_repeats", "whether steps of the same value in a row are one")
+            .by_default(true),
+        Term::choice("occurrences", "which of a user's anchors begin a path", &OCCURRENCES)
+            .by_default("all"),
+    ];
+    let summary = "The most frequent steps after or before an event";
+    Description::of::<AnswerBody<'_>>("Paths", summary, terms)
 }
 
 /// The most frequent steps after or before an event.

@@ -5,11 +5,13 @@ use bytes::Bytes;
 use gristmill_model::{EventMatch, Filter, Micros, Selection, Timestamp, limits};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Uri};
+use serde_json::json;
 
 use super::filter::take_filter;
 use super::object::{Member, Object};
 use super::question::{duration_of, filters, selection, time_of};
 use crate::app::App;
+use crate::openapi::{Term, object, one_or_more, reference};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::{body, media};
@@ -77,6 +79,43 @@ pub(super) fn events(object: &mut Object<'_>) -> Result<EventMatch, Problem> {
     let mut event_types = object.take_texts("event_type")?;
     event_types.extend(object.take_texts("event_types")?);
     Ok(EventMatch { event_types, filters: all_filters(object)? })
+}
+
+/// What [`event_match_of`] reads.
+pub(super) fn event_match_term(name: &'static str, about: &str) -> Term {
+    Term::new(name, format!("{about}; every event, if empty"), object(event_terms()))
+}
+
+/// What [`events`] takes.
+pub(super) fn event_terms() -> Vec<Term> {
+    let types = one_or_more(&json!({"type": "string"}));
+    let mut terms = vec![
+        Term::new("event_type", "events of one of these types", types.clone()),
+        Term::new("event_types", "the same as `event_type`", types),
+    ];
+    terms.extend(filter_terms());
+    terms
+}
+
+/// What [`all_filters`] takes.
+pub(super) fn filter_terms() -> [Term; 2] {
+    let filters = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    [
+        Term::new("filters", "fields and properties that must equal a text", filters),
+        Term::new("where", "events that pass", reference("Filter")),
+    ]
+}
+
+/// What [`select`] takes.
+pub(super) fn select_terms() -> Vec<Term> {
+    let bounds = || {
+        [("start", "the first event time"), ("end", "the event time behind the last")]
+            .map(|(name, about)| Term::new(name, about, reference("Time")))
+    };
+    let mut terms = Vec::from(bounds());
+    terms.push(Term::new("time_range", "`start` and `end`, together", object(bounds())));
+    terms.extend(event_terms());
+    terms
 }
 
 /// Narrows a selection by what a body says of it.

@@ -5,12 +5,16 @@ use gristmill_model::{
     Field, Filter, Interval, Micros, Positions, Selection, TimeRange, Timestamp,
 };
 use http::{HeaderMap, header};
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::filter::filter_of_text;
 use crate::accept::wait_until_visible;
 use crate::app::{App, project_of};
+use crate::json::Time;
+use crate::openapi::{Parameter, Term, reference};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 
@@ -41,6 +45,39 @@ pub(super) async fn selection(
     }
     at_least(app, parameters.take("at_least")?).await?;
     Ok(selection)
+}
+
+/// What [`selection`] takes.
+pub(super) fn selection_parameters() -> Vec<Parameter> {
+    let time = |name, about| Term::new(name, about, reference("Time")).in_target();
+    let types = json!({"type": "array", "items": {"type": "string"}});
+    let filters = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let equal = "a field or property must equal a text; also as `filters.NAME=VALUE`";
+    vec![
+        time("start", "the first event time"),
+        time("end", "the event time behind the last"),
+        time("time_range.start", "the same as `start`"),
+        time("time_range.end", "the same as `end`"),
+        Term::new("event_type", "events of one of these types", types.clone()).in_target(),
+        Term::new("event_types", "the same as `event_type`", types).in_target(),
+        Term::new("filters", equal, filters).in_target_as_map(),
+        Term::new("where", "events that pass", reference("Filter")).in_target_as_json(),
+        at_least_term().in_target(),
+    ]
+}
+
+/// A freshness that an answer must have.
+pub(super) fn at_least_term() -> Term {
+    Term::text("at_least", "a `position`; the answer waits until it covers it")
+}
+
+/// The schema of a time.
+pub(crate) fn time_schema() -> Value {
+    json!({
+        "type": ["string", "number"],
+        "description": "RFC 3339 with any offset, or seconds, milliseconds or microseconds since \
+            1970, told apart by size",
+    })
 }
 
 /// Waits until the answer includes everything below a position token, if there is one.
@@ -123,7 +160,7 @@ pub(super) fn flag(parameters: &mut Parameters, name: &str) -> Result<Option<boo
 }
 
 /// The widths of buckets by name.
-const INTERVALS: [(&str, Interval); 5] = [
+pub(super) const INTERVALS: [(&str, Interval); 5] = [
     ("minute", Interval::Minute),
     ("hour", Interval::Hour),
     ("day", Interval::Day),
@@ -138,6 +175,32 @@ pub(super) fn granularity(text: Option<String>) -> Result<(&'static str, Interva
     choice("granularity", name, &INTERVALS)
 }
 
+/// What [`granularity`] reads.
+pub(super) fn granularity_term() -> Term {
+    Term::choice("granularity", "the width of buckets; weeks begin on Monday", &INTERVALS)
+        .by_default("day")
+}
+
+/// A time zone.
+pub(super) fn zone_term() -> Term {
+    Term::text("tz", "an IANA time zone, in which days are cut").by_default("UTC")
+}
+
+/// The name of a field or property.
+pub(super) fn field_term(name: &'static str, about: &str) -> Term {
+    Term::text(name, format!("{about}; a built-in field or a property"))
+}
+
+/// A length of time, as [`duration_of`] reads it.
+pub(super) fn duration_term(name: &'static str, about: &str) -> Term {
+    Term::text(name, format!("{about}; a number and one of `ms`, `s`, `m`, `h` and `d`"))
+}
+
+/// A page of an answer.
+pub(super) fn page_term() -> Term {
+    Term::text("page_token", "a token of another page of the same question")
+}
+
 /// What a name stands for, with the name.
 pub(super) fn choice<T: Copy>(
     parameter: &str,
@@ -148,6 +211,11 @@ pub(super) fn choice<T: Copy>(
         let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
         Problem::argument(format!("`{parameter}` must be one of {}", names.join(", ")))
     })
+}
+
+/// What [`limit`] takes.
+pub(super) fn limit_term(about: &str, default: usize, most: usize) -> Term {
+    Term::whole("limit", about, 1..=most).by_default(default)
 }
 
 /// The number of results asked for.
@@ -200,21 +268,20 @@ fn is_refused(range: &str) -> bool {
 }
 
 /// The range of a question, as its answer repeats it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(super) struct RangeBody {
-    start: Option<String>,
-    end: Option<String>,
+    start: Option<Time>,
+    end: Option<Time>,
 }
 
 impl From<TimeRange> for RangeBody {
     fn from(range: TimeRange) -> Self {
-        let text = |time: Option<Timestamp>| time.map(|time| time.to_string());
-        Self { start: text(range.start), end: text(range.end) }
+        Self { start: range.start.map(Time), end: range.end.map(Time) }
     }
 }
 
 /// What an answer says of its question and of itself.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(super) struct Metadata<T> {
     time_range: RangeBody,
     /// What the question says beside which events it is about.

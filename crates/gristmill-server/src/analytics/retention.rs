@@ -7,30 +7,35 @@ use axum::extract::State;
 use axum::response::Response;
 use gristmill_model::{Entry, RetentionAnswer, RetentionCohort, RetentionQuery, Return, Selection};
 use http::{Request, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::csv::Table;
+use super::description::Description;
 use super::object::Object;
-use super::posted::{event_match, posted, select};
-use super::question::{Format, Metadata, at_least, choice, format, granularity};
+use super::posted::{event_match, event_match_term, posted, select};
+use super::question::{
+    Format, Metadata, at_least, choice, format, granularity, granularity_term, zone_term,
+};
 use crate::app::App;
-use crate::json;
+use crate::json::{self, Time};
+use crate::openapi::Term;
 use crate::problem::Problem;
 
 const ENTRIES: [(&str, Entry); 2] =
     [("first_time", Entry::FirstTime), ("recurring", Entry::Recurring)];
 const COUNTINGS: [(&str, Return); 2] = [("exact", Return::Exact), ("rolling", Return::Rolling)];
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct AnswerBody<'a> {
     cohorts: Vec<CohortBody<'a>>,
     metadata: Metadata<Terms>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct CohortBody<'a> {
-    start: String,
+    start: Time,
     users: u64,
     retained: &'a [u64],
     /// The shares of the cohort's users.
@@ -38,12 +43,29 @@ struct CohortBody<'a> {
 }
 
 /// What a question says beside which events it is about.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Terms {
     granularity: &'static str,
     tz: String,
     mode: &'static str,
     counting: &'static str,
+}
+
+/// What the document says of [`post`].
+pub(crate) fn describe() -> Description {
+    let mode = "whose cohorts a user is in: that of the first start event ever, or those of all";
+    let counting = "whether a user is retained in the buckets with a return event, or in all up to \
+        the last of them";
+    let terms = [
+        event_match_term("start_event", "the events with which users enter"),
+        event_match_term("return_event", "the events with which they come back"),
+        granularity_term(),
+        zone_term(),
+        Term::choice("mode", mode, &ENTRIES).by_default("first_time"),
+        Term::choice("counting", counting, &COUNTINGS).by_default("exact"),
+    ];
+    let summary = "How many users of each cohort came back";
+    Description::of::<AnswerBody<'_>>("Retention", summary, terms)
 }
 
 /// How many users of each cohort came back.
@@ -61,7 +83,7 @@ pub(crate) async fn post(
         return Ok(table(&answer));
     }
     let cohorts = answer.cohorts.iter().map(|cohort| CohortBody {
-        start: cohort.start.to_string(),
+        start: Time(cohort.start),
         users: cohort.users,
         retained: &cohort.retained,
         rates: cohort.retained.iter().map(|users| rate(*users, cohort)).collect(),

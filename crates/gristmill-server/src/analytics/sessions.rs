@@ -10,15 +10,19 @@ use gristmill_model::{
     SessionsAnswer, SessionsQuery, Timestamp, limits,
 };
 use http::{Request, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::csv::Table;
+use super::description::Description;
 use super::question::{
-    Format, Metadata, duration_of, format, granularity, limit, seconds, selection,
+    Format, INTERVALS, Metadata, duration_of, duration_term, field_term, format, granularity,
+    limit, limit_term, seconds, selection,
 };
 use crate::app::App;
-use crate::json;
+use crate::json::{self, Time};
+use crate::openapi::Term;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 
@@ -27,7 +31,7 @@ const LISTED: usize = 10;
 /// The longest pause within a session without an id if nobody says.
 const GAP: Micros = 30 * 60 * Timestamp::SECOND;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct AnswerBody<'a> {
     unique_users: u64,
     #[serde(flatten)]
@@ -48,7 +52,7 @@ struct AnswerBody<'a> {
     metadata: Metadata<Terms>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct TotalsBody {
     sessions: u64,
     events: u64,
@@ -61,21 +65,21 @@ struct TotalsBody {
     avg_duration: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct PageBody<'a> {
     page_url: &'a str,
     sessions: u64,
     unique_users: u64,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct BucketBody {
-    timestamp: String,
+    timestamp: Time,
     #[serde(flatten)]
     totals: TotalsBody,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct GroupBody<'a> {
     value: Option<&'a str>,
     #[serde(flatten)]
@@ -83,7 +87,7 @@ struct GroupBody<'a> {
 }
 
 /// What a question says beside which events it is about.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Terms {
     gap: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,6 +96,20 @@ struct Terms {
     tz: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     group_by: Option<String>,
+}
+
+/// What the document says of [`get`].
+pub(crate) fn describe() -> Description {
+    let terms = [
+        duration_term("gap", "the longest pause within a session without an id")
+            .by_default(seconds(GAP)),
+        limit_term("how many pages and groups are given", LISTED, limits::SESSIONS_LISTED),
+        Term::choice("granularity", "the width of buckets, if there shall be a series", &INTERVALS),
+        Term::text("tz", "an IANA time zone, in which buckets are cut; UTC if missing"),
+        field_term("group_by", "what sessions are grouped by, if there shall be groups"),
+    ];
+    let summary = "How many sessions there are, and what they are like";
+    Description::of::<AnswerBody<'_>>("Sessions", summary, terms)
 }
 
 /// How many sessions there are, and what they are like.
@@ -144,7 +162,7 @@ fn series(
 
 fn body(answer: &SessionsAnswer, metadata: Metadata<Terms>) -> AnswerBody<'_> {
     let bucket = |bucket: &SessionBucket| BucketBody {
-        timestamp: bucket.start.to_string(),
+        timestamp: Time(bucket.start),
         totals: totals_body(&bucket.totals),
     };
     let series = || answer.series.iter().map(bucket).collect();

@@ -9,28 +9,33 @@ use gristmill_model::{
     Interval, PeriodActivity, StickinessAnswer, StickinessPeriod, StickinessQuery,
 };
 use http::{Request, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::csv::Table;
-use super::question::{Format, RangeBody, choice, format, granularity, seconds, selection};
+use super::description::Description;
+use super::question::{
+    Format, RangeBody, choice, format, granularity, seconds, selection, zone_term,
+};
 use crate::app::App;
-use crate::json;
+use crate::json::{self, Time};
+use crate::openapi::Term;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 
 const PERIODS: [(&str, StickinessPeriod); 2] =
     [("week", StickinessPeriod::Week), ("month", StickinessPeriod::Month)];
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct AnswerBody<'a> {
     periods: Vec<PeriodBody<'a>>,
     metadata: MetadataBody,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct PeriodBody<'a> {
-    start: String,
+    start: Time,
     days: usize,
     active_users: u64,
     avg_daily_users: f64,
@@ -40,13 +45,24 @@ struct PeriodBody<'a> {
     at_least: Vec<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct MetadataBody {
     time_range: RangeBody,
     granularity: &'static str,
     period: &'static str,
     tz: String,
     processing_time: String,
+}
+
+/// What the document says of [`get`].
+pub(crate) fn describe() -> Description {
+    let terms = [
+        Term::choice("period", "over what days are counted", &PERIODS).by_default("week"),
+        Term::name("granularity", "what is counted", ["day"]).by_default("day"),
+        zone_term(),
+    ];
+    let summary = "On how many days of each period users were active";
+    Description::of::<AnswerBody<'_>>("Stickiness", summary, terms)
 }
 
 /// On how many days of each period users were active.
@@ -86,7 +102,7 @@ pub(crate) async fn get(
 
 fn period_body(period: &PeriodActivity) -> PeriodBody<'_> {
     PeriodBody {
-        start: period.start.to_string(),
+        start: Time(period.start),
         days: period.exactly.len(),
         active_users: period.active_users(),
         avg_daily_users: period.mean_daily_users(),

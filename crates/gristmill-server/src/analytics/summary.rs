@@ -6,35 +6,38 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use gristmill_model::{ComparedSummary, SummaryAnswer, SummaryQuery, Timestamp, limits};
+use gristmill_model::{ComparedSummary, SummaryAnswer, SummaryQuery, limits};
 use http::{Request, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::csv::Table;
+use super::description::Description;
 use super::question::{Format, RangeBody, format, seconds, selection};
 use crate::app::App;
-use crate::json;
+use crate::json::{self, Time};
+use crate::openapi::Term;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 
 /// How many event types are listed as metrics if nobody says.
 const TOP_METRICS: usize = 5;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct AnswerBody<'a> {
     total_events: u64,
     unique_users: u64,
     sessions: u64,
     events_by_type: &'a BTreeMap<String, u64>,
     top_metrics: Vec<MetricBody<'a>>,
-    first_event: Option<String>,
-    last_event: Option<String>,
-    last_updated: String,
+    first_event: Option<Time>,
+    last_event: Option<Time>,
+    last_updated: Time,
     metadata: MetadataBody,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct MetricBody<'a> {
     name: &'a str,
     value: u64,
@@ -43,10 +46,20 @@ struct MetricBody<'a> {
     change_percentage: Option<f64>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct MetadataBody {
     time_range: RangeBody,
     processing_time: String,
+}
+
+/// What the document says of [`get`].
+pub(crate) fn describe() -> Description {
+    let terms = [
+        Term::name("group_by", "what `events_by_type` tells anyway", ["event_type"]),
+        Term::whole("top", "how many event types are metrics", 0..=limits::TOP_METRICS)
+            .by_default(TOP_METRICS),
+    ];
+    Description::of::<AnswerBody<'_>>("Summary", "Totals of the selected events", terms)
 }
 
 /// Totals.
@@ -84,9 +97,9 @@ pub(crate) async fn get(
         sessions: answer.sessions,
         events_by_type: &answer.events_by_type,
         top_metrics: top_metrics(&compared, top),
-        first_event: text(answer.first_event),
-        last_event: text(answer.last_event),
-        last_updated: app.now().to_string(),
+        first_event: answer.first_event.map(Time),
+        last_event: answer.last_event.map(Time),
+        last_updated: Time(app.now()),
         metadata: MetadataBody {
             time_range: range.into(),
             processing_time: seconds(since.elapsed().as_micros() as i64),
@@ -124,10 +137,6 @@ pub(crate) fn top_types(answer: &SummaryAnswer, most: usize) -> Vec<(&str, u64)>
     types.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     types.truncate(most);
     types
-}
-
-fn text(time: Option<Timestamp>) -> Option<String> {
-    time.map(|time| time.to_string())
 }
 
 fn table(answer: &SummaryAnswer) -> Response {

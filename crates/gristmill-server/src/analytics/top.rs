@@ -7,10 +7,12 @@ use axum::extract::State;
 use axum::response::Response;
 use gristmill_model::{Field, TopAnswer, TopQuery, limits};
 use http::{Request, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::csv::Table;
-use super::question::{Format, format, limit, selection};
+use super::description::Description;
+use super::question::{Format, field_term, format, limit, limit_term, selection};
 use crate::app::App;
 use crate::json;
 use crate::parameters::Parameters;
@@ -19,16 +21,26 @@ use crate::problem::Problem;
 /// How many values are given if nobody says.
 const VALUES: usize = 10;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct AnswerBody<'a> {
     values: Vec<ValueBody<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct ValueBody<'a> {
     value: &'a str,
     count: u64,
     unique_users: u64,
+}
+
+/// What the document says of [`get`].
+pub(crate) fn describe() -> Description {
+    let terms = [
+        field_term("property", "whose values").required(),
+        limit_term("how many values are given", VALUES, limits::TOP_VALUES),
+    ];
+    let summary = "The most frequent values of a field or property";
+    Description::of::<AnswerBody<'_>>("Top", summary, terms)
 }
 
 /// The most frequent values of a field or property.

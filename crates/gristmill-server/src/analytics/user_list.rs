@@ -9,16 +9,21 @@ use gristmill_model::{
     ListedUser, Selection, UserListAnswer, UserListQuery, UserOrder, UserPlace, limits,
 };
 use http::{Request, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::csv::Table;
+use super::description::Description;
 use super::object::{Object, Scalar};
 use super::page_token::{decode, encode, into_headers, wrong};
 use super::posted::{posted, select};
-use super::question::{Format, RangeBody, at_least, choice, format, seconds};
+use super::question::{
+    Format, RangeBody, at_least, choice, format, limit_term, page_term, seconds,
+};
 use crate::app::App;
-use crate::json;
+use crate::json::{self, Time};
+use crate::openapi::Term;
 use crate::problem::Problem;
 
 /// How many users are given if nobody says.
@@ -31,7 +36,7 @@ const ORDERS: [(&str, UserOrder); 4] = [
     ("first_seen", UserOrder::FirstSeen),
 ];
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct AnswerBody<'a> {
     users: Vec<UserBody<'a>>,
     total_users: u64,
@@ -39,19 +44,35 @@ struct AnswerBody<'a> {
     metadata: MetadataBody,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct UserBody<'a> {
     user_id: &'a str,
     events: u64,
-    first_seen: String,
-    last_seen: String,
+    first_seen: Time,
+    last_seen: Time,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct MetadataBody {
     time_range: RangeBody,
     order_by: &'static str,
     processing_time: String,
+}
+
+/// What the document says of [`post`].
+pub(crate) fn describe() -> Description {
+    let events = 1..=MOST_EVENTS as usize;
+    let order = "numbers and times come greatest first, ties by user id";
+    let terms = [
+        Term::whole("min_events", "how many selected events a user has at least", events.clone())
+            .by_default(1),
+        Term::whole("max_events", "how many selected events a user has at most", events),
+        Term::choice("order_by", order, &ORDERS).by_default("user_id"),
+        limit_term("users on a page", USERS as usize, limits::LISTED_USERS),
+        page_term(),
+    ];
+    let summary = "The users who made selected events, with how many they made";
+    Description::of::<AnswerBody<'_>>("UserList", summary, terms).with_header("next-page-token")
 }
 
 /// The users who made selected events, with how many they made.
@@ -154,8 +175,8 @@ fn user_body(user: &ListedUser) -> UserBody<'_> {
     UserBody {
         user_id: &user.user,
         events: user.events,
-        first_seen: user.first_seen.to_string(),
-        last_seen: user.last_seen.to_string(),
+        first_seen: Time(user.first_seen),
+        last_seen: Time(user.last_seen),
     }
 }
 

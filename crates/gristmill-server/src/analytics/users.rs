@@ -12,14 +12,19 @@ use gristmill_model::{
     limits,
 };
 use http::{Request, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::csv::Table;
+use super::description::Description;
 use super::page_token::{decode, encode, into_headers, wrong};
-use super::question::{Format, choice, flag, format, limit, seconds, selection};
+use super::question::{
+    Format, choice, flag, format, limit, limit_term, page_term, seconds, selection, zone_term,
+};
 use crate::app::App;
-use crate::json;
+use crate::json::{self, Time};
+use crate::openapi::Term;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 
@@ -39,7 +44,7 @@ const ORDERS: [(&str, Order); 2] = [("desc", Order::NewestFirst), ("asc", Order:
 const OLDER: u8 = b'o';
 const NEWER: u8 = b'n';
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct AnswerBody<'a> {
     user_profile: ProfileBody<'a>,
     metrics: MetricsBody<'a>,
@@ -49,17 +54,17 @@ struct AnswerBody<'a> {
     page: Option<PageBody<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct ProfileBody<'a> {
     user_id: &'a str,
-    first_seen: Option<String>,
-    last_seen: Option<String>,
+    first_seen: Option<Time>,
+    last_seen: Option<Time>,
     total_sessions: u64,
     total_events: u64,
     attributes: BTreeMap<&'a str, &'a str>,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Default, JsonSchema, Serialize)]
 struct MetricsBody<'a> {
     engagement_score: f64,
     days_active: u64,
@@ -70,38 +75,55 @@ struct MetricsBody<'a> {
     top_pages: Vec<PageUrlBody<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct PageUrlBody<'a> {
     page_url: &'a str,
     count: u64,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct SessionBody<'a> {
     session_id: &'a str,
-    start_time: String,
-    end_time: String,
+    start_time: Time,
+    end_time: Time,
     event_count: u64,
     duration: String,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct PageBody<'a> {
     events: Vec<EventBody<'a>>,
     next_page_token: Option<String>,
     previous_page_token: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct EventBody<'a> {
     id: &'a str,
     user_id: &'a str,
     session_id: Option<&'a str>,
     event_type: &'a str,
-    timestamp: String,
+    timestamp: Time,
     source: &'a str,
     page_url: &'a str,
     properties: &'a RawValue,
+}
+
+/// What the document says of [`get`].
+pub(crate) fn describe() -> Description {
+    let terms = [
+        limit_term("events on a page", EVENTS, limits::USER_EVENTS),
+        Term::flag("include_events", "whether there are `events`").by_default(true),
+        Term::flag("include_sessions", "whether there are `sessions`").by_default(false),
+        zone_term(),
+        Term::choice("order", "newest or oldest events first", &ORDERS).by_default("desc"),
+        page_term(),
+    ];
+    let summary = "One user's profile and a page of the user's events";
+    Description::of::<AnswerBody<'_>>("User", summary, terms)
+        .at(Term::text("id", "the user's id"))
+        .with_header("next-page-token")
+        .with_header("previous-page-token")
 }
 
 /// One user's profile and a page of the user's events. A user without events has a profile of
@@ -201,8 +223,8 @@ impl Pages {
 fn profile_body<'a>(user: &'a str, profile: Option<&UserProfile>) -> ProfileBody<'a> {
     ProfileBody {
         user_id: user,
-        first_seen: profile.map(|profile| profile.first_seen.to_string()),
-        last_seen: profile.map(|profile| profile.last_seen.to_string()),
+        first_seen: profile.map(|profile| Time(profile.first_seen)),
+        last_seen: profile.map(|profile| Time(profile.last_seen)),
         total_sessions: profile.map_or(0, |profile| profile.total_sessions),
         total_events: profile.map_or(0, |profile| profile.total_events),
         attributes: BTreeMap::new(),
@@ -226,8 +248,8 @@ fn metrics_body(profile: &UserProfile) -> MetricsBody<'_> {
 fn session_body(session: &UserSession) -> SessionBody<'_> {
     SessionBody {
         session_id: &session.id,
-        start_time: session.start.to_string(),
-        end_time: session.end.to_string(),
+        start_time: Time(session.start),
+        end_time: Time(session.end),
         event_count: session.events,
         duration: seconds(session.end.since(session.start)),
     }
@@ -239,7 +261,7 @@ fn event_body<'a>(user: &'a str, event: &'a UserEvent) -> EventBody<'a> {
         user_id: user,
         session_id: event.session.as_deref(),
         event_type: &event.event_type,
-        timestamp: event.time.to_string(),
+        timestamp: Time(event.time),
         source: &event.source,
         page_url: &event.page_url,
         // Properties were checked when they came in; should they be damaged, the rest still counts.

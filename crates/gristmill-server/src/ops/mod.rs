@@ -12,15 +12,24 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
 
 use crate::app::App;
 use crate::exposition;
+use crate::openapi::{Answer, Operation, Tag};
 
 /// The name of the service in answers that ask for one.
 pub(crate) const SERVICE: &str = "gristmill";
 /// The name of the log where older answers name a topic.
 pub(crate) const TOPIC: &str = "events";
+
+/// What the document says of [`metrics`].
+pub(crate) fn describe_metrics() -> Operation {
+    let answer = Answer::empty("The numbers.").or("text/plain", &json!({"type": "string"}));
+    Operation::new(Tag::Operations, "All numbers in Prometheus' text format")
+        .answers(StatusCode::OK, answer)
+}
 
 /// All numbers in Prometheus' text format.
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {

@@ -12,6 +12,7 @@ mod funnels;
 mod lifecycle;
 mod live;
 mod native;
+mod openapi;
 mod operations;
 mod overload;
 mod paths;

@@ -13,7 +13,7 @@ use gristmill_query::{Query, QueryConfig};
 use gristmill_server::{Front, SavedCohorts, Server, ServerConfig, Services};
 use gristmill_store::{MemoryStore, Store};
 use gristmill_testkit::{ManualClock, SeededEntropy};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,6 +21,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+use crate::openapi;
 
 /// 2026-01-01T00:00:00Z, the time of every test.
 pub(crate) const NOW: Timestamp = Timestamp(1_767_225_600_000_000);
@@ -147,7 +149,9 @@ impl Api {
     }
 
     pub(crate) async fn get(&self, target: &str) -> Answer {
-        self.send(Request::get(target).body(Body::empty()).unwrap()).await
+        let answer = self.send(Request::get(target).body(Body::empty()).unwrap()).await;
+        openapi::hold(&Method::GET, target, b"", &answer);
+        answer
     }
 
     pub(crate) async fn get_csv(&self, target: &str) -> Answer {
@@ -157,7 +161,10 @@ impl Api {
 
     pub(crate) async fn post(&self, target: &str, body: impl Into<Body>) -> Answer {
         let request = Request::post(target).header("content-type", "application/json");
-        self.send(request.body(body.into()).unwrap()).await
+        let body = body.into().collect().await.unwrap().to_bytes();
+        let answer = self.send(request.body(Body::from(body.clone())).unwrap()).await;
+        openapi::hold(&Method::POST, target, &body, &answer);
+        answer
     }
 
     /// Posts events, waits until they can be queried, and fails if one is not taken.

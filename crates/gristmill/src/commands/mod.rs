@@ -7,4 +7,5 @@ pub(crate) mod config;
 pub(crate) mod generate;
 pub(crate) mod health;
 pub(crate) mod import;
+pub(crate) mod openapi;
 pub(crate) mod serve;

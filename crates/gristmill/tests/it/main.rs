@@ -4,6 +4,7 @@
 mod bad_input;
 mod dialect_curls;
 mod kill_nine;
+mod openapi;
 mod readme;
 mod real_data;
 mod restart;

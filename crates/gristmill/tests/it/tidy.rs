@@ -42,7 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Libraries of others that only the named crates may use.
 const FENCED: &[(&[&str], &[&str])] = &[
-    (&["axum", "tonic", "tower"], &["gristmill-server"]),
+    (&["axum", "schemars", "tonic", "tower"], &["gristmill-server"]),
     (
         &["http", "http-body-util", "hyper", "hyper-util"],
         &["gristmill-server", "gristmill-client", "gristmill"],

@@ -12,12 +12,15 @@ use gristmill_model::{
 };
 use gristmill_query::{Cohorts, QueryError};
 use gristmill_store::{Document, DocumentKey, Store, StoreError};
+use schemars::{Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::analytics::object::{Member, Object};
-use crate::analytics::posted::select;
-use crate::analytics::question::duration_of;
+use crate::analytics::posted::{select, select_terms};
+use crate::analytics::question::{duration_of, duration_term};
+use crate::openapi::{Term, object, reference};
 use crate::problem::Problem;
 
 /// The kind of the documents that are cohorts.
@@ -68,6 +71,31 @@ impl Cohorts for SavedCohorts {
 
 fn damaged(id: &str, error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Damaged(format!("the cohort {id:?} cannot be read: {error}"))
+}
+
+/// The schema of a definition.
+pub(crate) fn schema() -> Value {
+    let one = || reference("CohortDefinition");
+    let all = || json!({"type": "array", "items": one()});
+    let count = || json!({"type": ["integer", "string"], "minimum": 0});
+    let mut behaviour = select_terms();
+    behaviour.extend([
+        duration_term("last", "how long up to now, instead of `start` and `end`"),
+        Term::new("min_count", "how many of the events at least", count()).by_default(1),
+        Term::new("max_count", "how many of the events at most", count()),
+    ]);
+    let parts = [
+        object([Term::new("and", "all of these hold", all()).required()]),
+        object([Term::new("or", "at least one of these holds", all()).required()]),
+        object([Term::new("not", "this does not hold", one()).required()]),
+        object(behaviour),
+    ];
+    json!({"description": "Who belongs to a cohort.", "anyOf": parts})
+}
+
+/// The schema of a definition in an answer.
+pub(super) fn reference_to(_: &mut SchemaGenerator) -> Schema {
+    reference("CohortDefinition").try_into().unwrap_or_default()
 }
 
 /// The definition that a JSON value is, as of now.

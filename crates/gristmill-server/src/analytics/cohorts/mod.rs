@@ -1,6 +1,7 @@
 //! `/v1/cohorts`: saved sets of users by behaviour.
 
 mod definition;
+mod description;
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use axum::response::Response;
 use gristmill_model::{CohortAnswer, CohortQuery, ErrorCode, ProjectId, limits};
 use gristmill_store::{Document, DocumentKey};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -24,28 +26,33 @@ use crate::{body, json, media};
 use definition::{KIND, Saved, definition_of};
 
 pub use definition::SavedCohorts;
+pub(crate) use definition::schema as definition_schema;
+pub(crate) use description::{
+    describe_create, describe_get, describe_list, describe_remove, describe_replace, describe_users,
+};
 
 /// How many users are listed if nobody says.
 const USERS: usize = 100;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct CohortsBody<'a> {
     cohorts: Vec<CohortBody<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct CohortBody<'a> {
     id: &'a str,
     name: &'a str,
     version: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "definition::reference_to")]
     definition: Option<&'a RawValue>,
     /// How many users belong now.
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct UsersBody<'a> {
     users: &'a [String],
     size: u64,

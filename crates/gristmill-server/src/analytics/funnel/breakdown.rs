@@ -3,11 +3,12 @@
 use gristmill_model::{
     Attribution, FunnelAnswer, FunnelBreakdown, FunnelGroup, FunnelGroups, FunnelOther,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::rates::{RatesBody, overall, rates};
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub(super) struct BreakdownBody<'a> {
     property: &'a str,
     attribution: &'static str,
@@ -17,14 +18,14 @@ pub(super) struct BreakdownBody<'a> {
     other: Option<OtherBody<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct ValueBody<'a> {
     value: Option<&'a str>,
     steps: Vec<RatesBody<'a>>,
     overall_conversion_rate: f64,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct OtherBody<'a> {
     /// How many values these are.
     values: usize,

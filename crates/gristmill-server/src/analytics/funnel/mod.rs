@@ -13,11 +13,13 @@ use axum::extract::State;
 use axum::response::Response;
 use gristmill_model::{FUNNEL_BOUNDS, FunnelAnswer, FunnelQuery, FunnelTimes, Selection};
 use http::{Request, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use self::breakdown::BreakdownBody;
 use self::rates::{RatesBody, rates};
+use super::description::Description;
 use super::object::Object;
 use super::posted::posted;
 use super::question::{Format, RangeBody, at_least, format, seconds};
@@ -25,7 +27,7 @@ use crate::app::App;
 use crate::json;
 use crate::problem::Problem;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct AnswerBody<'a> {
     steps: Vec<StepAnswerBody<'a>>,
     overall_conversion_rate: f64,
@@ -35,7 +37,7 @@ struct AnswerBody<'a> {
     metadata: MetadataBody,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct StepAnswerBody<'a> {
     #[serde(flatten)]
     rates: RatesBody<'a>,
@@ -45,18 +47,24 @@ struct StepAnswerBody<'a> {
 }
 
 /// The users who took less time than the bound, and not less than the bound before.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct BucketBody {
     below: Option<String>,
     users: u64,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct MetadataBody {
     time_range: RangeBody,
     order: &'static str,
     total_users: u64,
     processing_time: String,
+}
+
+/// What the document says of [`post`].
+pub(crate) fn describe() -> Description {
+    let summary = "How far users came through steps";
+    Description::of::<AnswerBody<'_>>("Funnel", summary, question::funnel_terms())
 }
 
 /// How far users came through steps. The parameters that all questions take may stand in the

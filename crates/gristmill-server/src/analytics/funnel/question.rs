@@ -6,8 +6,9 @@ use gristmill_model::{
 };
 
 use super::super::object::{Member, Object};
-use super::super::posted::{all_filters, duration, select};
-use super::super::question::choice;
+use super::super::posted::{all_filters, duration, filter_terms, select};
+use super::super::question::{choice, duration_term, field_term};
+use crate::openapi::{Term, object};
 use crate::problem::Problem;
 
 /// The orders by name.
@@ -20,6 +21,39 @@ const ATTRIBUTIONS: [(&str, Attribution); 3] =
 
 /// How many values a breakdown lists if nobody says.
 const TOP: usize = 10;
+
+/// What [`funnel`] takes.
+pub(super) fn funnel_terms() -> Vec<Term> {
+    let most = limits::FUNNEL_STEPS;
+    let event_type = || Term::text("event_type", "the type of the events").required();
+    let number = |name, about| Term::whole(name, about, 1..=most);
+    let mut step = vec![event_type(), Term::text("name", "`event_type` if missing")];
+    step.extend(filter_terms());
+    let mut exclusion = vec![
+        event_type(),
+        number("from_step", "the step behind which it begins").by_default(1),
+        number("to_step", "the step before which it ends; the last if missing"),
+    ];
+    exclusion.extend(filter_terms());
+    let breakdown = [
+        field_term("property", "whose values users are told apart by").required(),
+        Term::choice("attribution", "whose event's value counts", &ATTRIBUTIONS)
+            .by_default("first"),
+        number("step", "the step of the attribution `step`"),
+        Term::whole("top", "how many values are listed", 1..=limits::FUNNEL_GROUPS).by_default(TOP),
+    ];
+    let exclusions = 0..=limits::FUNNEL_EXCLUSIONS;
+    let between = "events that a user must not make between steps";
+    vec![
+        Term::list("steps", "what users do", &object(step), 2..=most).required(),
+        Term::choice("order", "which events make a way through the steps", &ORDERS)
+            .by_default("ordered"),
+        duration_term("window", "the longest time from the first step to the last"),
+        duration_term("step_timeout", "the longest time between two steps"),
+        Term::list("exclusions", between, &object(exclusion), exclusions),
+        Term::new("breakdown", "users by value", object(breakdown)),
+    ]
+}
 
 /// The funnel that a body says, about what is left of `selection`.
 pub(super) fn funnel(

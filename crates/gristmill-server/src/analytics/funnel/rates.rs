@@ -1,9 +1,10 @@
 //! The users who reached each step, and which shares these are.
 
 use gristmill_model::FunnelAnswer;
+use schemars::JsonSchema;
 use serde::Serialize;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub(super) struct RatesBody<'a> {
     pub(super) name: &'a str,
     pub(super) users: u64,

@@ -7,17 +7,22 @@ use axum::extract::State;
 use axum::response::Response;
 use gristmill_model::{FunnelOutcome, FunnelUsersQuery, Selection, limits};
 use http::{Request, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::super::csv::Table;
+use super::super::description::Description;
 use super::super::object::Object;
 use super::super::page_token::{decode, encode, into_headers, wrong};
 use super::super::posted::posted;
-use super::super::question::{Format, RangeBody, at_least, choice, format, seconds};
-use super::question::funnel;
+use super::super::question::{
+    Format, RangeBody, at_least, choice, format, limit_term, page_term, seconds,
+};
+use super::question::{funnel, funnel_terms};
 use crate::app::App;
 use crate::json;
+use crate::openapi::Term;
 use crate::problem::Problem;
 
 const OUTCOMES: [(&str, FunnelOutcome); 2] =
@@ -25,14 +30,14 @@ const OUTCOMES: [(&str, FunnelOutcome); 2] =
 /// How many users are given if nobody says.
 const USERS: usize = 100;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct AnswerBody<'a> {
     users: Vec<UserBody<'a>>,
     next_page_token: Option<String>,
     metadata: MetadataBody,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct UserBody<'a> {
     user_id: &'a str,
     reached_step: usize,
@@ -41,10 +46,24 @@ struct UserBody<'a> {
     value: Option<Option<&'a str>>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct MetadataBody {
     time_range: RangeBody,
     processing_time: String,
+}
+
+/// What the document says of [`post`].
+pub(crate) fn describe() -> Description {
+    let outcome = "all who reached the step, or those who did not reach the next one";
+    let mut terms = funnel_terms();
+    terms.extend([
+        Term::whole("step", "whose users, from 1", 1..=limits::FUNNEL_STEPS).required(),
+        Term::choice("outcome", outcome, &OUTCOMES).by_default("reached"),
+        limit_term("users on a page", USERS, limits::FUNNEL_USERS),
+        page_term(),
+    ]);
+    let summary = "Who reached a step of a funnel, page by page";
+    Description::of::<AnswerBody<'_>>("FunnelUsers", summary, terms).with_header("next-page-token")
 }
 
 /// Who reached a step, page by page.

@@ -25,6 +25,7 @@ use crate::problem::Problem;
 use question::{Question, Terms};
 use stream::Subscription;
 
+pub(super) use question::parameters;
 pub(crate) use topic::Hub;
 
 /// A route that answers the plain question.

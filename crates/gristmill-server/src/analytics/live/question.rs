@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 
 use super::Route;
 use crate::app::project_of;
+use crate::openapi::{Parameter, Term};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 
@@ -47,6 +48,16 @@ impl Terms {
         head.uri = without_own_parameters(&head.uri);
         Ok(Self { seen, at_least })
     }
+}
+
+/// What [`Terms::take`] takes, beside the position that every question takes.
+pub(in crate::analytics) fn parameters() -> [Parameter; 2] {
+    let about = "of a question that is asked live: the `id` of the newest revision that the client \
+        has; if nothing has changed since, the next revision is the next change";
+    [
+        Term::text("last_event_id", about).in_target(),
+        Term::text("Last-Event-ID", "the same as `last_event_id`, and counts before it").in_head(),
+    ]
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<String>, Problem> {

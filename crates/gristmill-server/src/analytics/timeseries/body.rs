@@ -7,12 +7,14 @@ use gristmill_model::{
     Compare, Field, Period, SeriesAnswer, SeriesGroup, SeriesLine, SeriesPoint, SeriesQuery,
     TimeRange,
 };
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::super::csv::Table;
 use super::super::question::RangeBody;
+use crate::json::Time;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub(super) struct AnswerBody<'a> {
     pub(super) series: Vec<PointBody<'a>>,
     pub(super) metadata: MetadataBody,
@@ -20,9 +22,10 @@ pub(super) struct AnswerBody<'a> {
 
 /// One point. Labels have the names that the question gave, so that what else is said of a point
 /// stands beside them.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub(super) struct PointBody<'a> {
-    timestamp: String,
+    timestamp: Time,
+    #[schemars(with = "Option<f64>")]
     value: Number,
     labels: BTreeMap<&'a str, &'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,13 +33,13 @@ pub(super) struct PointBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     period: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    compared_with: Option<String>,
+    compared_with: Option<Time>,
     /// Set where the point is about all groups but the top ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     other: Option<bool>,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Default, JsonSchema, Serialize)]
 pub(super) struct MetadataBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     metric: Option<&'static str>,
@@ -117,12 +120,12 @@ impl Columns {
             Some((field.name(), value.as_deref()?))
         };
         PointBody {
-            timestamp: point.start.to_string(),
+            timestamp: Time(point.start),
             value: Number(point.value),
             labels: self.group_by.iter().zip(values).filter_map(label).collect(),
             series: self.series.map(|_| line.name.as_str()),
             period: self.period.map(|_| period(line)),
-            compared_with: point.compared_with.map(|start| start.to_string()),
+            compared_with: point.compared_with.map(Time),
             other: (line.group == SeriesGroup::Other).then_some(true),
         }
     }

@@ -12,14 +12,20 @@ use gristmill_model::{
     SeriesQuery, Totals, limits,
 };
 use http::{Request, StatusCode};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use self::body::{AnswerBody, Columns, MetadataBody};
+use super::description::Description;
 use super::object::{Member, Object, Scalar};
-use super::posted::{events, posted, select};
-use super::question::{Format, at_least, choice, flag, format, granularity, seconds, selection};
+use super::posted::{event_terms, events, posted, select};
+use super::question::{
+    Format, at_least, choice, field_term, flag, format, granularity, granularity_term, seconds,
+    selection, zone_term,
+};
 use crate::app::App;
 use crate::json;
+use crate::openapi::{Term, object};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 
@@ -47,6 +53,51 @@ const METRICS: [(&str, Kind); 12] = [
     ("p95", Kind::Number(Aggregate::Percentile(95))),
     ("p99", Kind::Number(Aggregate::Percentile(99))),
 ];
+
+const COMPARISONS: [(&str, Compare); 1] = [("previous_period", Compare::PreviousPeriod)];
+
+/// What the document says of [`get`].
+pub(crate) fn describe_get() -> Description {
+    let mut terms = metric_terms();
+    terms.extend(Terms::describe(groups()));
+    Description::of::<AnswerBody<'_>>("TimeSeries", "Values over time of one metric", terms)
+}
+
+/// What the document says of [`post`].
+pub(crate) fn describe_post() -> Description {
+    let named =
+        Term::text_up_to("name", "`A`, `B` and so on if missing", limits::SERIES_NAME_BYTES);
+    let mut series = vec![named];
+    series.extend(metric_terms());
+    series.extend(event_terms());
+    let about = "numbers, names of series, `+`, `-`, `*`, `/` and parentheses";
+    let formula = [
+        Term::text_up_to("expression", about, limits::FORMULA_BYTES).required(),
+        Term::text_up_to("name", "the expression if missing", limits::SERIES_NAME_BYTES),
+    ];
+    let mut terms = vec![
+        Term::list("series", "what is counted", &object(series), 1..=limits::SERIES).required(),
+        Term::list("formulas", "what is worked out", &object(formula), 0..=limits::FORMULAS),
+    ];
+    let group_by = json!({"anyOf": [{"type": "string"}, groups()]});
+    terms.extend(Terms::describe(group_by));
+    let summary = "Values over time of several series, and formulas over them";
+    Description::of::<AnswerBody<'_>>("TimeSeries", summary, terms)
+}
+
+/// Fields that series are grouped by.
+fn groups() -> Value {
+    let most = limits::SERIES_GROUP_FIELDS;
+    json!({"type": "array", "items": {"type": "string"}, "maxItems": most})
+}
+
+/// What [`metric_of`] is made of.
+fn metric_terms() -> Vec<Term> {
+    vec![
+        Term::choice("metric", "what is counted", &METRICS).by_default("count"),
+        field_term("property", "what a metric of numbers is about"),
+    ]
+}
 
 /// Values over time of one metric.
 pub(crate) async fn get(
@@ -115,6 +166,20 @@ struct Terms {
 }
 
 impl Terms {
+    /// What they are made of, with the schema of the fields that series are grouped by.
+    fn describe(group_by: Value) -> [Term; 6] {
+        let top = "how many groups are told apart; all others are one";
+        [
+            granularity_term(),
+            zone_term(),
+            Term::new("group_by", "fields or properties", group_by),
+            Term::whole("top", top, 1..=limits::SERIES_GROUPS),
+            Term::choice("compare", "also the period before", &COMPARISONS),
+            Term::flag("cumulative", "whether a value is about all from the start of the period")
+                .by_default(false),
+        ]
+    }
+
     fn of_target(parameters: &mut Parameters) -> Result<Self, Problem> {
         Ok(Self {
             granularity: granularity(parameters.take("granularity")?)?,
@@ -228,8 +293,7 @@ fn fields(names: &[String]) -> Result<Vec<Field>, Problem> {
 
 fn compare(name: Option<String>) -> Result<Compare, Problem> {
     let Some(name) = name else { return Ok(Compare::Nothing) };
-    let choices = [("previous_period", Compare::PreviousPeriod)];
-    choice("compare", &name, &choices).map(|(_, compare)| compare)
+    choice("compare", &name, &COMPARISONS).map(|(_, compare)| compare)
 }
 
 fn totals(cumulative: Option<bool>) -> Totals {
