@@ -14,6 +14,8 @@ use jiff::{Span, ToSpan};
 #[derive(Debug)]
 pub(crate) struct Buckets {
     starts: Vec<i64>,
+    /// The first moment after each.
+    ends: Vec<i64>,
     /// Time is also cut into cells of this width as a power of 2, several to a bucket.
     cell_bits: u32,
     /// The bucket in which each cell begins.
@@ -61,7 +63,8 @@ impl Buckets {
             }
             bucket_of_cell.push(bucket as u32);
         }
-        Some(Self { starts, cell_bits, bucket_of_cell })
+        let ends = starts.iter().skip(1).copied().chain([i64::MAX]).collect();
+        Some(Self { starts, ends, cell_bits, bucket_of_cell })
     }
 
     /// How many there are, at least one.
@@ -76,15 +79,17 @@ impl Buckets {
 
     /// The first moment after a bucket.
     pub(crate) fn end(&self, bucket: usize) -> i64 {
-        self.starts.get(bucket + 1).copied().unwrap_or(i64::MAX)
+        self.ends[bucket]
     }
 
     /// The bucket of a moment that is not before the first one's start.
+    #[inline]
     pub(crate) fn find(&self, time: i64) -> usize {
-        let cell = time.abs_diff(self.starts[0]) >> self.cell_bits;
-        let last = self.bucket_of_cell.len() - 1;
-        let mut bucket = self.bucket_of_cell[(cell as usize).min(last)] as usize;
-        while self.starts.get(bucket + 1).is_some_and(|start| *start <= time) {
+        let cell = (time.abs_diff(self.starts[0]) >> self.cell_bits) as usize;
+        let first = self.bucket_of_cell[cell.min(self.bucket_of_cell.len() - 1)] as usize;
+        // Hardly any cell has three buckets, and which of two it is can hardly be foretold.
+        let mut bucket = first + usize::from(self.ends[first] <= time);
+        while time >= self.ends[bucket] && bucket + 1 < self.ends.len() {
             bucket += 1;
         }
         bucket

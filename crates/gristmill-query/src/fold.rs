@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use gristmill_model::Timestamp;
 use gristmill_store::{Dictionary, Events, Scan, Snapshot, StoreError, UserBatch, UserRun, Work};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
@@ -99,7 +100,7 @@ impl View {
 
     /// Walks through all shards that can have a user of the plan. Dropping the future ends the
     /// walks soon after.
-    async fn through_shards<F: Fold>(
+    pub(crate) async fn through_shards<F: Fold>(
         &self,
         plan: &Plan,
         start: impl Fn() -> F,
@@ -185,7 +186,8 @@ impl Drop for StopOnDrop {
     }
 }
 
-struct Walk {
+/// A walk through one shard.
+pub(crate) struct Walk {
     snapshot: Arc<dyn Snapshot>,
     shard: u32,
     scan: Scan,
@@ -209,6 +211,11 @@ impl Walk {
             fold.events(&events)?;
         }
         Ok(fold.finish(cursor.dictionaries()))
+    }
+
+    /// The first and the last time of the events, whatever the conditions on them are.
+    pub(crate) fn span(&self) -> Result<Option<(Timestamp, Timestamp)>, QueryError> {
+        Ok(self.snapshot.span(self.shard, &self.scan)?)
     }
 
     /// Nobody waits for the answer of a stopped walk, so any error will do.
@@ -300,7 +307,12 @@ mod tests {
                 return Ok(None);
             }
             self.left -= 1;
-            let events = Events { times: &[0], columns: Vec::new().into(), dictionaries: &[] };
+            let events = Events {
+                times: &[0],
+                columns: Vec::new().into(),
+                numbers: Vec::new().into(),
+                dictionaries: &[],
+            };
             Ok(Some(UserBatch::new(&self.one, events)))
         }
 

@@ -131,26 +131,25 @@ impl RetentionFold {
     fn user(&mut self, times: &[i64], sets: &[u32]) {
         self.entries.clear();
         self.returns.clear();
-        for (&time, set) in times.iter().zip(sets) {
-            let is_start = set & START != 0;
-            let is_return = set & RETURN != 0;
-            if time < self.from.0 {
-                if is_start {
-                    // Only events before the range are read where the first one ever counts.
-                    return;
-                }
-                continue;
+        let mut first = times.partition_point(|time| *time < self.from.0);
+        if sets[..first].iter().any(|set| set & START != 0) {
+            // Only events before the range are read where the first one ever counts.
+            return;
+        }
+        while first < times.len() {
+            let bucket = self.buckets.find(times[first]);
+            let end = self.buckets.end(bucket);
+            let later = times[first + 1..].iter().take_while(|time| **time < end).count();
+            let rows = first..first + 1 + later;
+            first = rows.end;
+            let (times, sets) = (&times[rows.clone()], &sets[rows]);
+            if (self.entry == Entry::Recurring || self.entries.is_empty())
+                && let Some(start) = sets.iter().position(|set| set & START != 0)
+            {
+                self.entries.push((bucket, times[start]));
             }
-            let bucket = self.buckets.find(time);
-            let enters = is_start && (self.entry == Entry::Recurring || self.entries.is_empty());
-            if enters && self.entries.last().is_none_or(|(last, _)| *last != bucket) {
-                self.entries.push((bucket, time));
-            }
-            if is_return {
-                match self.returns.last_mut() {
-                    Some((last, latest)) if *last == bucket => *latest = time,
-                    _ => self.returns.push((bucket, time)),
-                }
+            if let Some(last) = sets.iter().rposition(|set| set & RETURN != 0) {
+                self.returns.push((bucket, times[last]));
             }
         }
         self.count();

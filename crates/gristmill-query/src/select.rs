@@ -7,6 +7,7 @@
 //! out once for each combination that occurs.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use gristmill_model::{EventMatch, Field, Filter, Selection, Test, Value, limits};
@@ -40,6 +41,7 @@ impl Plan {
             user: None,
             range: selection.range,
             fields: Vec::new(),
+            numbers: Vec::new(),
         };
         let mut plan = Self { scan, matcher: Matcher::default() };
         plan.keep_types(EVERY, &selection.event_types)?;
@@ -70,6 +72,15 @@ impl Plan {
     /// The place of a field's column in the runs of the walk.
     pub(crate) fn column(&mut self, field: &Field) -> usize {
         let fields = &mut self.scan.fields;
+        fields.iter().position(|known| known == field).unwrap_or_else(|| {
+            fields.push(field.clone());
+            fields.len() - 1
+        })
+    }
+
+    /// The place of a field's numbers in the events of the walk.
+    pub(crate) fn numbers(&mut self, field: &Field) -> usize {
+        let fields = &mut self.scan.numbers;
         fields.iter().position(|known| known == field).unwrap_or_else(|| {
             fields.push(field.clone());
             fields.len() - 1
@@ -203,8 +214,12 @@ impl Matcher {
 
     /// Which events the selection keeps.
     pub(crate) fn kept(&mut self, events: &Events<'_>) -> Marked<'_> {
-        let keeps_all = self.tables.is_empty() && self.mixed.is_empty();
-        Marked { sets: if keeps_all { &[] } else { self.sets(events) }, bit: SELECTED }
+        Marked { sets: if self.keeps_all() { &[] } else { self.sets(events) }, bit: SELECTED }
+    }
+
+    /// Whether there is no condition at all.
+    pub(crate) fn keeps_all(&self) -> bool {
+        self.tables.is_empty() && self.mixed.is_empty()
     }
 
     /// The bits that each event keeps.
@@ -315,6 +330,14 @@ impl Marked<'_> {
     /// Which keep another one.
     pub(crate) fn of_bit(self, bit: u32) -> Self {
         Self { bit, ..self }
+    }
+
+    /// How many of some events do.
+    pub(crate) fn count(&self, rows: Range<usize>) -> usize {
+        match self.sets.get(rows.clone()) {
+            Some(sets) => sets.iter().filter(|set| **set & self.bit != 0).count(),
+            None => rows.len(),
+        }
     }
 
     /// Whether an event does.

@@ -17,12 +17,13 @@ pub(crate) async fn span(
     let TimeRange { start, end } = plan.scan.range;
     let start = start.map(|start| start.max(Timestamp::MIN));
     let last = end.map(|end| end.min(Timestamp::MAX).plus(-1));
+    let start_fold = || SpanFold { matcher: plan.matcher.clone(), span: None };
     let span = match (start, last) {
         (Some(start), Some(last)) => Some((start, last)),
-        _ => {
-            view.fold_events(plan, || SpanFold { matcher: plan.matcher.clone(), span: None })
-                .await?
+        _ if plan.matcher.keeps_all() => {
+            view.through_shards(plan, start_fold, |walk, _| walk.span()).await?
         }
+        _ => view.fold_events(plan, start_fold).await?,
     };
     let span = span.map(|data| (start.unwrap_or(data.0), last.unwrap_or(data.1)));
     Ok(span.filter(|(first, last)| first <= last))

@@ -2,14 +2,15 @@
 //! type in the range before too, from the same walk.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use gristmill_model::{ComparedSummary, Field, SummaryAnswer, SummaryQuery, TimeRange, Timestamp};
 use gristmill_store::{ABSENT, Dictionary, UserBatch};
 
 use crate::QueryError;
 use crate::fold::{BatchFold, Fold, View};
-use crate::select::{Matcher, Plan};
-use crate::tally::{Cell, Tally};
+use crate::select::{Marked, Matcher, Plan};
+use crate::tally::Tally;
 
 pub(crate) async fn answer(view: &View, query: &SummaryQuery) -> Result<SummaryAnswer, QueryError> {
     let plan = Plan::new(&query.selection)?;
@@ -46,9 +47,9 @@ async fn totals(view: &View, mut plan: Plan, from: Timestamp) -> Result<Totals, 
         type_column,
         session_column,
         from,
-        types: Tally::default(),
-        previous_types: Tally::default(),
-        sessions: Tally::default(),
+        types: Vec::new(),
+        previous_types: Vec::new(),
+        sessions: SessionCount::default(),
         answer: SummaryAnswer::default(),
     };
     view.fold(&plan, start).await
@@ -65,9 +66,10 @@ struct SummaryFold {
     type_column: usize,
     session_column: usize,
     from: Timestamp,
-    types: Tally,
-    previous_types: Tally,
-    sessions: Tally,
+    /// The events of each type's slot.
+    types: Vec<u64>,
+    previous_types: Vec<u64>,
+    sessions: SessionCount,
     answer: SummaryAnswer,
 }
 
@@ -78,9 +80,7 @@ impl Fold for SummaryFold {
         let types = &dictionaries[self.type_column];
         let mut summary = self.answer;
         summary.events_by_type = by_type(&self.types, types);
-        // A session is one of a user, so every user of a session id counts.
-        let named = self.sessions.cells().filter(|(slot, _)| *slot != 0);
-        summary.sessions = named.map(|(_, cell)| u64::from(cell.users)).sum();
+        summary.sessions = self.sessions.sessions;
         Totals { summary, previous: by_type(&self.previous_types, types) }
     }
 
@@ -102,46 +102,85 @@ impl BatchFold for SummaryFold {
         let Self { matcher, types, previous_types, sessions, answer, .. } = self;
         let events = &batch.events;
         for types in [&mut *types, previous_types] {
-            types.grow(events.dictionaries[self.type_column].len() + 1);
+            grow(types, events.dictionaries[self.type_column].len() + 1);
         }
-        sessions.grow(events.dictionaries[self.session_column].len() + 1);
-        let (type_codes, session_codes) =
+        sessions.grow(events.dictionaries[self.session_column].len());
+        let (types_of, sessions_of) =
             (events.columns[self.type_column], events.columns[self.session_column]);
         let kept = matcher.kept(events);
         for rows in batch.rows() {
-            let before = events.times[rows.clone()].partition_point(|time| *time < self.from.0);
-            let from = rows.start + before;
-            for row in (rows.start..from).filter(|row| kept.has(*row)) {
-                previous_types.add(Tally::slot(type_codes[row]));
-            }
-            sessions.next_user();
-            let (mut count, mut first, mut last) = (0, usize::MAX, 0);
-            let mut session = ABSENT;
-            for row in (from..rows.end).filter(|row| kept.has(*row)) {
-                types.add(Tally::slot(type_codes[row]));
-                // Events of a session mostly follow each other, and only its users are counted.
-                if session_codes[row] != session {
-                    session = session_codes[row];
-                    sessions.add(Tally::slot(session));
+            let rows = match self.from {
+                Timestamp(i64::MIN) => rows,
+                Timestamp(from) => {
+                    let before = events.times[rows.clone()].partition_point(|time| *time < from);
+                    let first = rows.start + before;
+                    count_types(previous_types, types_of, rows.start..first, kept);
+                    first..rows.end
                 }
-                count += 1;
-                first = first.min(row);
-                last = row;
-            }
-            if count > 0 {
-                answer.total_events += count;
-                answer.unique_users += 1;
-                extend(answer, Timestamp(events.times[first]), Timestamp(events.times[last]));
-            }
+            };
+            let mut selected = rows.clone().filter(|row| kept.has(*row));
+            let Some(first) = selected.next() else { continue };
+            let last = selected.next_back().unwrap_or(first);
+            count_types(types, types_of, rows.clone(), kept);
+            sessions.add_user(sessions_of, rows.clone(), kept);
+            answer.total_events += kept.count(rows) as u64;
+            answer.unique_users += 1;
+            extend(answer, Timestamp(events.times[first]), Timestamp(events.times[last]));
         }
         Ok(())
     }
 }
 
-fn by_type(counts: &Tally, types: &Dictionary) -> BTreeMap<String, u64> {
-    let count =
-        |(slot, cell): (usize, Cell)| Some((types.text(Tally::code(slot))?.to_owned(), cell.count));
-    counts.cells().filter_map(count).collect()
+/// Counts the events of each type.
+fn count_types(counts: &mut [u64], codes: &[u32], rows: Range<usize>, kept: Marked<'_>) {
+    for row in rows {
+        counts[Tally::slot(codes[row])] += u64::from(kept.has(row));
+    }
+}
+
+/// Counts the sessions of users who come one after another.
+#[derive(Default)]
+struct SessionCount {
+    /// The user who had an event of each code last.
+    latest_user: Vec<u32>,
+    user: u32,
+    sessions: u64,
+}
+
+impl SessionCount {
+    /// Makes room for codes below `codes`.
+    fn grow(&mut self, codes: usize) {
+        grow(&mut self.latest_user, codes);
+    }
+
+    /// Counts the sessions that some of the next user's events are of.
+    fn add_user(&mut self, codes: &[u32], rows: Range<usize>, kept: Marked<'_>) {
+        self.user += 1;
+        let mut latest = ABSENT;
+        for row in rows {
+            let code = codes[row];
+            // Events of a session mostly follow each other.
+            if code != latest && code != ABSENT && kept.has(row) {
+                latest = code;
+                let user = &mut self.latest_user[code as usize];
+                self.sessions += u64::from(*user != self.user);
+                *user = self.user;
+            }
+        }
+    }
+}
+
+fn grow<T: Clone + Default>(values: &mut Vec<T>, to: usize) {
+    if values.len() < to {
+        values.resize(to, T::default());
+    }
+}
+
+fn by_type(counts: &[u64], types: &Dictionary) -> BTreeMap<String, u64> {
+    let counted = counts.iter().enumerate().filter(|(_, count)| **count > 0);
+    let text =
+        |(slot, count): (usize, &u64)| Some((types.text(Tally::code(slot))?.to_owned(), *count));
+    counted.filter_map(text).collect()
 }
 
 fn add(into: &mut BTreeMap<String, u64>, other: BTreeMap<String, u64>) {

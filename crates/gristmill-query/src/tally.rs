@@ -48,11 +48,18 @@ impl Tally {
 
     /// Counts an event of the current user. There must be room for the slot.
     pub(crate) fn add(&mut self, slot: usize) {
-        // Whether the user is new to the slot can hardly be foretold, so nothing branches on it.
+        self.add_many(slot, 1);
+    }
+
+    /// Counts several events of the current user. There must be room for the slot.
+    pub(crate) fn add_many(&mut self, slot: usize, count: usize) {
+        // Whether the user is new to the slot can hardly be foretold, so nothing branches on that.
         let cell = &mut self.cells[slot];
-        cell.count += 1;
+        cell.count += count as u64;
         cell.users += u32::from(cell.latest_user != self.user);
-        self.used += usize::from(cell.latest_user == 0);
+        if cell.latest_user == 0 {
+            self.used += 1;
+        }
         cell.latest_user = self.user;
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use gristmill_model::{Comparison, Test, Value, limits};
+use gristmill_store::number;
 use regex::{Regex, RegexBuilder};
 
 use crate::QueryError;
@@ -85,14 +86,6 @@ impl ReadyTest {
             }
         }
     }
-}
-
-/// The number that a text is.
-pub(crate) fn number(text: &str) -> Option<f64> {
-    // `inf`, `nan` and the like are texts.
-    let is_number =
-        text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
-    text.parse().ok().filter(|_| is_number)
 }
 
 fn is_in(numbers: &[f64], text: &str) -> bool {

@@ -81,7 +81,13 @@ fn up_to(next: u64) -> Positions {
 }
 
 fn scan(fields: Vec<Field>) -> Scan {
-    Scan { project: ProjectId::new("default"), user: None, range: TimeRange::ALL, fields }
+    Scan {
+        project: ProjectId::new("default"),
+        user: None,
+        range: TimeRange::ALL,
+        fields,
+        numbers: Vec::new(),
+    }
 }
 
 async fn the_first_of_an_identity_is_stored(mut subject: impl Subject) {
@@ -258,7 +264,7 @@ async fn walks_keep_to_project_user_and_range(mut subject: impl Subject) {
     let times = async |store: &dyn Store, project: &'static str, user: Option<&str>, range| {
         let project = ProjectId::new(project);
         let user = user.map(str::to_owned);
-        let rows = everything(store, &Scan { project, user, range, fields: Vec::new() }).await;
+        let rows = everything(store, &Scan { project, user, range, ..scan(Vec::new()) }).await;
         let times = |(user, rows): (String, Vec<view::Seen>)| {
             (user, rows.iter().map(|row| row.time).collect::<Vec<_>>())
         };

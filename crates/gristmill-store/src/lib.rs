@@ -17,5 +17,5 @@ pub use dictionary::{ABSENT, Dictionary};
 pub use document::{Document, DocumentKey};
 pub use memory::MemoryStore;
 pub use port::{Commit, Progress, Quarantined, Row, Snapshot, Store, StoreError, StoreStats, Work};
-pub use property::property;
+pub use property::{number, property};
 pub use walk::{BatchUsers, EventCursor, Events, Scan, UserBatch, UserCursor, UserRun};

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::document::Documents;
+use crate::property::finite_number;
 use crate::{
     ABSENT, BatchUsers, Commit, Dictionary, Document, DocumentKey, Events, Progress, Quarantined,
     Row, Scan, Snapshot, Store, StoreError, StoreStats, UserBatch, UserCursor, property,
@@ -204,6 +205,8 @@ impl Snapshot for MemorySnapshot {
             users: users.into_iter().collect::<Vec<_>>().into_iter(),
             dictionaries: scan.fields.iter().map(|_| Dictionary::default()).collect(),
             fields: scan.fields.clone(),
+            numeric: scan.numbers.clone(),
+            numbers: Vec::new(),
             batch: BatchUsers::default(),
             times: Vec::new(),
             columns: Vec::new(),
@@ -220,6 +223,8 @@ impl Snapshot for MemorySnapshot {
 struct MemoryCursor<'a> {
     users: std::vec::IntoIter<(&'a str, Vec<&'a Row<'static>>)>,
     fields: Vec<Field>,
+    numeric: Vec<Field>,
+    numbers: Vec<Vec<f64>>,
     dictionaries: Vec<Dictionary>,
     batch: BatchUsers,
     times: Vec<i64>,
@@ -241,9 +246,15 @@ impl UserCursor for MemoryCursor<'_> {
             };
             self.columns.push(rows.iter().map(code).collect());
         }
+        let of_field = |field: &Field| {
+            let value = |row: &&Row<'_>| finite_number(text(&row.event, field).as_deref());
+            rows.iter().map(value).collect()
+        };
+        self.numbers = self.numeric.iter().map(of_field).collect();
         let events = Events {
             times: &self.times,
             columns: self.columns.iter().map(Vec::as_slice).collect(),
+            numbers: self.numbers.iter().map(Vec::as_slice).collect(),
             dictionaries: &self.dictionaries,
         };
         Ok(Some(UserBatch::new(&self.batch, events)))

@@ -184,6 +184,11 @@ pub trait Snapshot: Send + Sync {
         Ok(Box::new(UserByUser::of(self.scan(shard, scan)?)))
     }
 
+    /// The first and the last time of the events that a walk through one shard gives.
+    fn span(&self, shard: u32, scan: &Scan) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
+        UserByUser::of(self.scan(shard, scan)?).span()
+    }
+
     /// The shard that holds a user's events.
     fn shard_of(&self, project: &ProjectId<'_>, user: &str) -> u32;
 

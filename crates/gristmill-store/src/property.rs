@@ -16,6 +16,19 @@ pub fn property<'a>(properties: &'a str, path: &str) -> Option<Cow<'a, str>> {
     text_of(find(properties, path)?)
 }
 
+/// The number that a text is.
+pub fn number(text: &str) -> Option<f64> {
+    // `inf`, `nan` and the like are texts.
+    let is_number =
+        text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
+    if is_number { text.parse().ok() } else { None }
+}
+
+/// The number that a text is; NaN if there is no text, or it is no number or one without bounds.
+pub(crate) fn finite_number(text: Option<&str>) -> f64 {
+    text.and_then(number).filter(|number| number.is_finite()).unwrap_or(f64::NAN)
+}
+
 /// The members of a JSON object in order: each key and the JSON text of its value.
 pub(crate) fn members(object: &str) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
     let mut scanner = Scanner { text: object, at: 0 };

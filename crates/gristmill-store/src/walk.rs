@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use gristmill_model::{Field, ProjectId, TimeRange};
+use gristmill_model::{Field, ProjectId, TimeRange, Timestamp};
 use smallvec::SmallVec;
 
 use crate::{Dictionary, StoreError};
@@ -18,6 +18,8 @@ pub struct Scan {
     pub range: TimeRange,
     /// The columns wanted beside the time, in this order.
     pub fields: Vec<Field>,
+    /// The columns that are wanted as numbers, in this order.
+    pub numbers: Vec<Field>,
 }
 
 /// Walks through the users of a shard, each user once, in an order that is the same for every
@@ -53,6 +55,9 @@ pub struct Events<'a> {
     pub times: &'a [i64],
     /// One slice of codes per wanted field.
     pub columns: SmallVec<[&'a [u32]; 8]>,
+    /// One slice per field that is wanted as numbers: the [`number`](crate::number) that the text
+    /// is, NaN where there is no text, or it is no number or one without bounds.
+    pub numbers: SmallVec<[&'a [f64]; 2]>,
     /// One dictionary per wanted field.
     pub dictionaries: &'a [Dictionary],
 }
@@ -63,6 +68,7 @@ impl<'a> Events<'a> {
         Events {
             times: &self.times[rows.clone()],
             columns: self.columns.iter().map(|column| &column[rows.clone()]).collect(),
+            numbers: self.numbers.iter().map(|numbers| &numbers[rows.clone()]).collect(),
             dictionaries: self.dictionaries,
         }
     }
@@ -156,6 +162,18 @@ pub(crate) struct UserByUser<'a>(Box<dyn UserCursor + 'a>);
 impl<'a> UserByUser<'a> {
     pub(crate) fn of(users: Box<dyn UserCursor + 'a>) -> Self {
         Self(users)
+    }
+
+    /// The first and the last time.
+    pub(crate) fn span(mut self) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
+        let mut span: Option<(i64, i64)> = None;
+        while let Some(events) = self.next_events()? {
+            for &time in events.times {
+                let (first, last) = span.unwrap_or((time, time));
+                span = Some((first.min(time), last.max(time)));
+            }
+        }
+        Ok(span.map(|(first, last)| (Timestamp(first), Timestamp(last))))
     }
 }
 

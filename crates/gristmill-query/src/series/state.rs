@@ -4,12 +4,11 @@
 use std::mem::take;
 
 use gristmill_model::{Aggregate, Metric, Totals};
-use gristmill_store::Dictionary;
+use gristmill_store::Events;
 
 use super::cell::{Cell, signed};
 use super::sum::Sum;
 use crate::tally::Tally;
-use crate::value_test::number;
 
 /// What is kept for a metric.
 pub(super) enum State {
@@ -28,7 +27,7 @@ pub(super) struct Column(pub(super) usize);
 impl State {
     /// Nothing yet. `column` is that of the metric's field, or of sessions.
     pub(super) fn new(metric: &Metric, column: Column, totals: Totals) -> Self {
-        let numbers = || Numbers { column, metric: metric.clone(), of_code: Vec::new() };
+        let numbers = || Numbers { column, metric: metric.clone() };
         match (metric, totals) {
             (Metric::UniqueUsers | Metric::PerUserAverage, Totals::Running) => {
                 State::Arrivals(Arrivals::default())
@@ -87,6 +86,18 @@ impl State {
     }
 }
 
+/// Counts events.
+pub(super) trait Count {
+    /// Begins the next user.
+    fn next_user(&mut self);
+
+    /// Makes room for cells below `cells`, and for the group of a slot.
+    fn grow(&mut self, slot: usize, cells: usize);
+
+    /// Counts events of the user at hand, at least one. There must be room for their place.
+    fn add(&mut self, place: Place, count: usize);
+}
+
 /// Takes in what events have, one after the other.
 pub(super) trait Accumulate<Item> {
     /// Begins the next user.
@@ -109,7 +120,7 @@ pub(super) struct Place {
     pub(super) cell: usize,
 }
 
-impl Accumulate<()> for Tally {
+impl Count for Tally {
     fn next_user(&mut self) {
         Tally::next_user(self);
     }
@@ -118,8 +129,8 @@ impl Accumulate<()> for Tally {
         Tally::grow(self, cells);
     }
 
-    fn add(&mut self, place: Place, (): ()) {
-        Tally::add(self, place.cell);
+    fn add(&mut self, place: Place, count: usize) {
+        Tally::add_many(self, place.cell, count);
     }
 }
 
@@ -131,7 +142,7 @@ pub(super) struct Arrivals {
     user: u32,
 }
 
-impl Accumulate<()> for Arrivals {
+impl Count for Arrivals {
     fn next_user(&mut self) {
         self.user += 1;
     }
@@ -141,10 +152,10 @@ impl Accumulate<()> for Arrivals {
         grow(&mut self.latest_user, slot + 1);
     }
 
-    fn add(&mut self, place: Place, (): ()) {
+    fn add(&mut self, place: Place, more: usize) {
         let (count, users) = &mut self.cells[place.cell];
         let latest_user = &mut self.latest_user[place.slot];
-        *count += 1;
+        *count += more as u64;
         *users += u64::from(*latest_user != self.user);
         *latest_user = self.user;
     }
@@ -271,30 +282,20 @@ fn grow<T: Clone + Default>(cells: &mut Vec<T>, to: usize) {
     }
 }
 
-/// The numbers that a column's texts are, each read once.
+/// Where the numbers of a metric are found.
 pub(super) struct Numbers {
     column: Column,
     metric: Metric,
-    of_code: Vec<f64>,
 }
 
 impl Numbers {
-    /// The column of a run whose texts are read.
-    pub(super) fn column(&self) -> usize {
-        self.column.0
-    }
-
-    /// Reads the texts that are new.
-    pub(super) fn learn(&mut self, dictionary: &Dictionary) {
-        for code in self.of_code.len()..dictionary.len() {
-            let number = dictionary.text(code as u32).and_then(number);
-            let number = number.filter(|number| number.is_finite());
-            self.of_code.push(number.map_or(f64::NAN, |number| signed(number, &self.metric)));
+    /// The number of each event as the metric wants it, if it has one.
+    pub(super) fn of(&self, events: &Events<'_>) -> impl Fn(usize) -> Option<f64> {
+        let numbers = events.numbers[self.column.0];
+        move |row| {
+            Some(numbers[row])
+                .filter(|number| !number.is_nan())
+                .map(|number| signed(number, &self.metric))
         }
-    }
-
-    /// The number of a code; `None` for an absent value and for one that is no number.
-    pub(super) fn of(&self, code: u32) -> Option<f64> {
-        self.of_code.get(code as usize).copied().filter(|number| !number.is_nan())
     }
 }

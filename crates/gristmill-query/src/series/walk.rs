@@ -11,7 +11,7 @@ use gristmill_store::{ABSENT, Dictionary, Events, UserBatch};
 
 use super::cell::Cell;
 use super::group::{Group, Kept, Slots, pair};
-use super::state::{Accumulate, Column, Place, State};
+use super::state::{Accumulate, Column, Count, Place, State};
 use super::too_many_points;
 use crate::QueryError;
 use crate::calendar::Buckets;
@@ -59,7 +59,7 @@ impl Walk {
             plan.keep_matching(bit, &one.events)?;
             let column = match &one.metric {
                 Metric::Sessions => plan.column(&Field::SessionWithinUser),
-                Metric::Number(_, field) => plan.column(field),
+                Metric::Number(_, field) => plan.numbers(field),
                 Metric::Count | Metric::UniqueUsers | Metric::PerUserAverage => 0,
             };
             lines.push((bit, one.metric.clone(), Column(column)));
@@ -258,29 +258,23 @@ impl Line {
         key: impl Fn(usize) -> u64,
     ) {
         let Self { cells, state, .. } = self;
-        let Events { columns, dictionaries, .. } = rows.events;
+        let columns = &rows.events.columns;
         match state {
-            State::Counts(tally) => cells.walk(rows, users, key, |_| Some(()), tally),
-            State::Arrivals(arrivals) => cells.walk(rows, users, key, |_| Some(()), arrivals),
+            State::Counts(tally) => cells.count(rows, users, key, tally),
+            State::Arrivals(arrivals) => cells.count(rows, users, key, arrivals),
             State::Sessions(column, sessions) => {
                 let codes = columns[column.0];
                 let session = |row: usize| Some(codes[row]).filter(|code| *code != ABSENT);
                 cells.walk(rows, users, key, session, sessions);
             }
             State::Sums(numbers, sums) => {
-                numbers.learn(&dictionaries[numbers.column()]);
-                let codes = columns[numbers.column()];
-                cells.walk(rows, users, key, |row| numbers.of(codes[row]), sums);
+                cells.walk(rows, users, key, numbers.of(rows.events), sums);
             }
             State::Highest(numbers, highest) => {
-                numbers.learn(&dictionaries[numbers.column()]);
-                let codes = columns[numbers.column()];
-                cells.walk(rows, users, key, |row| numbers.of(codes[row]), highest);
+                cells.walk(rows, users, key, numbers.of(rows.events), highest);
             }
             State::Lists(numbers, lists) => {
-                numbers.learn(&dictionaries[numbers.column()]);
-                let codes = columns[numbers.column()];
-                cells.walk(rows, users, key, |row| numbers.of(codes[row]), lists);
+                cells.walk(rows, users, key, numbers.of(rows.events), lists);
             }
         }
     }
@@ -300,7 +294,7 @@ impl Line {
                 let slots = met.iter().enumerate().filter(|(_, met)| **met);
                 slots.for_each(|(slot, _)| add(slot, 0, slot..slot + 1));
             }
-            Layout::Buckets { grid, .. } => {
+            Layout::Buckets(_, grid) => {
                 grid.pages().for_each(|(slot, first_bucket, cells)| add(slot, first_bucket, cells));
             }
         }
@@ -326,10 +320,14 @@ enum Layout {
         met: Vec<bool>,
         groups: usize,
     },
-    Buckets {
-        buckets: Arc<Buckets>,
-        grid: Grid,
-    },
+    Buckets(Arc<Buckets>, Grid),
+}
+
+/// A bucket and the moments that it has.
+#[derive(Default)]
+struct Bucket {
+    number: usize,
+    times: Range<i64>,
 }
 
 impl Cells {
@@ -337,11 +335,41 @@ impl Cells {
         let (kept, layout) = match cut {
             Cut::Whole => (None, Layout::Whole { met: Vec::new(), groups: 0 }),
             Cut::Buckets(buckets, kept) => {
-                let grid = Grid::new(buckets.len());
-                (kept.clone(), Layout::Buckets { buckets: Arc::clone(buckets), grid })
+                (kept.clone(), Layout::Buckets(Arc::clone(buckets), Grid::new(buckets.len())))
             }
         };
         Self { slots: Slots::new(group.to_vec(), kept), layout }
+    }
+
+    /// Counts the rows of each cell. Those that follow each other are mostly of one cell, and are
+    /// counted together.
+    fn count(
+        &mut self,
+        rows: &Rows<'_, '_>,
+        users: impl Iterator<Item = Range<usize>>,
+        key: impl Fn(usize) -> u64,
+        into: &mut impl Count,
+    ) {
+        let times = rows.events.times;
+        let mut bucket = Bucket::default();
+        for user in users {
+            into.next_user();
+            let mut first = user.start;
+            while first < user.end {
+                let key_of_first = key(first);
+                bucket = self.layout.bucket(times[first], bucket);
+                let is_alike =
+                    |row: &usize| bucket.times.contains(&times[*row]) && key(*row) == key_of_first;
+                let next = (first + 1..user.end).find(|row| !is_alike(row)).unwrap_or(user.end);
+                let count = rows.kept.count(first..next);
+                if count > 0 {
+                    let place = self.place(key_of_first, bucket.number, rows.events.dictionaries);
+                    into.grow(place.slot, self.layout.cells());
+                    into.add(place, count);
+                }
+                first = next;
+            }
+        }
     }
 
     /// Takes the rows that have an item into their cells.
@@ -353,9 +381,9 @@ impl Cells {
         item: impl Fn(usize) -> Option<Item>,
         into: &mut Into,
     ) {
-        let Self { slots, layout } = self;
-        let Events { times, dictionaries, .. } = *rows.events;
-        let (mut current, mut slot) = (None, 0);
+        let times = rows.events.times;
+        let mut bucket = Bucket::default();
+        let (mut current, mut place) = (None, Place::default());
         for user in users {
             into.next_user();
             for row in user {
@@ -364,27 +392,31 @@ impl Cells {
                 }
                 let Some(item) = item(row) else { continue };
                 let key = key(row);
-                if current != Some(key) {
+                if !bucket.times.contains(&times[row]) || current != Some(key) {
+                    bucket = self.layout.bucket(times[row], bucket);
                     current = Some(key);
-                    slot = slots.slot(key, dictionaries);
+                    place = self.place(key, bucket.number, rows.events.dictionaries);
+                    into.grow(place.slot, self.layout.cells());
                 }
-                // Whether the bucket is that of the event before can hardly be foretold, so it is
-                // always looked up.
-                let place = Place { slot, cell: layout.cell(slot, times[row]) };
-                into.grow(slot, layout.cells());
                 into.add(place, item);
             }
             into.end_user();
         }
     }
 
+    /// Where events with a key belong.
+    fn place(&mut self, key: u64, bucket: usize, dictionaries: &[Dictionary]) -> Place {
+        let slot = self.slots.slot(key, dictionaries);
+        Place { slot, cell: self.layout.cell(slot, bucket) }
+    }
+
     fn check_groups(&self) -> Result<(), QueryError> {
         match &self.layout {
             Layout::Whole { groups, .. } => check_groups(*groups, limits::SERIES_RANKED_GROUPS),
-            Layout::Buckets { grid, .. } if self.slots.tell_all() => {
+            Layout::Buckets(_, grid) if self.slots.tell_all() => {
                 check_groups(grid.rows(), limits::SERIES_GROUPS)
             }
-            Layout::Buckets { .. } => Ok(()),
+            Layout::Buckets(..) => Ok(()),
         }
     }
 
@@ -392,14 +424,28 @@ impl Cells {
     fn in_buckets(&self) -> usize {
         match &self.layout {
             Layout::Whole { .. } => 0,
-            Layout::Buckets { grid, .. } => grid.cells(),
+            Layout::Buckets(_, grid) => grid.cells(),
         }
     }
 }
 
 impl Layout {
-    /// The cell of a moment in the group of a slot.
-    fn cell(&mut self, slot: usize, time: i64) -> usize {
+    /// The bucket of a moment, which may be the one that was found before.
+    fn bucket(&self, time: i64, found: Bucket) -> Bucket {
+        if found.times.contains(&time) {
+            return found;
+        }
+        match self {
+            Layout::Whole { .. } => Bucket { number: 0, times: i64::MIN..i64::MAX },
+            Layout::Buckets(buckets, _) => {
+                let number = buckets.find(time);
+                Bucket { number, times: buckets.start(number).0..buckets.end(number) }
+            }
+        }
+    }
+
+    /// The cell of a bucket in the group of a slot.
+    fn cell(&mut self, slot: usize, bucket: usize) -> usize {
         match self {
             Layout::Whole { met, groups } => {
                 if met.len() <= slot {
@@ -409,14 +455,14 @@ impl Layout {
                 met[slot] = true;
                 slot
             }
-            Layout::Buckets { grid, buckets } => grid.cell(slot, buckets.find(time)),
+            Layout::Buckets(_, grid) => grid.cell(slot, bucket),
         }
     }
 
     fn cells(&self) -> usize {
         match self {
             Layout::Whole { met, .. } => met.len(),
-            Layout::Buckets { grid, .. } => grid.cells(),
+            Layout::Buckets(_, grid) => grid.cells(),
         }
     }
 }

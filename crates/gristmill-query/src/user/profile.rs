@@ -6,13 +6,12 @@ use std::ops::RangeInclusive;
 use gristmill_model::{
     Field, Filter, Interval, Test, Timestamp, UserPage, UserProfile, UserSession, Value, limits,
 };
-use gristmill_store::UserRun;
+use gristmill_store::{UserRun, number};
 use jiff::tz::TimeZone;
 
 use crate::QueryError;
 use crate::calendar::Buckets;
 use crate::select::Plan;
-use crate::value_test::number;
 
 /// The bits of transactions and of refunds.
 const TRANSACTION: u32 = 1;

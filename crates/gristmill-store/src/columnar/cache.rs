@@ -42,6 +42,7 @@ enum What {
     Times,
     Positions,
     Coded(Field),
+    Numbers(Field),
 }
 
 #[derive(Clone)]
@@ -50,6 +51,7 @@ enum Column {
     Times(Arc<Times>),
     Positions(Arc<Vec<Position>>),
     Coded(Arc<Coded>),
+    Numbers(Arc<Vec<f64>>),
 }
 
 /// A column, and whether it was in the cache.
@@ -121,6 +123,21 @@ impl ColumnCache {
         })
     }
 
+    /// The numbers that the codes of a column mean, which [`coded`](Self::coded) gave for a field.
+    pub(super) fn numbers(
+        &self,
+        part: &OpenPart,
+        group: usize,
+        field: &Field,
+        coded: &Coded,
+    ) -> Result<Found<Vec<f64>>, StoreError> {
+        let read = || Ok(Column::Numbers(Arc::new(coded.as_numbers())));
+        self.get(part, group, What::Numbers(field.clone()), read, |column| match column {
+            Column::Numbers(numbers) => Some(numbers),
+            _ => None,
+        })
+    }
+
     fn number(&self, coded: &mut Coded, field: Field) {
         // Nearly every row group has only new session ids, and a field that nobody has needs no
         // numbers.
@@ -187,6 +204,7 @@ impl Weighter<Key, Column> for Bytes {
             Column::Times(times) => times.memory(),
             Column::Positions(positions) => positions.capacity() * size_of::<Position>(),
             Column::Coded(coded) => coded.memory(),
+            Column::Numbers(numbers) => numbers.capacity() * 8,
         };
         (bytes + size_of::<Key>() + size_of::<Column>()) as u64
     }

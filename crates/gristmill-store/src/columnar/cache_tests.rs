@@ -18,7 +18,8 @@ const FIELDS: [&str; 7] =
 /// Every row of every user, as text, shard by shard.
 fn all_rows(snapshot: &dyn Snapshot, range: TimeRange) -> Vec<String> {
     let fields = FIELDS.map(Field::from_name).to_vec();
-    let scan = Scan { project: ProjectId::new("p"), user: None, range, fields };
+    let scan =
+        Scan { project: ProjectId::new("p"), user: None, range, fields, numbers: Vec::new() };
     let mut rows = Vec::new();
     for shard in 0..snapshot.shards() {
         let mut cursor = snapshot.scan(shard, &scan).unwrap();
@@ -113,7 +114,13 @@ fn by_user(store: &dyn Snapshot, user: Option<&str>) -> BTreeMap<String, Vec<(i6
     let mut users = BTreeMap::new();
     let fields = vec![Field::EventId, Field::SessionId, Field::SessionWithinUser];
     let user = user.map(str::to_owned);
-    let scan = Scan { project: ProjectId::new("p"), user, range: TimeRange::ALL, fields };
+    let scan = Scan {
+        project: ProjectId::new("p"),
+        user,
+        range: TimeRange::ALL,
+        fields,
+        numbers: Vec::new(),
+    };
     for shard in 0..store.shards() {
         let mut cursor = store.scan(shard, &scan).unwrap();
         while let Some(batch) = cursor.next_users().unwrap() {

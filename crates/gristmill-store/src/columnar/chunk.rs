@@ -14,6 +14,7 @@ use super::run::user_hash;
 use super::schema::{Texts as Wanted, column};
 use super::sessions::{Mark, mark};
 use super::texts::Texts;
+use crate::property::finite_number;
 use crate::{ABSENT, StoreError, property};
 
 /// The users of some rows, in order.
@@ -32,8 +33,8 @@ pub(super) struct Users {
 pub(super) struct Times {
     pub(super) values: Vec<i64>,
     /// The lowest and the highest.
-    first: i64,
-    last: i64,
+    pub(super) first: i64,
+    pub(super) last: i64,
 }
 
 /// A column of texts as codes.
@@ -283,9 +284,9 @@ impl Coded {
         (code < self.texts.len()).then(|| self.texts.text(code))
     }
 
-    /// Appends the codes of rows as `meanings` has them, which has one entry for each text and
+    /// Appends what the codes of rows mean: `meanings` has one entry for each text and
     /// one for the absent value.
-    pub(super) fn translate(&self, rows: Range<usize>, meanings: &[u32], into: &mut Vec<u32>) {
+    pub(super) fn translate<T: Copy>(&self, rows: Range<usize>, meanings: &[T], into: &mut Vec<T>) {
         match &self.codes {
             Codes::One(codes) => {
                 into.extend(codes[rows].iter().map(|code| meanings[usize::from(*code)]));
@@ -297,6 +298,12 @@ impl Coded {
                 into.extend(codes[rows].iter().map(|code| meanings[*code as usize]));
             }
         }
+    }
+
+    /// The number that each code means, that of the absent value last.
+    pub(super) fn as_numbers(&self) -> Vec<f64> {
+        let texts = (0..self.texts.len()).map(|code| Some(self.texts.text(code)));
+        texts.chain([None]).map(finite_number).collect()
     }
 
     /// Appends the codes of rows as they are.

@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use gristmill_model::Timestamp;
+use gristmill_model::{TimeRange, Timestamp};
 
 use super::chunk::Times;
 use super::part::{RowGroup, UserKey};
 use super::row_group::{GroupColumns, GroupReader};
 use super::run::Run;
-use super::run_users::append_codes;
+use super::run_users::{append_codes, append_numbers};
 use super::source::Walk;
 use crate::{Dictionary, EventCursor, Events, StoreError};
 
@@ -26,10 +26,9 @@ pub(super) struct ShardEvents {
     source: Source,
     left: Range<usize>,
     dictionaries: Vec<Dictionary>,
-    times: Vec<i64>,
     columns: Vec<Vec<u32>>,
-    /// Which of the rows that were copied are in range.
-    kept: Vec<usize>,
+    numbers: Vec<Vec<f64>>,
+    cut: Cut,
 }
 
 /// Which of several walks through the same parts this is.
@@ -62,9 +61,9 @@ impl ShardEvents {
             source: Source::Group(Arc::default(), GroupColumns::default()),
             left: 0..0,
             dictionaries: (0..fields).map(|_| Dictionary::default()).collect(),
-            times: Vec::new(),
             columns: vec![Vec::new(); fields],
-            kept: Vec::new(),
+            numbers: vec![Vec::new(); walk.scan.numbers.len()],
+            cut: Cut::default(),
             walk,
         }
     }
@@ -90,6 +89,27 @@ impl ShardEvents {
         Ok(true)
     }
 
+    /// The first and the last time, found without looking at each where that can be.
+    pub(super) fn span(mut self) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
+        let mut span: Option<(i64, i64)> = None;
+        let mut add = |first: i64, last: i64| {
+            let known = span.unwrap_or((first, last));
+            span = Some((known.0.min(first), known.1.max(last)));
+        };
+        while self.fill()? {
+            if let Source::Group(times, _) = &self.source
+                && self.left.len() == times.values.len()
+                && times.are_in(&self.walk.scan.range)
+            {
+                add(times.first, times.last);
+                self.left.start = self.left.end;
+            } else if let Some(events) = self.next_events()? {
+                events.times.iter().for_each(|time| add(*time, *time));
+            }
+        }
+        Ok(span.map(|(first, last)| (Timestamp(first), Timestamp(last))))
+    }
+
     fn begin(&mut self, part: &GroupReader, group: usize) -> Result<(), StoreError> {
         let project = self.walk.scan.project.as_str();
         let RowGroup { rows, .. } = part.part.groups[group];
@@ -110,23 +130,38 @@ impl ShardEvents {
         }
         Ok(())
     }
-
-    /// Keeps of the rows that were copied those that are in range.
-    fn cut(&mut self) {
-        let is_inside = |row: &usize| self.walk.scan.range.contains(Timestamp(self.times[*row]));
-        self.kept.clear();
-        self.kept.extend((0..self.times.len()).filter(is_inside));
-        keep(&mut self.times, &self.kept);
-        self.columns.iter_mut().for_each(|column| keep(column, &self.kept));
-    }
 }
 
-/// Keeps some rows of a column, which ascend.
-fn keep<T: Copy>(column: &mut Vec<T>, kept: &[usize]) {
-    for (to, from) in kept.iter().enumerate() {
-        column[to] = column[*from];
+/// Which of some rows are in range.
+#[derive(Default)]
+struct Cut {
+    rows: Vec<usize>,
+    times: Vec<i64>,
+}
+
+impl Cut {
+    /// Finds those whose times are in range, and says whether all are.
+    fn find(&mut self, times: &[i64], range: &TimeRange) -> bool {
+        self.rows.resize(times.len(), 0);
+        let mut count = 0;
+        // Which rows are in range can hardly be foretold, so nothing branches on it.
+        for (row, time) in times.iter().enumerate() {
+            self.rows[count] = row;
+            count += usize::from(range.contains(Timestamp(*time)));
+        }
+        self.rows.truncate(count);
+        self.times.clear();
+        self.times.extend(self.rows.iter().map(|row| times[*row]));
+        count == times.len()
     }
-    column.truncate(kept.len());
+
+    /// Keeps of a column what these rows have.
+    fn keep<T: Copy>(&self, column: &mut Vec<T>) {
+        for (to, from) in self.rows.iter().enumerate() {
+            column[to] = column[*from];
+        }
+        column.truncate(self.rows.len());
+    }
 }
 
 /// Of the row groups that may have events of the project, those that one of several walks takes.
@@ -145,31 +180,41 @@ impl EventCursor for ShardEvents {
         }
         let rows = self.left.start..self.left.end.min(self.left.start + BATCH_ROWS);
         self.left.start = rows.end;
-        self.times.clear();
         self.columns.iter_mut().for_each(Vec::clear);
+        self.numbers.iter_mut().for_each(Vec::clear);
+        let numbers = self.numbers.iter_mut().enumerate();
         let targets = self.columns.iter_mut().zip(&mut self.dictionaries).enumerate();
-        let all_inside = match &self.source {
+        let (times, are_inside) = match &self.source {
             Source::Group(times, columns) => {
                 for (index, (column, dictionary)) in targets {
                     columns.append(index, rows.clone(), dictionary, column);
                 }
-                self.times.extend_from_slice(&times.values[rows]);
-                times.are_in(&self.walk.scan.range)
+                for (index, numbers) in numbers {
+                    columns.append_numbers(index, rows.clone(), numbers);
+                }
+                (&times.values[rows], times.are_in(&self.walk.scan.range))
             }
             Source::Run(run) => {
-                let fields = &self.walk.scan.fields;
+                let scan = &self.walk.scan;
                 for (index, (column, dictionary)) in targets {
-                    append_codes(run, rows.clone(), &fields[index], dictionary, column);
+                    append_codes(run, rows.clone(), &scan.fields[index], dictionary, column);
                 }
-                self.times.extend_from_slice(&run.rows.times[rows]);
-                false
+                for (index, numbers) in numbers {
+                    append_numbers(run, rows.clone(), &scan.numbers[index], numbers);
+                }
+                (&run.rows.times[rows], false)
             }
         };
-        if !all_inside {
-            self.cut();
-        }
+        let times = if are_inside || self.cut.find(times, &self.walk.scan.range) {
+            times
+        } else {
+            self.columns.iter_mut().for_each(|column| self.cut.keep(column));
+            self.numbers.iter_mut().for_each(|numbers| self.cut.keep(numbers));
+            &self.cut.times
+        };
         let columns = self.columns.iter().map(Vec::as_slice).collect();
-        Ok(Some(Events { times: &self.times, columns, dictionaries: &self.dictionaries }))
+        let numbers = self.numbers.iter().map(Vec::as_slice).collect();
+        Ok(Some(Events { times, columns, numbers, dictionaries: &self.dictionaries }))
     }
 
     fn dictionaries(&self) -> &[Dictionary] {

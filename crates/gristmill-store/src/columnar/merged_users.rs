@@ -7,10 +7,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use gristmill_model::{Field, Position};
+use smallvec::SmallVec;
 
 use super::cache::ColumnCache;
 use super::sessions::Sessions;
-use super::source::{Place, UserSource};
+use super::source::{Place, SourceUser, UserSource};
+use crate::property::finite_number;
 use crate::{BatchUsers, Dictionary, Events, Scan, StoreError, UserBatch, UserCursor};
 
 /// About how many rows a batch has: few enough to stay in the fast caches of a core.
@@ -22,6 +24,7 @@ const BATCH_USERS: usize = BATCH_ROWS;
 pub(super) struct MergedUsers {
     cache: Arc<ColumnCache>,
     fields: Vec<Field>,
+    numeric: Vec<Field>,
     heads: Vec<Head>,
     dictionaries: Vec<Dictionary>,
     batch: Batch,
@@ -44,6 +47,7 @@ struct Batch {
     users: BatchUsers,
     times: Vec<i64>,
     columns: Vec<Vec<u32>>,
+    numbers: Vec<Vec<f64>>,
     /// Where the rows are, user by user.
     pieces: Vec<Piece>,
     /// For each user where its pieces end.
@@ -65,9 +69,14 @@ impl MergedUsers {
         Self {
             cache,
             fields: scan.fields.clone(),
+            numeric: scan.numbers.clone(),
             heads: Vec::new(),
             dictionaries: scan.fields.iter().map(|_| Dictionary::default()).collect(),
-            batch: Batch { columns: vec![Vec::new(); scan.fields.len()], ..Batch::default() },
+            batch: Batch {
+                columns: vec![Vec::new(); scan.fields.len()],
+                numbers: vec![Vec::new(); scan.numbers.len()],
+                ..Batch::default()
+            },
             ties: Vec::new(),
             sessions: Sessions::default(),
         }
@@ -93,31 +102,18 @@ impl MergedUsers {
         Ok(())
     }
 
-    /// Finds the sources that have the first user.
-    fn find_ties(&mut self) {
-        let first = self.heads.iter().map(|head| head.hash).min();
-        let has_first = |index: &usize| Some(self.heads[*index].hash) == first;
-        self.ties.clear();
-        self.ties.extend((0..self.heads.len()).filter(has_first));
-        if self.ties.len() > 1 {
-            // Different users may share a hash; their order is that of their names.
-            let heads = &self.heads;
-            let name = |index: &usize| heads[*index].source.name();
-            if let Some(least) = self.ties.iter().map(name).min() {
-                self.ties.retain(|index| name(index) == least);
-            }
-        }
-    }
-
     /// Finds the next users and where their rows are, and says how many users were looked at. It
     /// stops before a user whose rows go on in another row group.
     fn find_users(&mut self) -> usize {
         for looked_at in 0..BATCH_USERS {
-            self.find_ties();
-            if self.ties.iter().any(|index| self.heads[*index].source.goes_on()) {
+            let users = first_users(&self.heads);
+            self.ties.clear();
+            self.ties.extend(users.iter().map(|(source, _)| *source));
+            if users.iter().any(|(_, user)| user.goes_on) {
                 return looked_at;
             }
-            self.batch.find_rows(&self.heads, &self.ties);
+            self.batch.add_user(&users, &self.heads);
+            drop(users);
             for &index in &self.ties {
                 let head = &mut self.heads[index];
                 match head.source.advance() {
@@ -135,13 +131,13 @@ impl MergedUsers {
 
     /// Gathers one user whose rows go on in another row group.
     fn gather_long(&mut self) -> Result<(), StoreError> {
-        let Self { heads, dictionaries, batch, ties, sessions, fields, .. } = self;
+        let Self { heads, dictionaries, batch, ties, sessions, fields, numeric, .. } = self;
         let Some(&first) = ties.first() else { return Ok(()) };
-        let (user, hash) = (heads[first].source.name().to_owned(), heads[first].hash);
+        let (user, hash) = (heads[first].source.user().name.to_owned(), heads[first].hash);
         // In this order pieces that do not overlap need no sorting.
         ties.sort_by_key(|&index| {
             let source = &heads[index].source;
-            source.times(&source.rows()).first().copied()
+            source.times(&source.user().rows).first().copied()
         });
         sessions.clear();
         let mut places = Vec::new();
@@ -149,19 +145,19 @@ impl MergedUsers {
             let head = &mut heads[index];
             let mut is_same = true;
             while is_same {
-                let rows = head.source.rows();
+                let SourceUser { rows, goes_on, .. } = head.source.user();
                 if !rows.is_empty() {
+                    let fields = (fields.as_slice(), numeric.as_slice());
                     batch.append(&*head.source, rows.clone(), fields, dictionaries, sessions);
                     places.push((head.source.place(), rows));
                 }
-                let goes_on = head.source.goes_on();
                 let mut next = head.source.advance();
                 if goes_on {
                     next = head.source.fill(dictionaries)?;
                 }
                 head.is_filled = next.is_some();
                 head.hash = next.unwrap_or_default();
-                is_same = goes_on && next == Some(hash) && head.source.name() == user;
+                is_same = goes_on && next == Some(hash) && head.source.user().name == user;
             }
         }
         batch.rows = batch.times.len();
@@ -169,14 +165,10 @@ impl MergedUsers {
             return Ok(());
         }
         batch.users.push(&user, batch.rows);
-        for (index, field) in fields.iter().enumerate() {
-            match field {
-                Field::UserId => {
-                    let code = dictionaries[index].code(&user);
-                    batch.columns[index].resize(batch.rows, code);
-                }
-                Field::SessionWithinUser => dictionaries[index].number(sessions.len()),
-                _ => {}
+        batch.append_names(fields, numeric, dictionaries);
+        for (field, dictionary) in fields.iter().zip(dictionaries) {
+            if *field == Field::SessionWithinUser {
+                dictionary.number(sessions.len());
             }
         }
         if batch.overlaps(&places) {
@@ -191,20 +183,22 @@ impl MergedUsers {
 
     /// Copies the rows that were found.
     fn copy(&mut self) -> Result<(), StoreError> {
-        let Self { heads, dictionaries, batch, sessions, fields, cache, .. } = self;
-        let Batch { users, times, columns, pieces, .. } = batch;
+        let Self { heads, dictionaries, batch, sessions, fields, numeric, cache, .. } = self;
+        let Batch { times, columns, numbers, pieces, .. } = batch;
         for (source, rows) in joined(pieces) {
             times.extend_from_slice(heads[source].source.times(&rows));
+        }
+        for (index, numbers) in numbers.iter_mut().enumerate() {
+            if numeric[index] != Field::UserId {
+                for (source, rows) in joined(pieces) {
+                    heads[source].source.append_numbers(index, rows, numbers);
+                }
+            }
         }
         let targets = columns.iter_mut().zip(dictionaries.iter_mut());
         for (index, (field, (column, dictionary))) in fields.iter().zip(targets).enumerate() {
             match field {
-                Field::UserId => {
-                    for user in 0..users.len() {
-                        let code = dictionary.code(users.name(user));
-                        column.resize(users.rows(user).end, code);
-                    }
-                }
+                Field::UserId => {}
                 Field::SessionWithinUser => {
                     let mut most = 0;
                     let mut first = 0;
@@ -222,6 +216,7 @@ impl MergedUsers {
                 }
             }
         }
+        batch.append_names(fields, numeric, dictionaries);
         for user in std::mem::take(&mut batch.unsorted) {
             let first = user.checked_sub(1).map_or(0, |before| batch.piece_ends[before]);
             let mut positions = Vec::new();
@@ -240,25 +235,21 @@ impl Batch {
         self.users.clear();
         self.times.clear();
         self.columns.iter_mut().for_each(Vec::clear);
+        self.numbers.iter_mut().for_each(Vec::clear);
         self.pieces.clear();
         self.piece_ends.clear();
         self.unsorted.clear();
         self.rows = 0;
     }
 
-    /// Finds the rows of the next user of some sources, and adds the user if there are any.
-    fn find_rows(&mut self, heads: &[Head], ties: &[usize]) {
+    /// Adds a user of some sources, if it has any rows.
+    fn add_user(&mut self, users: &[(usize, SourceUser<'_>)], heads: &[Head]) {
         let first = self.pieces.len();
-        for &source in ties {
-            let rows = heads[source].source.rows();
-            if !rows.is_empty() {
-                self.rows += rows.len();
-                self.pieces.push(Piece { source, rows });
-            }
+        for (source, user) in users.iter().filter(|(_, user)| !user.rows.is_empty()) {
+            self.rows += user.rows.len();
+            self.pieces.push(Piece { source: *source, rows: user.rows.clone() });
         }
         let pieces = &mut self.pieces[first..];
-        let Some(piece) = pieces.first() else { return };
-        self.users.push(heads[piece.source].source.name(), self.rows);
         if pieces.len() > 1 {
             let ends = |piece: &Piece| {
                 let times = heads[piece.source].source.times(&piece.rows);
@@ -268,10 +259,13 @@ impl Batch {
                 pieces.sort_unstable_by_key(ends);
             }
             if pieces.windows(2).any(|pieces| ends(&pieces[1]).0 <= ends(&pieces[0]).1) {
-                self.unsorted.push(self.users.len() - 1);
+                self.unsorted.push(self.users.len());
             }
         }
-        self.piece_ends.push(self.pieces.len());
+        if let Some((_, user)) = users.first().filter(|_| self.pieces.len() > first) {
+            self.users.push(user.name, self.rows);
+            self.piece_ends.push(self.pieces.len());
+        }
     }
 
     /// Appends rows of the only user.
@@ -279,11 +273,16 @@ impl Batch {
         &mut self,
         source: &dyn UserSource,
         rows: Range<usize>,
-        fields: &[Field],
+        (fields, numeric): (&[Field], &[Field]),
         dictionaries: &mut [Dictionary],
         sessions: &mut Sessions,
     ) {
         self.times.extend_from_slice(source.times(&rows));
+        for (index, numbers) in self.numbers.iter_mut().enumerate() {
+            if numeric[index] != Field::UserId {
+                source.append_numbers(index, rows.clone(), numbers);
+            }
+        }
         let targets = self.columns.iter_mut().zip(dictionaries);
         for (index, (field, (column, dictionary))) in fields.iter().zip(targets).enumerate() {
             match field {
@@ -292,6 +291,29 @@ impl Batch {
                     source.append_sessions(index, rows.clone(), sessions, column);
                 }
                 _ => source.append(index, rows.clone(), dictionary, column),
+            }
+        }
+    }
+
+    /// Appends what the rows have in columns of the users' names.
+    fn append_names(
+        &mut self,
+        fields: &[Field],
+        numeric: &[Field],
+        dictionaries: &mut [Dictionary],
+    ) {
+        let users = &self.users;
+        let targets = self.columns.iter_mut().zip(dictionaries).zip(fields);
+        for ((column, dictionary), _) in targets.filter(|(_, field)| **field == Field::UserId) {
+            for user in 0..users.len() {
+                column.resize(users.rows(user).end, dictionary.code(users.name(user)));
+            }
+        }
+        let targets = self.numbers.iter_mut().zip(numeric);
+        for (numbers, _) in targets.filter(|(_, field)| **field == Field::UserId) {
+            for user in 0..users.len() {
+                let number = finite_number(Some(users.name(user)));
+                numbers.resize(users.rows(user).end, number);
             }
         }
     }
@@ -317,7 +339,25 @@ impl Batch {
             let codes: Vec<u32> = order.iter().map(|&row| column[row]).collect();
             column[rows.clone()].copy_from_slice(&codes);
         }
+        for numbers in &mut self.numbers {
+            let sorted: Vec<f64> = order.iter().map(|&row| numbers[row]).collect();
+            numbers[rows.clone()].copy_from_slice(&sorted);
+        }
     }
+}
+
+/// The first user in each source that has it.
+fn first_users(heads: &[Head]) -> SmallVec<[(usize, SourceUser<'_>); 4]> {
+    let first = heads.iter().map(|head| head.hash).min();
+    let heads = heads.iter().enumerate().filter(|(_, head)| Some(head.hash) == first);
+    let mut users: SmallVec<[_; 4]> =
+        heads.map(|(source, head)| (source, head.source.user())).collect();
+    if users.len() > 1 {
+        // Different users may share a hash; their order is that of their names.
+        let least = users.iter().map(|(_, user)| user.name).min();
+        users.retain(|(_, user)| Some(user.name) == least);
+    }
+    users
 }
 
 /// The pieces, those that follow each other in a source as one.
@@ -361,9 +401,10 @@ impl UserCursor for MergedUsers {
             0 => self.gather_long()?,
             _ => self.copy()?,
         }
-        let Batch { users, times, columns, .. } = &self.batch;
+        let Batch { users, times, columns, numbers, .. } = &self.batch;
         let columns = columns.iter().map(Vec::as_slice).collect();
-        let events = Events { times, columns, dictionaries: &self.dictionaries };
+        let numbers = numbers.iter().map(Vec::as_slice).collect();
+        let events = Events { times, columns, numbers, dictionaries: &self.dictionaries };
         Ok(Some(UserBatch::new(users, events)))
     }
 

@@ -7,7 +7,7 @@ use super::chunk::{Times, Users};
 use super::part::UserKey;
 use super::row_group::{GroupColumns, GroupReader};
 use super::sessions::Sessions;
-use super::source::{Place, UserSource};
+use super::source::{Place, SourceUser, UserSource};
 use crate::{Dictionary, StoreError};
 
 /// The users of a part.
@@ -116,21 +116,15 @@ impl UserSource for PartUsers {
         (!chunk.left.is_empty()).then(|| chunk.users.hash(chunk.left.start))
     }
 
-    fn name(&self) -> &str {
-        self.chunk.users.name(self.chunk.left.start)
-    }
-
-    fn rows(&self) -> Range<usize> {
-        let rows = self.chunk.users.rows(self.chunk.left.start);
-        if !self.chunk.needs_cut {
-            return rows;
+    fn user(&self) -> SourceUser<'_> {
+        let Chunk { users, left, needs_cut, goes_on, .. } = &self.chunk;
+        let mut rows = users.rows(left.start);
+        if *needs_cut {
+            let cut = self.reader.walk.in_range(self.times(&rows));
+            rows = rows.start + cut.start..rows.start + cut.end;
         }
-        let cut = self.reader.walk.in_range(self.times(&rows));
-        rows.start + cut.start..rows.start + cut.end
-    }
-
-    fn goes_on(&self) -> bool {
-        self.chunk.goes_on && self.chunk.left.len() == 1
+        let goes_on = *goes_on && left.len() == 1;
+        SourceUser { name: users.name(left.start), rows, goes_on }
     }
 
     fn times(&self, rows: &Range<usize>) -> &[i64] {
@@ -146,6 +140,10 @@ impl UserSource for PartUsers {
         into: &mut Vec<u32>,
     ) {
         self.chunk.columns.append(field, rows, dictionary, into);
+    }
+
+    fn append_numbers(&self, field: usize, rows: Range<usize>, into: &mut Vec<f64>) {
+        self.chunk.columns.append_numbers(field, rows, into);
     }
 
     fn own_sessions(&self, field: usize, rows: Range<usize>, into: &mut Vec<u32>) -> Option<usize> {

@@ -26,6 +26,15 @@ pub(super) struct GroupReader {
 #[derive(Default)]
 pub(super) struct GroupColumns {
     columns: Vec<Column>,
+    numbers: Vec<NumberColumn>,
+}
+
+/// A column that is wanted as numbers, and which row of the row group is its first.
+struct NumberColumn {
+    coded: Arc<Coded>,
+    first_row: usize,
+    /// By code, that of the absent value last.
+    numbers: Arc<Vec<f64>>,
 }
 
 /// A column, and which row of the row group is its first.
@@ -76,7 +85,31 @@ impl GroupReader {
         let column = |(field, dictionary): (&Field, &mut Dictionary)| {
             self.column(group, rows, field, dictionary)
         };
-        Ok(GroupColumns { columns: fields.map(column).collect::<Result<_, _>>()? })
+        let columns = fields.map(column).collect::<Result<_, _>>()?;
+        let numbers = self.walk.scan.numbers.iter();
+        let numbers = numbers.map(|field| self.numbers(group, rows, field));
+        Ok(GroupColumns { columns, numbers: numbers.collect::<Result<_, _>>()? })
+    }
+
+    fn numbers(
+        &self,
+        group: usize,
+        rows: &Range<usize>,
+        field: &Field,
+    ) -> Result<NumberColumn, StoreError> {
+        if *field == Field::UserId {
+            return Ok(NumberColumn {
+                coded: Arc::default(),
+                first_row: 0,
+                numbers: Arc::default(),
+            });
+        }
+        let (coded, first_row) = self.coded(group, field, rows)?;
+        let numbers = match self.walk.scan.user {
+            Some(_) => Arc::new(coded.as_numbers()),
+            None => self.counted(self.cache.numbers(&self.part, group, field, &coded)?),
+        };
+        Ok(NumberColumn { coded, first_row, numbers })
     }
 
     fn column(
@@ -153,6 +186,12 @@ impl GroupColumns {
             Meaning::Sessions => coded.append(rows, into),
             Meaning::User => {}
         }
+    }
+
+    /// Appends the numbers of rows in a field that is wanted as numbers.
+    pub(super) fn append_numbers(&self, field: usize, rows: Range<usize>, into: &mut Vec<f64>) {
+        let NumberColumn { coded, first_row, numbers } = &self.numbers[field];
+        coded.translate(rows.start - first_row..rows.end - first_row, numbers, into);
     }
 
     /// The column of a field.

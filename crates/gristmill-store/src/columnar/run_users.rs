@@ -1,5 +1,6 @@
 //! The users of a run, whose texts get their codes as they are walked through.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -7,8 +8,8 @@ use gristmill_model::{Field, Origin};
 
 use super::run::Run;
 use super::sessions::{Sessions, mark};
-use super::source::{Place, UserSource, Walk};
-use super::texts::Texts;
+use super::source::{Place, SourceUser, UserSource, Walk};
+use crate::property::finite_number;
 use crate::{Dictionary, StoreError, property};
 
 /// The users of a run. All are at hand at once.
@@ -46,18 +47,11 @@ impl UserSource for RunUsers {
         self.hash()
     }
 
-    fn name(&self) -> &str {
-        self.run.user(self.left.start).user
-    }
-
-    fn rows(&self) -> Range<usize> {
+    fn user(&self) -> SourceUser<'_> {
         let user = self.run.user(self.left.start);
         let rows = self.walk.in_range(&self.run.rows.times[user.first_row..user.end_row]);
-        user.first_row + rows.start..user.first_row + rows.end
-    }
-
-    fn goes_on(&self) -> bool {
-        false
+        let rows = user.first_row + rows.start..user.first_row + rows.end;
+        SourceUser { name: user.user, rows, goes_on: false }
     }
 
     fn times(&self, rows: &Range<usize>) -> &[i64] {
@@ -72,6 +66,10 @@ impl UserSource for RunUsers {
         into: &mut Vec<u32>,
     ) {
         append_codes(&self.run, rows, &self.walk.scan.fields[field], dictionary, into);
+    }
+
+    fn append_numbers(&self, field: usize, rows: Range<usize>, into: &mut Vec<f64>) {
+        append_numbers(&self.run, rows, &self.walk.scan.numbers[field], into);
     }
 
     fn own_sessions(&self, _: usize, _: Range<usize>, _: &mut Vec<u32>) -> Option<usize> {
@@ -100,38 +98,42 @@ pub(super) fn append_codes(
     rows: Range<usize>,
     field: &Field,
     dictionary: &mut Dictionary,
-    column: &mut Vec<u32>,
+    into: &mut Vec<u32>,
 ) {
-    let of_run = &run.rows;
-    let mut push = |texts: &Texts| {
-        // Rows of one user that follow each other are often alike.
-        let mut last = None;
-        column.extend(rows.clone().map(|row| {
-            let text = texts.option(row);
-            match last {
-                Some((known, code)) if known == text => code,
-                _ => {
-                    let code = dictionary.code_of(text);
-                    last = Some((text, code));
-                    code
-                }
-            }
-        }));
-    };
-    match field {
-        Field::EventType => push(&of_run.event_types),
-        Field::SessionId | Field::SessionWithinUser => push(&of_run.sessions),
-        Field::Source => push(&of_run.sources),
-        Field::PageUrl => push(&of_run.page_urls),
-        Field::EventId => push(&of_run.event_ids),
-        Field::Properties => push(&of_run.properties),
-        Field::UserId => {}
-        Field::Origin => column.extend(rows.map(|row| {
-            dictionary.code_of(Origin::from_number(of_run.origins[row]).map(Origin::as_str))
-        })),
-        Field::Property(name) => {
-            let value = |row| property(of_run.properties.text(row), name);
-            column.extend(rows.map(|row| dictionary.code_of(value(row).as_deref())));
-        }
+    // Rows of one user that follow each other are often alike.
+    let mut last: Option<(Option<Cow<'_, str>>, u32)> = None;
+    for text in rows.filter_map(|row| text(run, row, field)) {
+        let code = match &last {
+            Some((known, code)) if *known == text => *code,
+            _ => dictionary.code_of(text.as_deref()),
+        };
+        into.push(code);
+        last = Some((text, code));
     }
+}
+
+/// Appends the numbers that rows of a run have in a field that is not the user's name.
+pub(super) fn append_numbers(run: &Run, rows: Range<usize>, field: &Field, into: &mut Vec<f64>) {
+    let texts = rows.filter_map(|row| text(run, row, field));
+    into.extend(texts.map(|text| finite_number(text.as_deref())));
+}
+
+/// What a row has in a field; nothing is known of the user's name.
+fn text<'a>(run: &'a Run, row: usize, field: &Field) -> Option<Option<Cow<'a, str>>> {
+    let rows = &run.rows;
+    let texts = match field {
+        Field::EventType => &rows.event_types,
+        Field::SessionId | Field::SessionWithinUser => &rows.sessions,
+        Field::Source => &rows.sources,
+        Field::PageUrl => &rows.page_urls,
+        Field::EventId => &rows.event_ids,
+        Field::Properties => &rows.properties,
+        Field::UserId => return None,
+        Field::Origin => {
+            let origin = Origin::from_number(rows.origins[row]);
+            return Some(origin.map(|origin| Cow::Borrowed(origin.as_str())));
+        }
+        Field::Property(name) => return Some(property(rows.properties.text(row), name)),
+    };
+    Some(texts.option(row).map(Cow::Borrowed))
 }

@@ -7,6 +7,8 @@ use crate::ABSENT;
 
 /// Up to so many sessions are looked for one after another, more in a table.
 const FEW: usize = 32;
+/// A table with room for more is not kept for the next user.
+const LARGE: usize = 4096;
 
 /// What a session's id is told by: 128 bits of hash, which no two ids of one user share.
 pub(super) type Mark = u128;
@@ -20,6 +22,8 @@ pub(super) fn mark(id: &str) -> Mark {
 #[derive(Default)]
 pub(super) struct Sessions {
     marks: Vec<Mark>,
+    /// The lower half of each mark, which is quicker to look for.
+    halves: Vec<u64>,
     /// Where each mark is, once there are more than a few.
     table: HashTable<u32>,
     /// For each code of the piece at hand, the session's code if it has been met.
@@ -47,16 +51,28 @@ impl Sessions {
     /// the user.
     pub(super) fn translate(&mut self, codes: &mut [u32], mark: impl Fn(usize) -> Option<Mark>) {
         self.piece.clear();
-        for code in codes.iter_mut().filter(|code| **code != ABSENT) {
-            let own = *code as usize;
+        // Events of a session mostly follow each other.
+        let (mut last, mut translated) = (ABSENT, ABSENT);
+        for code in codes {
+            if *code == last {
+                *code = translated;
+                continue;
+            }
+            last = *code;
+            translated = ABSENT;
+            if last == ABSENT {
+                continue;
+            }
+            let own = last as usize;
             if self.met.len() <= own {
                 self.met.resize(own + 1, UNMET);
             }
             if self.met[own] == UNMET {
                 self.met[own] = self.code(mark(own));
-                self.piece.push(*code);
+                self.piece.push(last);
             }
-            *code = self.met[own];
+            translated = self.met[own];
+            *code = translated;
         }
         // The codes of the next piece mean something else.
         for &code in &self.piece {
@@ -69,12 +85,15 @@ impl Sessions {
             let is_same = |code: &u32| self.marks[*code as usize] == mark;
             return self.table.find(mark as u64, is_same).copied();
         }
-        self.marks.iter().position(|known| *known == mark).map(|code| code as u32)
+        let half = mark as u64;
+        let mut alike = (0..self.halves.len()).filter(|code| self.halves[*code] == half);
+        alike.find(|code| self.marks[*code] == mark).map(|code| code as u32)
     }
 
     fn add(&mut self, mark: Mark) -> u32 {
         let code = self.marks.len() as u32;
         self.marks.push(mark);
+        self.halves.push(mark as u64);
         let marks = &self.marks;
         let hash = |code: &u32| marks[*code as usize] as u64;
         match marks.len() - 1 {
@@ -91,11 +110,14 @@ impl Sessions {
 
     /// Goes on to the next user.
     pub(super) fn clear(&mut self) {
-        if self.marks.len() > FEW {
+        if self.table.capacity() > LARGE {
             // Clearing a table takes as long as it has room, and few users have so many.
             self.table = HashTable::new();
+        } else if self.marks.len() > FEW {
+            self.table.clear();
         }
         self.marks.clear();
+        self.halves.clear();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use gristmill_model::{Position, TimeRange};
+use gristmill_model::{Position, TimeRange, Timestamp};
 
 use super::cache::ColumnCache;
 use super::part::OpenPart;
@@ -20,14 +20,8 @@ pub(super) trait UserSource: Send {
     /// Goes on to the next user at hand, and gives its hash; `None` if there is none.
     fn advance(&mut self) -> Option<u64>;
 
-    /// The user's name.
-    fn name(&self) -> &str;
-
-    /// The user's rows that are in range.
-    fn rows(&self) -> Range<usize>;
-
-    /// Whether the user may have more rows, which come first when there are others at hand.
-    fn goes_on(&self) -> bool;
+    /// The user.
+    fn user(&self) -> SourceUser<'_>;
 
     /// The times of rows.
     fn times(&self, rows: &Range<usize>) -> &[i64];
@@ -40,6 +34,10 @@ pub(super) trait UserSource: Send {
         dictionary: &mut Dictionary,
         into: &mut Vec<u32>,
     );
+
+    /// Appends the numbers that rows have in a field that is wanted as numbers; not of the user's
+    /// name.
+    fn append_numbers(&self, field: usize, rows: Range<usize>, into: &mut Vec<f64>);
 
     /// Appends codes of sessions that hold for these rows only, and says below what they are;
     /// `None` if the source has no such codes.
@@ -56,6 +54,15 @@ pub(super) trait UserSource: Send {
 
     /// Where the rows at hand are.
     fn place(&self) -> Place;
+}
+
+/// A user of a source.
+pub(super) struct SourceUser<'a> {
+    pub(super) name: &'a str,
+    /// The rows that are in range.
+    pub(super) rows: Range<usize>,
+    /// Whether the user may have more rows, which come first when there are others at hand.
+    pub(super) goes_on: bool,
 }
 
 /// What a walk through some users wants.
@@ -86,6 +93,10 @@ impl Walk {
     /// Of the times of one user, which are the rows in range.
     pub(super) fn in_range(&self, times: &[i64]) -> Range<usize> {
         let TimeRange { start, end } = self.scan.range;
+        let is_inside = |time: &i64| self.scan.range.contains(Timestamp(*time));
+        if times.first().is_none_or(is_inside) && times.last().is_none_or(is_inside) {
+            return 0..times.len();
+        }
         let first = start.map_or(0, |start| times.partition_point(|time| *time < start.0));
         let last = end.map_or(times.len(), |end| times.partition_point(|time| *time < end.0));
         first..last.max(first)
@@ -125,7 +136,13 @@ mod tests {
 
     fn walk(shard: u32, shards: u32) -> (u64, u64) {
         let project = ProjectId::new("p");
-        let scan = Scan { project, user: None, range: TimeRange::ALL, fields: Vec::new() };
+        let scan = Scan {
+            project,
+            user: None,
+            range: TimeRange::ALL,
+            fields: Vec::new(),
+            numbers: Vec::new(),
+        };
         Walk::of(&scan, shard, shards).hashes
     }
 

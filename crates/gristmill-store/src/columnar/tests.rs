@@ -165,6 +165,7 @@ async fn count(store: &dyn Store) -> usize {
         user: None,
         range: TimeRange::ALL,
         fields: vec![Field::EventType],
+        numbers: Vec::new(),
     };
     let mut rows = 0;
     for shard in 0..snapshot.shards() {
@@ -264,7 +265,13 @@ async fn frequent_properties_have_columns_in_merged_parts_only() {
 
     let snapshot = running.store.snapshot().await.unwrap();
     let fields = vec![Field::from_name("plan"), Field::from_name("n"), Field::EventId];
-    let scan = Scan { project: ProjectId::new("p"), user: None, range: TimeRange::ALL, fields };
+    let scan = Scan {
+        project: ProjectId::new("p"),
+        user: None,
+        range: TimeRange::ALL,
+        fields,
+        numbers: Vec::new(),
+    };
     let shard = snapshot.shard_of(&scan.project, "u");
     let mut cursor = snapshot.scan(shard, &scan).unwrap();
     let events = cursor.next_users().unwrap().unwrap().events;

@@ -80,7 +80,7 @@ fn random_event(dice: &mut Dice) -> Event<'static> {
     Event {
         project: ProjectId::new(dice.pick(&["default", "default", "default", "other"])),
         id: EventId::new(dice.below(100).to_string()),
-        user: UserId::new(dice.pick(&["", "a", "b", "c", "d", "e", "ü", "hot", "hot"])),
+        user: UserId::new(dice.pick(&["", "a", "7", "c", "d", "e", "ü", "hot", "hot"])),
         session: [None, Some("s1"), Some("s2")][dice.below(3)].map(SessionId::new),
         event_type: dice.pick(&["view", "view", "buy", "like"]).into(),
         time: Timestamp(time),
@@ -109,6 +109,9 @@ fn random_scan(dice: &mut Dice) -> Scan {
     let mut fields: Vec<Field> = names.map(Field::from_name).into();
     fields.push(Field::Properties);
     fields.retain(|_| dice.below(2) == 0);
+    let mut numbers: Vec<Field> =
+        ["n", "o.k", "user_id", "id", "plan"].map(Field::from_name).into();
+    numbers.retain(|_| dice.below(3) == 0);
     let end =
         |dice: &mut Dice| (dice.below(2) == 0).then(|| Timestamp(dice.below(41) as i64 * 500_000));
     Scan {
@@ -116,6 +119,7 @@ fn random_scan(dice: &mut Dice) -> Scan {
         user: (dice.below(3) == 0).then(|| dice.pick(&["", "a", "hot", "nobody"]).to_owned()),
         range: TimeRange { start: end(dice), end: end(dice) },
         fields,
+        numbers,
     }
 }
 

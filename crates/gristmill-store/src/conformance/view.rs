@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use gristmill_model::Timestamp;
+
 use crate::{Events, Scan, Snapshot, Store};
 
 /// One event as a walk gave it.
@@ -9,6 +11,8 @@ use crate::{Events, Scan, Snapshot, Store};
 pub(super) struct Seen {
     pub(super) time: i64,
     pub(super) texts: Vec<Option<String>>,
+    /// The bits of numbers.
+    pub(super) numbers: Vec<Option<u64>>,
 }
 
 /// Walks through all shards of a new snapshot.
@@ -49,12 +53,15 @@ pub(super) fn view(snapshot: &dyn Snapshot, scan: &Scan) -> BTreeMap<String, Vec
 fn check_events(snapshot: &dyn Snapshot, scan: &Scan, users: &BTreeMap<String, Vec<Seen>>) {
     let mut rows = Vec::new();
     for shard in 0..snapshot.shards() {
+        let first = rows.len();
+        let span = snapshot.span(shard, scan).unwrap();
         let mut cursor = snapshot.scan_events(shard, scan).unwrap();
         while let Some(events) = cursor.next_events().unwrap() {
             rows.extend(seen(&events, scan));
         }
-        let dictionaries = cursor.dictionaries();
-        assert_eq!(dictionaries.len(), scan.fields.len());
+        assert_eq!(cursor.dictionaries().len(), scan.fields.len());
+        let times = || rows[first..].iter().map(|row: &Seen| Timestamp(row.time));
+        assert_eq!(span, times().min().zip(times().max()));
     }
     let mut expected: Vec<Seen> = users.values().flatten().cloned().collect();
     expected.sort();
@@ -66,10 +73,15 @@ fn seen(events: &Events<'_>, scan: &Scan) -> Vec<Seen> {
     assert_eq!(events.columns.len(), scan.fields.len());
     assert_eq!(events.dictionaries.len(), scan.fields.len());
     assert!(events.columns.iter().all(|column| column.len() == events.times.len()));
+    assert_eq!(events.numbers.len(), scan.numbers.len());
+    assert!(events.numbers.iter().all(|numbers| numbers.len() == events.times.len()));
     let row = |row: usize| Seen {
         time: events.times[row],
         texts: (events.columns.iter().zip(events.dictionaries))
             .map(|(column, dictionary)| dictionary.text(column[row]).map(str::to_owned))
+            .collect(),
+        numbers: (events.numbers.iter())
+            .map(|numbers| Some(numbers[row]).filter(|number| !number.is_nan()).map(f64::to_bits))
             .collect(),
     };
     (0..events.times.len()).map(row).collect()
