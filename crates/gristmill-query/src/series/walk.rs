@@ -360,6 +360,7 @@ impl Cells {
                 bucket = self.layout.bucket(times[first], bucket);
                 let is_alike =
                     |row: &usize| bucket.times.contains(&times[*row]) && key(*row) == key_of_first;
+                // An event that does not count may lie outside all buckets.
                 let next = (first + 1..user.end).find(|row| !is_alike(row)).unwrap_or(user.end);
                 let count = rows.kept.count(first..next);
                 if count > 0 {
