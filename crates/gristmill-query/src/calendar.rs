@@ -88,8 +88,9 @@ impl Buckets {
         let cell = (time.abs_diff(self.starts[0]) >> self.cell_bits) as usize;
         let first = self.bucket_of_cell[cell.min(self.bucket_of_cell.len() - 1)] as usize;
         // Hardly any cell has three buckets, and which of two it is can hardly be foretold.
-        let mut bucket = first + usize::from(self.ends[first] <= time);
-        while time >= self.ends[bucket] && bucket + 1 < self.ends.len() {
+        let last = self.ends.len() - 1;
+        let mut bucket = (first + usize::from(self.ends[first] <= time)).min(last);
+        while bucket < last && self.ends[bucket] <= time {
             bucket += 1;
         }
         bucket

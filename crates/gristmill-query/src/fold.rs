@@ -6,8 +6,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gristmill_model::Timestamp;
-use gristmill_store::{Dictionary, Events, Scan, Snapshot, StoreError, UserBatch, UserRun, Work};
+use gristmill_store::{
+    Dictionary, Events, Scan, Snapshot, Span, StoreError, UserBatch, UserRun, Work,
+};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
@@ -214,8 +215,16 @@ impl Walk {
     }
 
     /// The first and the last time of the events, whatever the conditions on them are.
-    pub(crate) fn span(&self) -> Result<Option<(Timestamp, Timestamp)>, QueryError> {
-        Ok(self.snapshot.span(self.shard, &self.scan)?)
+    pub(crate) fn span<F: Fold<Partial = Span>>(mut self, _: F) -> Result<Span, QueryError> {
+        self.scan.fields.clear();
+        self.scan.numbers.clear();
+        let mut cursor = self.snapshot.scan_events(self.shard, &self.scan)?;
+        let mut span = None;
+        while let Some(more) = cursor.next_span()? {
+            self.check()?;
+            F::merge(&mut span, more);
+        }
+        Ok(span)
     }
 
     /// Nobody waits for the answer of a stopped walk, so any error will do.
@@ -400,6 +409,41 @@ mod tests {
         }
         endings.recv().unwrap();
         endings.recv().unwrap();
+    }
+
+    /// Counts events of a crowd, which has no end.
+    struct CountEvents;
+
+    impl Fold for CountEvents {
+        type Partial = Span;
+
+        fn finish(self, _: &[Dictionary]) -> Span {
+            None
+        }
+
+        fn merge(_: &mut Span, _: Span) {}
+    }
+
+    impl EventFold for CountEvents {
+        fn events(&mut self, _: &Events<'_>) -> Result<(), QueryError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn walks_through_events_end_when_nobody_waits() {
+        for through in [Walk::through_events, Walk::span] {
+            let (view, crowd, endings) = view(2, usize::MAX);
+            let plan = Plan::new(&all()).unwrap();
+            tokio::select! {
+                _ = view.through_shards(&plan, || CountEvents, through) => {
+                    panic!("the walks have no end of their own");
+                }
+                begun = crowd.begun.acquire_many(2) => drop(begun.unwrap()),
+            }
+            endings.recv().unwrap();
+            endings.recv().unwrap();
+        }
     }
 
     #[tokio::test]

@@ -1,11 +1,11 @@
 //! Over which time, and in which zone, buckets are laid out.
 
 use gristmill_model::{TimeRange, Timestamp};
-use gristmill_store::{Dictionary, Events};
+use gristmill_store::{Dictionary, Events, Span};
 use jiff::tz::TimeZone;
 
 use crate::QueryError;
-use crate::fold::{EventFold, Fold, View};
+use crate::fold::{EventFold, Fold, View, Walk};
 use crate::select::{Matcher, Plan};
 
 /// The first and the last moment that a question is about: the range, and where it has no end
@@ -19,13 +19,13 @@ pub(crate) async fn span(
     let last = end.map(|end| end.min(Timestamp::MAX).plus(-1));
     let start_fold = || SpanFold { matcher: plan.matcher.clone(), span: None };
     let span = match (start, last) {
-        (Some(start), Some(last)) => Some((start, last)),
-        _ if plan.matcher.keeps_all() => {
-            view.through_shards(plan, start_fold, |walk, _| walk.span()).await?
-        }
+        (Some(start), Some(last)) => Some((start.0, last.0)),
+        _ if plan.matcher.keeps_all() => view.through_shards(plan, start_fold, Walk::span).await?,
         _ => view.fold_events(plan, start_fold).await?,
     };
-    let span = span.map(|data| (start.unwrap_or(data.0), last.unwrap_or(data.1)));
+    let span = span.map(|(first, until)| {
+        (start.unwrap_or(Timestamp(first)), last.unwrap_or(Timestamp(until)))
+    });
     Ok(span.filter(|(first, last)| first <= last))
 }
 
@@ -40,12 +40,11 @@ pub(crate) fn zone(name: &str) -> Result<TimeZone, QueryError> {
 
 struct SpanFold {
     matcher: Matcher,
-    span: Option<(Timestamp, Timestamp)>,
+    span: Span,
 }
 
 impl Fold for SpanFold {
-    /// The first and the last time.
-    type Partial = Option<(Timestamp, Timestamp)>;
+    type Partial = Span;
 
     fn finish(self, _dictionaries: &[Dictionary]) -> Self::Partial {
         self.span
@@ -67,7 +66,7 @@ impl EventFold for SpanFold {
             (first, last) = (first.min(time), last.max(time));
         });
         if first <= last {
-            Self::merge(&mut self.span, Some((Timestamp(first), Timestamp(last))));
+            Self::merge(&mut self.span, Some((first, last)));
         }
         Ok(())
     }

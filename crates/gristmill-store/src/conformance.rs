@@ -9,7 +9,7 @@
 
 mod documents;
 mod history;
-mod view;
+pub(crate) mod view;
 
 use std::collections::BTreeMap;
 

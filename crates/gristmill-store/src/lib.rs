@@ -18,4 +18,4 @@ pub use document::{Document, DocumentKey};
 pub use memory::MemoryStore;
 pub use port::{Commit, Progress, Quarantined, Row, Snapshot, Store, StoreError, StoreStats, Work};
 pub use property::{number, property};
-pub use walk::{BatchUsers, EventCursor, Events, Scan, UserBatch, UserCursor, UserRun};
+pub use walk::{BatchUsers, EventCursor, Events, Scan, Span, UserBatch, UserCursor, UserRun};

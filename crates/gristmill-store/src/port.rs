@@ -175,18 +175,15 @@ pub trait Snapshot: Send + Sync {
     /// Walks through the users of one shard.
     fn scan(&self, shard: u32, scan: &Scan) -> Result<Box<dyn UserCursor + '_>, StoreError>;
 
-    /// Walks through the events of one shard in no order, which may be quicker.
+    /// Walks through a share of the events in no order, which may be quicker. The walks of all
+    /// shards together give each event once; which of them gives an event need not be that of its
+    /// user. Codes of [`Field::SessionWithinUser`](gristmill_model::Field) mean nothing here.
     fn scan_events(
         &self,
         shard: u32,
         scan: &Scan,
     ) -> Result<Box<dyn EventCursor + '_>, StoreError> {
         Ok(Box::new(UserByUser::of(self.scan(shard, scan)?)))
-    }
-
-    /// The first and the last time of the events that a walk through one shard gives.
-    fn span(&self, shard: u32, scan: &Scan) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
-        UserByUser::of(self.scan(shard, scan)?).span()
     }
 
     /// The shard that holds a user's events.

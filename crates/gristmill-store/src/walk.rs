@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use gristmill_model::{Field, ProjectId, TimeRange, Timestamp};
+use gristmill_model::{Field, ProjectId, TimeRange};
 use smallvec::SmallVec;
 
 use crate::{Dictionary, StoreError};
@@ -34,10 +34,19 @@ pub trait UserCursor {
     fn dictionaries(&self) -> &[Dictionary];
 }
 
-/// Walks through the events of a shard, each once.
+/// The first and the last time of some events, in microseconds, if there are any.
+pub type Span = Option<(i64, i64)>;
+
+/// Walks through events in no order, each once.
 pub trait EventCursor {
     /// The next events, maybe none; `None` at the end.
     fn next_events(&mut self) -> Result<Option<Events<'_>>, StoreError>;
+
+    /// The span of the next events, which a later call of either kind does not give; `None` at the
+    /// end.
+    fn next_span(&mut self) -> Result<Option<Span>, StoreError> {
+        Ok(self.next_events()?.map(|events| events.span()))
+    }
 
     /// As [`UserCursor::dictionaries`].
     fn dictionaries(&self) -> &[Dictionary];
@@ -63,6 +72,15 @@ pub struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
+    /// The first and the last time.
+    pub fn span(&self) -> Span {
+        let join = |span: Span, time: &i64| {
+            let (first, last) = span.unwrap_or((*time, *time));
+            Some((first.min(*time), last.max(*time)))
+        };
+        self.times.iter().fold(None, join)
+    }
+
     /// Some of these events.
     pub fn slice(&self, rows: Range<usize>) -> Events<'a> {
         Events {
@@ -162,18 +180,6 @@ pub(crate) struct UserByUser<'a>(Box<dyn UserCursor + 'a>);
 impl<'a> UserByUser<'a> {
     pub(crate) fn of(users: Box<dyn UserCursor + 'a>) -> Self {
         Self(users)
-    }
-
-    /// The first and the last time.
-    pub(crate) fn span(mut self) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
-        let mut span: Option<(i64, i64)> = None;
-        while let Some(events) = self.next_events()? {
-            for &time in events.times {
-                let (first, last) = span.unwrap_or((time, time));
-                span = Some((first.min(time), last.max(time)));
-            }
-        }
-        Ok(span.map(|(first, last)| (Timestamp(first), Timestamp(last))))
     }
 }
 

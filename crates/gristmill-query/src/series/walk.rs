@@ -171,7 +171,8 @@ impl BatchFold for SeriesFold {
     }
 }
 
-/// For metrics that ask for no users: whose the events are does not matter then.
+/// For metrics that ask for no users: the events are taken as those of one, and what is counted of
+/// users means nothing.
 impl EventFold for SeriesFold {
     fn events(&mut self, events: &Events<'_>) -> Result<(), QueryError> {
         self.take(events, &std::iter::once(0..events.times.len()))

@@ -10,6 +10,7 @@ use gristmill_model::{
 
 use super::ColumnarConfig;
 use super::tests::{Running, commit, config, row};
+use crate::conformance::view::view;
 use crate::{ABSENT, MemoryStore, Row, Scan, Snapshot, Store, UserRun, Work};
 
 const FIELDS: [&str; 7] =
@@ -156,11 +157,13 @@ fn check_session(known: &mut Vec<(u32, String)>, code: u32, text: Option<&str>) 
 async fn users_are_whole_across_row_groups_and_walks() {
     // Two users have most of the rows, so that row groups of any size begin and end within them.
     let user = |n: u64| {
-        if n.is_multiple_of(40) { format!("few {}", n % 1_000) } else { format!("many {}", n % 2) }
+        if n.is_multiple_of(40) { (n % 1_000).to_string() } else { format!("many {}", n % 2) }
     };
+    // Projects before and behind.
+    let project = |n: u64| ProjectId::new(["o", "q", "p"][(n as usize % 97).min(2)]);
     let rows = |first: u64, count: u64| -> Vec<Row<'static>> {
         let rows = (first..first + count).map(|n| Row {
-            event: Event { user: UserId::new(user(n)), ..sample(n).event },
+            event: Event { user: UserId::new(user(n)), project: project(n), ..sample(n).event },
             ..sample(n)
         });
         rows.collect()
@@ -185,9 +188,39 @@ async fn users_are_whole_across_row_groups_and_walks() {
         let expected = by_user(plain.as_ref(), None);
         assert_eq!(expected.len(), 27);
         assert!(by_user(columnar.as_ref(), None) == expected);
-        for user in ["many 1", "few 40", "nobody"] {
+        for user in ["many 1", "40", "nobody"] {
             let expected = by_user(plain.as_ref(), Some(user));
             assert!(by_user(columnar.as_ref(), Some(user)) == expected, "{user}");
         }
+        for scan in scans() {
+            let expected = view(plain.as_ref(), &scan);
+            assert!(view(columnar.as_ref(), &scan) == expected, "{scan:?}");
+        }
     }
+}
+
+/// Walks of three projects and several ranges, one of which cuts off the beginning of a user's rows
+/// over a whole row group.
+fn scans() -> Vec<Scan> {
+    let time = |time| Some(Timestamp(time));
+    let all = Scan {
+        project: ProjectId::new("p"),
+        user: None,
+        range: TimeRange::ALL,
+        fields: ["plan", "page_url"].map(Field::from_name).into(),
+        numbers: ["o.k", "user_id"].map(Field::from_name).into(),
+    };
+    let of = |project| Scan { project: ProjectId::new(project), ..all.clone() };
+    let within = |start, end| Scan { range: TimeRange { start, end }, ..all.clone() };
+    let plain = Scan { fields: Vec::new(), numbers: vec![Field::from_name("o.k")], ..all.clone() };
+    vec![
+        plain,
+        of("o"),
+        of("q"),
+        of("r"),
+        within(time(1_400), None),
+        within(time(300), time(310)),
+        within(None, time(20)),
+        all,
+    ]
 }

@@ -11,7 +11,7 @@ use super::row_group::{GroupColumns, GroupReader};
 use super::run::Run;
 use super::run_users::{append_codes, append_numbers};
 use super::source::Walk;
-use crate::{Dictionary, EventCursor, Events, StoreError};
+use crate::{Dictionary, EventCursor, Events, Span, StoreError};
 
 /// How many rows are given at a time: few enough to stay in the fast caches of a core.
 const BATCH_ROWS: usize = if cfg!(test) { 1 << 6 } else { 1 << 12 };
@@ -20,7 +20,7 @@ const BATCH_ROWS: usize = if cfg!(test) { 1 << 6 } else { 1 << 12 };
 pub(super) struct ShardEvents {
     walk: Arc<Walk>,
     /// The row groups that have not been begun.
-    groups: Vec<(GroupReader, Range<usize>)>,
+    groups: Vec<(GroupReader, usize)>,
     runs: Vec<Arc<Run>>,
     /// Where the rows at hand are, and those that are left of them.
     source: Source,
@@ -39,6 +39,7 @@ pub(super) struct Share {
 }
 
 enum Source {
+    Nothing,
     Group(Arc<Times>, GroupColumns),
     Run(Arc<Run>),
 }
@@ -47,18 +48,18 @@ impl ShardEvents {
     pub(super) fn new(
         walk: Arc<Walk>,
         share: Share,
-        parts: Vec<GroupReader>,
+        parts: &[GroupReader],
         runs: Vec<Arc<Run>>,
     ) -> Self {
-        let groups = parts.into_iter().map(|part| {
-            let groups = groups_of(&part, share);
-            (part, groups)
-        });
+        // The row groups of all parts are dealt out one by one.
+        let all = parts.iter().flat_map(|part| groups_of(part).map(move |group| (part, group)));
+        let own = all.skip(share.number).step_by(share.walks);
+        let groups = own.map(|(part, group)| (part.clone(), group)).collect();
         let fields = walk.scan.fields.len();
         Self {
-            groups: groups.collect(),
+            groups,
             runs,
-            source: Source::Group(Arc::default(), GroupColumns::default()),
+            source: Source::Nothing,
             left: 0..0,
             dictionaries: (0..fields).map(|_| Dictionary::default()).collect(),
             columns: vec![Vec::new(); fields],
@@ -68,46 +69,23 @@ impl ShardEvents {
         }
     }
 
-    /// Goes on to the next row group or run that may have wanted rows.
+    /// Goes on to the next row group or run, which may have no wanted rows; `false` at the end.
     fn fill(&mut self) -> Result<bool, StoreError> {
-        while self.left.is_empty() {
-            if let Some((part, groups)) = self.groups.last_mut() {
-                let part = part.clone();
-                match groups.next() {
-                    Some(group) => self.begin(&part, group)?,
-                    None => drop(self.groups.pop()),
-                }
-            } else if let Some(run) = self.runs.pop() {
-                let (first, last) = self.walk.hashes;
-                let users = run.users_between(self.walk.scan.project.as_str(), first, last);
-                self.left = run.rows_of(&users);
-                self.source = Source::Run(run);
-            } else {
-                return Ok(false);
-            }
+        if !self.left.is_empty() {
+            return Ok(true);
+        }
+        self.source = Source::Nothing;
+        if let Some((part, group)) = self.groups.pop() {
+            self.begin(&part, group)?;
+        } else if let Some(run) = self.runs.pop() {
+            let (first, last) = self.walk.hashes;
+            let users = run.users_between(self.walk.scan.project.as_str(), first, last);
+            self.left = run.rows_of(&users);
+            self.source = Source::Run(run);
+        } else {
+            return Ok(false);
         }
         Ok(true)
-    }
-
-    /// The first and the last time, found without looking at each where that can be.
-    pub(super) fn span(mut self) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
-        let mut span: Option<(i64, i64)> = None;
-        let mut add = |first: i64, last: i64| {
-            let known = span.unwrap_or((first, last));
-            span = Some((known.0.min(first), known.1.max(last)));
-        };
-        while self.fill()? {
-            if let Source::Group(times, _) = &self.source
-                && self.left.len() == times.values.len()
-                && times.are_in(&self.walk.scan.range)
-            {
-                add(times.first, times.last);
-                self.left.start = self.left.end;
-            } else if let Some(events) = self.next_events()? {
-                events.times.iter().for_each(|time| add(*time, *time));
-            }
-        }
-        Ok(span.map(|(first, last)| (Timestamp(first), Timestamp(last))))
     }
 
     fn begin(&mut self, part: &GroupReader, group: usize) -> Result<(), StoreError> {
@@ -121,9 +99,12 @@ impl ShardEvents {
             let users = part.users(group)?;
             users.rows_of(&users.between(project, 0, u64::MAX))
         };
+        if rows.is_empty() {
+            return Ok(());
+        }
         part.work.add_rows(rows.len());
         let (times, _) = part.times(group, &rows)?;
-        if times.may_be_in(&self.walk.scan.range) && !rows.is_empty() {
+        if times.may_be_in(&self.walk.scan.range) {
             let columns = part.columns(group, &rows, &mut self.dictionaries)?;
             self.source = Source::Group(times, columns);
             self.left = rows;
@@ -164,13 +145,11 @@ impl Cut {
     }
 }
 
-/// Of the row groups that may have events of the project, those that one of several walks takes.
-fn groups_of(part: &GroupReader, share: Share) -> Range<usize> {
+/// The row groups that may have events of the project.
+fn groups_of(part: &GroupReader) -> Range<usize> {
     let project = part.walk.scan.project.as_str();
     let key = |hash| UserKey { project: project.to_owned(), hash };
-    let groups = part.part.groups_of(&key(0), &key(u64::MAX));
-    let until = |walks: usize| groups.start + groups.len() * walks / share.walks;
-    until(share.number)..until(share.number + 1)
+    part.part.groups_of(&key(0), &key(u64::MAX))
 }
 
 impl EventCursor for ShardEvents {
@@ -185,6 +164,7 @@ impl EventCursor for ShardEvents {
         let numbers = self.numbers.iter_mut().enumerate();
         let targets = self.columns.iter_mut().zip(&mut self.dictionaries).enumerate();
         let (times, are_inside) = match &self.source {
+            Source::Nothing => (&[] as &[i64], true),
             Source::Group(times, columns) => {
                 for (index, (column, dictionary)) in targets {
                     columns.append(index, rows.clone(), dictionary, column);
@@ -215,6 +195,21 @@ impl EventCursor for ShardEvents {
         let columns = self.columns.iter().map(Vec::as_slice).collect();
         let numbers = self.numbers.iter().map(Vec::as_slice).collect();
         Ok(Some(Events { times, columns, numbers, dictionaries: &self.dictionaries }))
+    }
+
+    /// For row groups that are wanted as a whole no time is looked at.
+    fn next_span(&mut self) -> Result<Option<Span>, StoreError> {
+        if !self.fill()? {
+            return Ok(None);
+        }
+        if let Source::Group(times, _) = &self.source
+            && self.left.len() == times.values.len()
+            && times.are_in(&self.walk.scan.range)
+        {
+            self.left.start = self.left.end;
+            return Ok(Some(Some((times.first, times.last))));
+        }
+        Ok(self.next_events()?.map(|events| events.span()))
     }
 
     fn dictionaries(&self) -> &[Dictionary] {

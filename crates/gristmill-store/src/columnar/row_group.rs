@@ -52,7 +52,7 @@ enum Meaning {
     LookedUp,
     /// They tell the sessions of a user apart.
     Sessions,
-    /// A user's rows all have its name, which is not read again.
+    /// It is that of the users' names, which are known. It is never appended.
     User,
 }
 

@@ -80,15 +80,13 @@ impl Snapshot for ColumnarSnapshot {
         if scan.user.is_some() || fields.any(asks_users) {
             return Ok(Box::new(UserByUser::of(self.scan(shard, scan)?)));
         }
-        Ok(Box::new(self.events(shard, scan)?))
-    }
-
-    fn span(&self, shard: u32, scan: &Scan) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
-        if scan.user.is_some() {
-            return UserByUser::of(self.scan(shard, scan)?).span();
-        }
-        let scan = Scan { fields: Vec::new(), numbers: Vec::new(), ..scan.clone() };
-        self.events(shard, &scan)?.span()
+        let walk = Arc::new(Walk::of(scan, shard, self.shards()));
+        let share = Share {
+            number: (shard % self.walks_per_shard) as usize,
+            walks: self.walks_per_shard as usize,
+        };
+        let parts = self.parts(shard, &walk)?;
+        Ok(Box::new(ShardEvents::new(walk, share, &parts, self.runs(shard).collect())))
     }
 
     fn shard_of(&self, _project: &ProjectId<'_>, user: &str) -> u32 {
@@ -101,16 +99,6 @@ impl Snapshot for ColumnarSnapshot {
 }
 
 impl ColumnarSnapshot {
-    fn events(&self, shard: u32, scan: &Scan) -> Result<ShardEvents, StoreError> {
-        let walk = Arc::new(Walk::of(scan, shard, self.shards()));
-        let share = Share {
-            number: (shard % self.walks_per_shard) as usize,
-            walks: self.walks_per_shard as usize,
-        };
-        let parts = self.parts(shard, &walk)?;
-        Ok(ShardEvents::new(walk, share, parts, self.runs(shard).collect()))
-    }
-
     /// The parts that a walk reads.
     fn parts(&self, shard: u32, walk: &Arc<Walk>) -> Result<Vec<GroupReader>, StoreError> {
         let stored_in = shard / self.walks_per_shard;
