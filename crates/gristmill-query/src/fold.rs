@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gristmill_store::{
     Dictionary, Events, Scan, Snapshot, Span, StoreError, UserBatch, UserRun, Work,
 };
-use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::cohort::QuestionCohorts;
 use crate::select::Plan;
+use crate::threads::Threads;
 use crate::{QueryError, cost};
 
 /// The state of one question over one shard.
@@ -55,12 +55,12 @@ pub(crate) trait EventFold: Fold {
 /// What one question sees: a snapshot, and the threads that all questions share.
 pub(crate) struct View {
     snapshot: Arc<dyn Snapshot>,
-    threads: Arc<Semaphore>,
+    threads: Arc<Threads>,
     cohorts: QuestionCohorts,
 }
 
 impl View {
-    pub(crate) fn new(snapshot: Box<dyn Snapshot>, threads: Arc<Semaphore>) -> Self {
+    pub(crate) fn new(snapshot: Box<dyn Snapshot>, threads: Arc<Threads>) -> Self {
         Self { snapshot: snapshot.into(), threads, cohorts: QuestionCohorts::default() }
     }
 
@@ -111,7 +111,7 @@ impl View {
         let joined = Arc::new(Mutex::new(None));
         let mut walks = JoinSet::new();
         for shard in self.shards(plan) {
-            let permit = self.permit().await?;
+            let permit = self.threads.permit().await?;
             let walk = Walk {
                 snapshot: Arc::clone(&self.snapshot),
                 shard,
@@ -119,7 +119,7 @@ impl View {
                 stop: Arc::clone(&stop.0),
             };
             let (fold, joined) = (start(), Arc::clone(&joined));
-            walks.spawn_blocking(move || {
+            self.threads.spawn(&mut walks, move || {
                 let partial = through(walk, fold)?;
                 join::<F>(&joined, partial);
                 drop(permit);
@@ -141,9 +141,9 @@ impl View {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, QueryError> {
-        let permit = self.permit().await?;
+        let permit = self.threads.permit().await?;
         let mut task = JoinSet::new();
-        task.spawn_blocking(move || {
+        self.threads.spawn(&mut task, move || {
             let result = work();
             drop(permit);
             Ok(result)
@@ -159,11 +159,6 @@ impl View {
             }
             None => 0..self.snapshot.shards(),
         }
-    }
-
-    async fn permit(&self) -> Result<tokio::sync::OwnedSemaphorePermit, QueryError> {
-        let permit = Arc::clone(&self.threads).acquire_owned().await;
-        permit.map_err(|_| StoreError::Closed.into())
     }
 }
 
@@ -263,6 +258,7 @@ mod tests {
 
     use gristmill_model::{Positions, ProjectId};
     use gristmill_store::{BatchUsers, UserCursor};
+    use tokio::sync::Semaphore;
 
     use super::*;
     use crate::testing::all;
@@ -353,7 +349,7 @@ mod tests {
         (
             View {
                 snapshot,
-                threads: Arc::new(Semaphore::new(2)),
+                threads: Arc::new(Threads::new(2)),
                 cohorts: QuestionCohorts::default(),
             },
             crowd,
@@ -394,7 +390,7 @@ mod tests {
         assert_eq!(count, 8_000);
         assert_eq!(crowd.most_walks.load(Ordering::SeqCst), 2);
         assert_eq!(endings.try_iter().count(), 8);
-        assert_eq!(view.threads.available_permits(), 2);
+        assert_eq!(view.threads.free(), 2);
     }
 
     #[tokio::test]

@@ -27,6 +27,7 @@ mod summary;
 mod tally;
 #[cfg(test)]
 mod testing;
+mod threads;
 mod top;
 mod user;
 mod users;

@@ -13,11 +13,11 @@ use gristmill_model::{
 };
 use gristmill_store::{Store, StoreError};
 use thiserror::Error;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use crate::cohort::{self, Cohorts, QuestionCohorts};
 use crate::fold::View;
+use crate::threads::Threads;
 use crate::{
     cost, funnel, lifecycle, page_count, paths, retention, series, sessions, stickiness, summary,
     top, user, users,
@@ -36,7 +36,7 @@ pub struct QueryConfig {
 pub struct Query {
     store: Arc<dyn Store>,
     deadline: Duration,
-    threads: Arc<Semaphore>,
+    threads: Arc<Threads>,
     cohorts: Option<Arc<dyn Cohorts>>,
 }
 
@@ -68,7 +68,7 @@ impl Query {
     /// A service over a store.
     pub fn new(config: QueryConfig, store: Arc<dyn Store>) -> Self {
         let QueryConfig { threads, deadline } = config;
-        let threads = Arc::new(Semaphore::new(threads.clamp(1, Semaphore::MAX_PERMITS)));
+        let threads = Arc::new(Threads::new(threads));
         Self { store, deadline, threads, cohorts: None }
     }
 

@@ -4,12 +4,13 @@
 
 use std::ops::Range;
 
-use gristmill_model::{Event, Position, SessionId};
+use gristmill_model::{Event, Position, SessionId, TimeRange, Timestamp};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::identity::Identity;
 use super::merge_rows::Chunk;
 use super::texts::Texts;
+use crate::Span;
 
 /// Hashes a user id. Users are ordered by it, and it decides the shard; it is part of the format
 /// of parts.
@@ -26,6 +27,8 @@ pub(super) fn shard_of(hash: u64, shards: u32) -> u32 {
 #[derive(Debug)]
 pub(super) struct Run {
     users: Vec<UserSpan>,
+    /// The first and the last time.
+    span: Span,
     projects: Texts,
     user_ids: Texts,
     pub(super) rows: Rows,
@@ -84,6 +87,11 @@ impl Run {
             first_row: span.first_row as usize,
             end_row: end,
         }
+    }
+
+    /// Whether any of its events may be in a range.
+    pub(super) fn may_be_in(&self, range: &TimeRange) -> bool {
+        self.span.is_some_and(|(first, last)| range.overlaps(Timestamp(first), Timestamp(last)))
     }
 
     /// The memory it takes, in bytes.
@@ -180,7 +188,8 @@ impl RunBuilder {
             properties: texts(bytes.properties),
         };
         let users = Texts::with_capacity(0, 0);
-        Self { run: Run { users: Vec::new(), projects: users.clone(), user_ids: users, rows } }
+        let (projects, user_ids) = (users.clone(), users);
+        Self { run: Run { users: Vec::new(), span: None, projects, user_ids, rows } }
     }
 
     pub(super) fn new() -> Self {
@@ -267,7 +276,9 @@ impl RunBuilder {
         &mut self.run.rows
     }
 
-    pub(super) fn finish(self) -> Run {
+    pub(super) fn finish(mut self) -> Run {
+        let times = &self.run.rows.times;
+        self.run.span = times.iter().min().copied().zip(times.iter().max().copied());
         self.run
     }
 }

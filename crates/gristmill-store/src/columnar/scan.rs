@@ -64,7 +64,7 @@ impl Snapshot for ColumnarSnapshot {
         for part in self.parts(shard, &walk)? {
             users.add(PartUsers::of(part));
         }
-        for run in self.runs(shard) {
+        for run in self.runs(shard, scan) {
             users.add(RunUsers::of(run, Arc::clone(&walk)));
         }
         Ok(Box::new(users))
@@ -86,7 +86,7 @@ impl Snapshot for ColumnarSnapshot {
             walks: self.walks_per_shard as usize,
         };
         let parts = self.parts(shard, &walk)?;
-        Ok(Box::new(ShardEvents::new(walk, share, &parts, self.runs(shard).collect())))
+        Ok(Box::new(ShardEvents::new(walk, share, &parts, self.runs(shard, scan).collect())))
     }
 
     fn shard_of(&self, _project: &ProjectId<'_>, user: &str) -> u32 {
@@ -123,7 +123,8 @@ impl ColumnarSnapshot {
     }
 
     /// The runs that a walk reads.
-    fn runs(&self, shard: u32) -> impl Iterator<Item = Arc<Run>> + '_ {
-        self.view.runs((shard / self.walks_per_shard) as usize).cloned()
+    fn runs<'a>(&'a self, shard: u32, scan: &'a Scan) -> impl Iterator<Item = Arc<Run>> + 'a {
+        let runs = self.view.runs((shard / self.walks_per_shard) as usize);
+        runs.filter(|run| run.may_be_in(&scan.range)).cloned()
     }
 }
