@@ -83,6 +83,10 @@ impl Users {
             }
         }
         found.first_rows.push(batch.num_rows() as u32);
+        found.projects.shrink_to_fit();
+        found.hashes.shrink_to_fit();
+        found.names.shrink();
+        found.first_rows.shrink_to_fit();
         Ok(found)
     }
 
