@@ -10,7 +10,7 @@ use gristmill_store::{ABSENT, Dictionary, UserBatch};
 use crate::QueryError;
 use crate::fold::{BatchFold, Fold, View};
 use crate::select::{Marked, Matcher, Plan};
-use crate::tally::Tally;
+use crate::tally::{Tally, grow};
 
 pub(crate) async fn answer(view: &View, query: &SummaryQuery) -> Result<SummaryAnswer, QueryError> {
     let plan = Plan::new(&query.selection)?;
@@ -167,12 +167,6 @@ impl SessionCount {
                 *user = self.user;
             }
         }
-    }
-}
-
-fn grow<T: Clone + Default>(values: &mut Vec<T>, to: usize) {
-    if values.len() < to {
-        values.resize(to, T::default());
     }
 }
 

@@ -13,6 +13,13 @@ pub(crate) struct Tally {
     used: usize,
 }
 
+/// Makes room for values below `to`.
+pub(crate) fn grow<T: Clone + Default>(values: &mut Vec<T>, to: usize) {
+    if values.len() < to {
+        values.resize(to, T::default());
+    }
+}
+
 /// What one slot counted.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Cell {
@@ -41,9 +48,7 @@ impl Tally {
 
     /// Makes room for slots below `slots`.
     pub(crate) fn grow(&mut self, slots: usize) {
-        if self.cells.len() < slots {
-            self.cells.resize(slots, Cell::default());
-        }
+        grow(&mut self.cells, slots);
     }
 
     /// Counts an event of the current user. There must be room for the slot.

@@ -8,7 +8,7 @@ use gristmill_store::Events;
 
 use super::cell::{Cell, signed};
 use super::sum::Sum;
-use crate::tally::Tally;
+use crate::tally::{Tally, grow};
 
 /// What is kept for a metric.
 pub(super) enum State {
@@ -273,12 +273,6 @@ impl Accumulate<f64> for Lists {
     fn add(&mut self, place: Place, number: f64) {
         self.cells[place.cell].push(number);
         self.fresh += 1;
-    }
-}
-
-fn grow<T: Clone + Default>(cells: &mut Vec<T>, to: usize) {
-    if cells.len() < to {
-        cells.resize(to, T::default());
     }
 }
 
