@@ -79,6 +79,7 @@ impl Columnar {
             slice: 20 * Timestamp::SECOND,
             seal_bytes: if seals_each_commit { 1 } else { 64 << 20 },
             seal_age: Timestamp::DAY,
+            tidy_after: Timestamp::DAY,
             window: Timestamp::DAY,
             window_bytes: 1 << 20,
             cache_bytes: if layout == Layout::Merged { 0 } else { 1 << 20 },

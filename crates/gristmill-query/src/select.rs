@@ -42,6 +42,7 @@ impl Plan {
             range: selection.range,
             fields: Vec::new(),
             numbers: Vec::new(),
+            only_numbers: false,
         };
         let mut plan = Self { scan, matcher: Matcher::default() };
         plan.keep_types(EVERY, &selection.event_types)?;

@@ -87,6 +87,7 @@ fn scan(fields: Vec<Field>) -> Scan {
         range: TimeRange::ALL,
         fields,
         numbers: Vec::new(),
+        only_numbers: false,
     }
 }
 

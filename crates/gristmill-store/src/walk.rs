@@ -20,6 +20,8 @@ pub struct Scan {
     pub fields: Vec<Field>,
     /// The columns that are wanted as numbers, in this order.
     pub numbers: Vec<Field>,
+    /// Events that have none of these numbers may be left out.
+    pub only_numbers: bool,
 }
 
 /// Walks through the users of a shard, each user once, in an order that is the same for every

@@ -111,6 +111,7 @@ pub(crate) struct ColumnarSettings {
     pub(crate) shards: u32,
     pub(crate) seal_bytes: ByteSize,
     pub(crate) seal_age: Span,
+    pub(crate) tidy_after: Span,
     pub(crate) window: Span,
     pub(crate) window_bytes: ByteSize,
     pub(crate) slice_days: u32,

@@ -106,10 +106,11 @@ fn start_store(settings: &Settings, ambient: &Ambient) -> anyhow::Result<(Arc<dy
         slice: i64::from(columnar.slice_days).saturating_mul(Timestamp::DAY),
         seal_bytes: columnar.seal_bytes.bytes(),
         seal_age: columnar.seal_age.micros(),
+        tidy_after: columnar.tidy_after.micros(),
         window: columnar.window.micros(),
         window_bytes: columnar.window_bytes.bytes(),
-        // The rest is for what questions under way hold.
-        cache_bytes: settings.query.memory_bytes.bytes() / 4 * 3,
+        // The rest is for what questions under way hold, and what is lost between allocations.
+        cache_bytes: settings.query.memory_bytes.bytes() / 8 * 5,
     };
     let opened = ColumnarStore::open(config, Arc::clone(&ambient.clock), ambient.entropy.as_ref());
     let (store, sealer, merger) = opened

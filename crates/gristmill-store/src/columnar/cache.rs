@@ -8,10 +8,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gristmill_model::{Field, Position};
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
 
-use super::chunk::{self, Coded, Times, Users};
+use super::chunk::{self, Coded, Numbers, Times, Users};
+use super::kept::Kept;
 use super::lexicon::Lexicon;
 use super::part::OpenPart;
 use crate::StoreError;
@@ -21,7 +20,7 @@ const USUAL_BYTES: usize = 64 * 1024;
 
 /// Decoded columns under a budget of bytes.
 pub(super) struct ColumnCache {
-    columns: Cache<Key, Column, Bytes>,
+    columns: Kept<Key, Column>,
     lexicons: Mutex<HashMap<Field, Lexicon>>,
 }
 
@@ -51,7 +50,21 @@ enum Column {
     Times(Arc<Times>),
     Positions(Arc<Vec<Position>>),
     Coded(Arc<Coded>),
-    Numbers(Arc<Vec<f64>>),
+    Numbers(Arc<Numbers>),
+}
+
+impl Column {
+    /// The memory it takes with its key, in bytes.
+    fn memory(&self) -> usize {
+        let column = match self {
+            Column::Users(users) => users.memory(),
+            Column::Times(times) => times.memory(),
+            Column::Positions(positions) => positions.capacity() * size_of::<Position>(),
+            Column::Coded(coded) => coded.memory(),
+            Column::Numbers(numbers) => numbers.memory(),
+        };
+        column + size_of::<Key>() + size_of::<Column>()
+    }
 }
 
 /// A column, and whether it was in the cache.
@@ -62,9 +75,12 @@ pub(super) struct Found<T> {
 
 impl ColumnCache {
     pub(super) fn new(bytes: usize) -> Self {
-        let entries = (bytes / USUAL_BYTES).max(1);
-        let columns = Cache::with_weighter(entries, bytes as u64, Bytes);
-        Self { columns, lexicons: Mutex::default() }
+        Self { columns: Kept::new(bytes, bytes / USUAL_BYTES), lexicons: Mutex::default() }
+    }
+
+    /// Begins another question: what the last ones used is kept.
+    pub(super) fn begin_question(&self) {
+        self.columns.begin_question();
     }
 
     /// The users of a row group.
@@ -123,15 +139,15 @@ impl ColumnCache {
         })
     }
 
-    /// The numbers that the codes of a column mean, which [`coded`](Self::coded) gave for a field.
+    /// What a column means as numbers, which [`coded`](Self::coded) gave for a field.
     pub(super) fn numbers(
         &self,
         part: &OpenPart,
         group: usize,
         field: &Field,
         coded: &Coded,
-    ) -> Result<Found<Vec<f64>>, StoreError> {
-        let read = || Ok(Column::Numbers(Arc::new(coded.as_numbers())));
+    ) -> Result<Found<Numbers>, StoreError> {
+        let read = || Ok(Column::Numbers(Arc::new(coded.numbers())));
         self.get(part, group, What::Numbers(field.clone()), read, |column| match column {
             Column::Numbers(numbers) => Some(numbers),
             _ => None,
@@ -167,13 +183,8 @@ impl ColumnCache {
         read: impl FnOnce() -> Result<Column, StoreError>,
         of_kind: impl FnOnce(Column) -> Option<Arc<T>>,
     ) -> Result<Found<T>, StoreError> {
-        let mut was_cached = true;
-        let read = || {
-            was_cached = false;
-            read()
-        };
         let key = Key { file: part.number, group, what };
-        let column = self.columns.get_or_insert_with(&key, read)?;
+        let (column, was_cached) = self.columns.get_or_read(&key, read, Column::memory)?;
         let column = of_kind(column).ok_or_else(|| {
             StoreError::Damaged("the column cache mixed up its columns".to_owned())
         })?;
@@ -191,21 +202,5 @@ fn shared_form(field: &Field) -> Field {
     match field {
         Field::SessionWithinUser => Field::SessionId,
         field => field.clone(),
-    }
-}
-
-#[derive(Clone)]
-struct Bytes;
-
-impl Weighter<Key, Column> for Bytes {
-    fn weight(&self, _: &Key, column: &Column) -> u64 {
-        let bytes = match column {
-            Column::Users(users) => users.memory(),
-            Column::Times(times) => times.memory(),
-            Column::Positions(positions) => positions.capacity() * size_of::<Position>(),
-            Column::Coded(coded) => coded.memory(),
-            Column::Numbers(numbers) => numbers.capacity() * 8,
-        };
-        (bytes + size_of::<Key>() + size_of::<Column>()) as u64
     }
 }

@@ -19,8 +19,14 @@ const FIELDS: [&str; 7] =
 /// Every row of every user, as text, shard by shard.
 fn all_rows(snapshot: &dyn Snapshot, range: TimeRange) -> Vec<String> {
     let fields = FIELDS.map(Field::from_name).to_vec();
-    let scan =
-        Scan { project: ProjectId::new("p"), user: None, range, fields, numbers: Vec::new() };
+    let scan = Scan {
+        project: ProjectId::new("p"),
+        user: None,
+        range,
+        fields,
+        numbers: Vec::new(),
+        only_numbers: false,
+    };
     let mut rows = Vec::new();
     for shard in 0..snapshot.shards() {
         let mut cursor = snapshot.scan(shard, &scan).unwrap();
@@ -61,7 +67,8 @@ fn sample(n: u64) -> Row<'static> {
     row.event.user = UserId::new(format!("u{}", n % 20));
     row.event.session = (!n.is_multiple_of(3)).then(|| SessionId::new(format!("s{}", time / 100)));
     let plan = ["free", "pro", "team"][n as usize % 3];
-    row.event.properties = format!(r#"{{"plan":"{plan}","o":{{"k":{}}}}}"#, n % 5).into();
+    let rare = if n.is_multiple_of(7) { format!(r#","rare":{}"#, n % 50) } else { String::new() };
+    row.event.properties = format!(r#"{{"plan":"{plan}","o":{{"k":{}}}{rare}}}"#, n % 5).into();
     row
 }
 
@@ -121,6 +128,7 @@ fn by_user(store: &dyn Snapshot, user: Option<&str>) -> BTreeMap<String, Vec<(i6
         range: TimeRange::ALL,
         fields,
         numbers: Vec::new(),
+        only_numbers: false,
     };
     for shard in 0..store.shards() {
         let mut cursor = store.scan(shard, &scan).unwrap();
@@ -209,12 +217,16 @@ fn scans() -> Vec<Scan> {
         range: TimeRange::ALL,
         fields: ["plan", "page_url"].map(Field::from_name).into(),
         numbers: ["o.k", "user_id"].map(Field::from_name).into(),
+        only_numbers: false,
     };
     let of = |project| Scan { project: ProjectId::new(project), ..all.clone() };
     let within = |start, end| Scan { range: TimeRange { start, end }, ..all.clone() };
     let plain = Scan { fields: Vec::new(), numbers: vec![Field::from_name("o.k")], ..all.clone() };
+    let rare = Scan { numbers: vec![Field::from_name("rare")], ..within(time(300), None) };
     vec![
         plain,
+        Scan { range: TimeRange::ALL, ..rare.clone() },
+        rare,
         of("o"),
         of("q"),
         of("r"),

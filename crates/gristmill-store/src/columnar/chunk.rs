@@ -49,6 +49,18 @@ pub(super) struct Coded {
     marks: Vec<Mark>,
 }
 
+/// What a column of texts means as numbers.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    /// By code, that of the absent value last; NaN for what is no number.
+    pub(super) by_code: Vec<f64>,
+    /// The rows that have a number, ascending, if they are few.
+    pub(super) rows: Option<Vec<u32>>,
+}
+
+/// Rows are few if they are at most one of so many.
+const FEW: usize = 4;
+
 /// Codes in as few bytes as they need.
 #[derive(Debug)]
 enum Codes {
@@ -181,6 +193,23 @@ pub(super) fn positions(part: &OpenPart, rows: Selected) -> Result<Vec<Position>
     Ok(partitions.values().iter().zip(offsets.values()).map(position).collect())
 }
 
+impl Numbers {
+    /// The rows that have a number; none if they are not few.
+    pub(super) fn rows(&self) -> &[u32] {
+        self.rows.as_deref().unwrap_or_default()
+    }
+
+    /// The places of some rows among those that have a number.
+    pub(super) fn places(&self, rows: &Range<usize>) -> Range<usize> {
+        let before = |end: usize| self.rows().partition_point(|row| (*row as usize) < end);
+        before(rows.start)..before(rows.end)
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.by_code.capacity() * 8 + self.rows.as_ref().map_or(0, |rows| rows.capacity() * 4)
+    }
+}
+
 impl Coded {
     /// Reads what rows have in a field.
     pub(super) fn read(part: &OpenPart, rows: Selected, field: &Field) -> Result<Self, StoreError> {
@@ -304,10 +333,26 @@ impl Coded {
         }
     }
 
-    /// The number that each code means, that of the absent value last.
-    pub(super) fn as_numbers(&self) -> Vec<f64> {
+    /// What the column means as numbers.
+    pub(super) fn numbers(&self) -> Numbers {
         let texts = (0..self.texts.len()).map(|code| Some(self.texts.text(code)));
-        texts.chain([None]).map(finite_number).collect()
+        let by_code: Vec<f64> = texts.chain([None]).map(finite_number).collect();
+        let numbers = match &self.codes {
+            Codes::One(codes) => rows_with_number(codes, &by_code),
+            Codes::Two(codes) => rows_with_number(codes, &by_code),
+            Codes::Four(codes) => rows_with_number(codes, &by_code),
+        };
+        Numbers { by_code, rows: numbers }
+    }
+
+    /// Appends what the codes of single rows mean, as [`translate`](Self::translate) does.
+    pub(super) fn translate_at<T: Copy>(&self, rows: &[u32], meanings: &[T], into: &mut Vec<T>) {
+        let rows = rows.iter().map(|row| *row as usize);
+        match &self.codes {
+            Codes::One(codes) => into.extend(rows.map(|row| meanings[usize::from(codes[row])])),
+            Codes::Two(codes) => into.extend(rows.map(|row| meanings[usize::from(codes[row])])),
+            Codes::Four(codes) => into.extend(rows.map(|row| meanings[codes[row] as usize])),
+        }
     }
 
     /// Appends the codes of rows as they are.
@@ -332,6 +377,15 @@ impl Coded {
             + self.numbers.capacity() * 4
             + self.marks.capacity() * size_of::<Mark>()
     }
+}
+
+/// The rows whose codes mean a number, if they are few.
+fn rows_with_number<C: Copy + TryInto<usize>>(codes: &[C], by_code: &[f64]) -> Option<Vec<u32>> {
+    let number = |code: C| code.try_into().ok().and_then(|code: usize| by_code.get(code));
+    let has_number = |code: &C| number(*code).is_some_and(|number| !number.is_nan());
+    let count = codes.iter().filter(|code| has_number(code)).count();
+    let rows = (0..).zip(codes).filter(|(_, code)| has_number(code)).map(|(row, _)| row);
+    (count * FEW <= codes.len()).then(|| rows.collect())
 }
 
 /// Numbers texts in the order in which they come.

@@ -18,6 +18,7 @@ use super::part_reader::{PartRuns, micros, strings};
 use super::part_writer::{PartShape, PartWriter};
 use super::schema::{Effort, Texts, column};
 use super::shredded::Census;
+use super::tidying::{Quiet, worth_tidying};
 use super::view::View;
 use crate::StoreError;
 
@@ -34,7 +35,7 @@ const TIER_ROWS: u64 = 1024;
 const SETTLED_ROWS: u64 = 2 << 20;
 /// Parts of this size and more are left as they are, and no more rows are merged at a time unless
 /// just two parts have more.
-const FULL_ROWS: u64 = 16 << 20;
+pub(super) const FULL_ROWS: u64 = 16 << 20;
 /// A slice gets a part of its own from this many rows on, or from this share of all rows.
 const SLICE_ROWS: u64 = 1024;
 const SLICE_SHARE: u64 = 64;
@@ -64,7 +65,8 @@ impl Merger {
         if let Err(error) = rustix::process::setpriority_process(None, NICE) {
             tracing::debug!(%error, "the merger runs at normal priority");
         }
-        while let Some(merge) = self.shared.next_merge() {
+        let mut quiet = Quiet::default();
+        while let Some(merge) = self.shared.next_merge(&mut quiet) {
             match self.shared.merge_parts(&merge) {
                 Ok(()) => {}
                 Err(StoreError::Closed) => return Ok(()),
@@ -150,9 +152,14 @@ fn many_settled(view: &View, slice: i64) -> Option<Vec<Arc<Part>>> {
 }
 
 /// The slice of event time that a part lies in; `None` if in several.
-fn slice_of(record: &PartRecord, slice: i64) -> Option<i64> {
+pub(super) fn slice_of(record: &PartRecord, slice: i64) -> Option<i64> {
     let first = record.first_time.div_euclid(slice);
     (first == record.last_time.div_euclid(slice)).then_some(first)
+}
+
+/// Whether a lone part is in the form in which it stays.
+pub(super) fn is_finished(record: &PartRecord, slice: i64) -> bool {
+    record.is_lasting && (record.is_rest || slice_of(record, slice).is_some())
 }
 
 /// The properties that occur often in the parts, judged by batches of rows from all over the order,
@@ -189,7 +196,7 @@ impl Shared {
     }
 
     /// Waits for parts that are worth merging; `None` when the store is closed.
-    fn next_merge(&self) -> Option<Merge> {
+    fn next_merge(&self, quiet: &mut Quiet) -> Option<Merge> {
         let mut state = self.state();
         loop {
             if self.is_closed() {
@@ -220,6 +227,12 @@ impl Shared {
                 state.compactions_done = state.compactions_wanted;
                 self.settled.notify_waiters();
             }
+            let (now, long) = (self.clock.now(), self.config.tidy_after);
+            if quiet.lasts(&state.view.committed, now, long)
+                && let Some(parts) = worth_tidying(&state.view, self.slice)
+            {
+                return Some(Merge { inputs: bounded(parts), effort: Effort::Lasting });
+            }
             state = match self.work.wait_timeout(state, PAUSE) {
                 Ok((state, _)) => state,
                 Err(poisoned) => poisoned.into_inner().0,
@@ -237,11 +250,9 @@ impl Shared {
             let key = (part.record.shard, slice_of(&part.record, self.slice));
             slices.entry(key).or_default().push(Arc::clone(part));
         }
-        let unfinished = slices.into_iter().find(|((_, slice), parts)| {
-            let first = &parts[0].record;
-            parts.len() > 1 || !first.is_lasting || (slice.is_none() && !first.is_rest)
-        });
-        let (_, mut parts) = unfinished?;
+        let is_unfinished =
+            |parts: &Vec<Arc<Part>>| parts.len() > 1 || !is_finished(&parts[0].record, self.slice);
+        let mut parts = slices.into_values().find(is_unfinished)?;
         parts.sort_by_key(|part| part.record.rows);
         Some(bounded(parts))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gristmill_model::{TimeRange, Timestamp};
 
-use super::chunk::Times;
+use super::chunk::{Numbers, Times};
 use super::part::{RowGroup, UserKey};
 use super::row_group::{GroupColumns, GroupReader};
 use super::run::Run;
@@ -28,6 +28,8 @@ pub(super) struct ShardEvents {
     dictionaries: Vec<Dictionary>,
     columns: Vec<Vec<u32>>,
     numbers: Vec<Vec<f64>>,
+    /// The times of rows that do not lie side by side.
+    times: Vec<i64>,
     cut: Cut,
 }
 
@@ -41,6 +43,8 @@ pub(super) struct Share {
 enum Source {
     Nothing,
     Group(Arc<Times>, GroupColumns),
+    /// Only the rows that have a number; those left are places among these.
+    Listed(Arc<Times>, GroupColumns, Arc<Numbers>),
     Run(Arc<Run>),
 }
 
@@ -64,6 +68,7 @@ impl ShardEvents {
             dictionaries: (0..fields).map(|_| Dictionary::default()).collect(),
             columns: vec![Vec::new(); fields],
             numbers: vec![Vec::new(); walk.scan.numbers.len()],
+            times: Vec::new(),
             cut: Cut::default(),
             walk,
         }
@@ -106,8 +111,11 @@ impl ShardEvents {
         let (times, _) = part.times(group, &rows)?;
         if times.may_be_in(&self.walk.scan.range) {
             let columns = part.columns(group, &rows, &mut self.dictionaries)?;
-            self.source = Source::Group(times, columns);
-            self.left = rows;
+            let listed = columns.rows_with_number().filter(|_| self.walk.scan.only_numbers);
+            (self.left, self.source) = match listed {
+                Some(listed) => (listed.places(&rows), Source::Listed(times, columns, listed)),
+                None => (rows, Source::Group(times, columns)),
+            };
         }
         Ok(())
     }
@@ -173,6 +181,18 @@ impl EventCursor for ShardEvents {
                     columns.append_numbers(index, rows.clone(), numbers);
                 }
                 (&times.values[rows], times.are_in(&self.walk.scan.range))
+            }
+            Source::Listed(times, columns, listed) => {
+                let rows = &listed.rows()[rows];
+                for (index, (column, dictionary)) in targets {
+                    columns.append_at(index, rows, dictionary, column);
+                }
+                for (index, numbers) in numbers {
+                    columns.append_numbers_at(index, rows, numbers);
+                }
+                self.times.clear();
+                self.times.extend(rows.iter().map(|row| times.values[*row as usize]));
+                (self.times.as_slice(), times.are_in(&self.walk.scan.range))
             }
             Source::Run(run) => {
                 let scan = &self.walk.scan;

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use gristmill_model::{Field, Position};
+use gristmill_model::Field;
 use smallvec::SmallVec;
 
 use super::cache::ColumnCache;
@@ -172,11 +172,7 @@ impl MergedUsers {
             }
         }
         if batch.overlaps(&places) {
-            let mut positions = Vec::with_capacity(batch.rows);
-            for (place, rows) in places {
-                place.append_positions(rows, &self.cache, &mut positions)?;
-            }
-            batch.sort(0..batch.rows, &positions);
+            batch.sort(0, &places, &self.cache)?;
         }
         Ok(())
     }
@@ -219,12 +215,10 @@ impl MergedUsers {
         batch.append_names(fields, numeric, dictionaries);
         for user in std::mem::take(&mut batch.unsorted) {
             let first = user.checked_sub(1).map_or(0, |before| batch.piece_ends[before]);
-            let mut positions = Vec::new();
-            for piece in &batch.pieces[first..batch.piece_ends[user]] {
-                let place = heads[piece.source].source.place();
-                place.append_positions(piece.rows.clone(), cache, &mut positions)?;
-            }
-            batch.sort(batch.users.rows(user), &positions);
+            let pieces = &batch.pieces[first..batch.piece_ends[user]];
+            let place = |piece: &Piece| (heads[piece.source].source.place(), piece.rows.clone());
+            let places: Vec<_> = pieces.iter().map(place).collect();
+            batch.sort(batch.users.rows(user).start, &places, cache)?;
         }
         Ok(())
     }
@@ -328,22 +322,49 @@ impl Batch {
         })
     }
 
-    /// Sorts rows whose log positions are these.
-    fn sort(&mut self, rows: Range<usize>, positions: &[Position]) {
-        let first = rows.start;
-        let mut order: Vec<usize> = rows.clone().collect();
-        order.sort_by_key(|&row| (self.times[row], positions[row - first]));
-        let times: Vec<i64> = order.iter().map(|&row| self.times[row]).collect();
-        self.times[rows.clone()].copy_from_slice(&times);
-        for column in &mut self.columns {
-            let codes: Vec<u32> = order.iter().map(|&row| column[row]).collect();
-            column[rows.clone()].copy_from_slice(&codes);
+    /// Sorts the rows of one user, from `first` on, which were copied from these places. The log
+    /// positions decide between rows of different places only, and are not read for others.
+    fn sort(
+        &mut self,
+        first: usize,
+        places: &[(Place, Range<usize>)],
+        cache: &ColumnCache,
+    ) -> Result<(), StoreError> {
+        let rows = places
+            .iter()
+            .enumerate()
+            .flat_map(|(place, (_, rows))| rows.clone().map(move |_| place));
+        let mut order: Vec<Sorted> = rows
+            .zip(first..)
+            .map(|(place, row)| Sorted { time: self.times[row], place, row })
+            .collect();
+        order.sort_by_key(|sorted| sorted.time);
+        let are_tied = |a: &Sorted, b: &Sorted| a.time == b.time && a.place != b.place;
+        if order.windows(2).any(|pair| are_tied(&pair[0], &pair[1])) {
+            let mut positions = Vec::with_capacity(order.len());
+            for (place, rows) in places {
+                place.append_positions(rows.clone(), cache, &mut positions)?;
+            }
+            order.sort_by_key(|sorted| (sorted.time, positions[sorted.row - first]));
         }
-        for numbers in &mut self.numbers {
-            let sorted: Vec<f64> = order.iter().map(|&row| numbers[row]).collect();
-            numbers[rows.clone()].copy_from_slice(&sorted);
-        }
+        reorder(&mut self.times, first, &order);
+        self.columns.iter_mut().for_each(|column| reorder(column, first, &order));
+        self.numbers.iter_mut().for_each(|numbers| reorder(numbers, first, &order));
+        Ok(())
     }
+}
+
+/// A row that is being sorted, and the place that it was copied from.
+struct Sorted {
+    time: i64,
+    place: usize,
+    row: usize,
+}
+
+/// Brings the rows of a column from `first` on into an order.
+fn reorder<T: Copy>(column: &mut [T], first: usize, order: &[Sorted]) {
+    let sorted: Vec<T> = order.iter().map(|sorted| column[sorted.row]).collect();
+    column[first..first + sorted.len()].copy_from_slice(&sorted);
 }
 
 /// The first user in each source that has it.

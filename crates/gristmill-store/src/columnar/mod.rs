@@ -22,6 +22,7 @@ mod filter;
 mod hot;
 mod identity;
 mod identity_set;
+mod kept;
 mod lexicon;
 mod lookup;
 mod manifest;
@@ -45,6 +46,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod tidying;
 mod uuid_text;
 mod view;
 mod window;
@@ -89,6 +91,8 @@ pub struct ColumnarConfig {
     pub seal_bytes: usize,
     /// The hot tail is sealed when its oldest commit is this old.
     pub seal_age: Micros,
+    /// When nothing has been committed for so long, parts are merged as far as it pays.
+    pub tidy_after: Micros,
     /// How long identities are remembered after their acceptance, memory permitting.
     pub window: Micros,
     /// The memory of the identity window, in bytes.

@@ -7,7 +7,7 @@ use super::chunk::{Times, Users};
 use super::part::UserKey;
 use super::row_group::{GroupColumns, GroupReader};
 use super::sessions::Sessions;
-use super::source::{Place, SourceUser, UserSource};
+use super::source::{GroupPositions, Place, SourceUser, UserSource};
 use crate::{Dictionary, StoreError};
 
 /// The users of a part.
@@ -33,6 +33,7 @@ struct Chunk {
     needs_cut: bool,
     /// Whether the last user's rows may go on in the next row group.
     goes_on: bool,
+    positions: GroupPositions,
 }
 
 impl PartUsers {
@@ -71,6 +72,7 @@ impl PartUsers {
         let (times, times_from) = reader.times(group, &rows)?;
         Ok(Chunk {
             group,
+            positions: GroupPositions::default(),
             columns: reader.columns(group, &rows, dictionaries)?,
             needs_cut: !times.are_in(&reader.walk.scan.range),
             goes_on: self.goes_on(group, &users, left.end - 1),
@@ -166,6 +168,7 @@ impl UserSource for PartUsers {
     }
 
     fn place(&self) -> Place {
-        Place::RowGroup(Arc::clone(&self.reader.part), self.chunk.group)
+        let Chunk { group, positions, .. } = &self.chunk;
+        Place::RowGroup(Arc::clone(&self.reader.part), *group, Arc::clone(positions))
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use gristmill_model::Field;
 
 use super::cache::{ColumnCache, Found};
-use super::chunk::{Coded, Times, Users};
+use super::chunk::{Coded, Numbers, Times, Users};
 use super::part::{OpenPart, Selected};
 use super::source::Walk;
 use super::work::WorkDone;
@@ -33,8 +33,7 @@ pub(super) struct GroupColumns {
 struct NumberColumn {
     coded: Arc<Coded>,
     first_row: usize,
-    /// By code, that of the absent value last.
-    numbers: Arc<Vec<f64>>,
+    numbers: Arc<Numbers>,
 }
 
 /// A column, and which row of the row group is its first.
@@ -106,7 +105,7 @@ impl GroupReader {
         }
         let (coded, first_row) = self.coded(group, field, rows)?;
         let numbers = match self.walk.scan.user {
-            Some(_) => Arc::new(coded.as_numbers()),
+            Some(_) => Arc::new(coded.numbers()),
             None => self.counted(self.cache.numbers(&self.part, group, field, &coded)?),
         };
         Ok(NumberColumn { coded, first_row, numbers })
@@ -191,7 +190,41 @@ impl GroupColumns {
     /// Appends the numbers of rows in a field that is wanted as numbers.
     pub(super) fn append_numbers(&self, field: usize, rows: Range<usize>, into: &mut Vec<f64>) {
         let NumberColumn { coded, first_row, numbers } = &self.numbers[field];
-        coded.translate(rows.start - first_row..rows.end - first_row, numbers, into);
+        let rows = rows.start - first_row..rows.end - first_row;
+        coded.translate(rows, &numbers.by_code, into);
+    }
+
+    /// The rows that have the only field that is wanted as a number, if they are few.
+    pub(super) fn rows_with_number(&self) -> Option<Arc<Numbers>> {
+        match self.numbers.as_slice() {
+            [NumberColumn { numbers, .. }] if numbers.rows.is_some() => Some(Arc::clone(numbers)),
+            _ => None,
+        }
+    }
+
+    /// As [`append`](Self::append), for single rows of a whole row group.
+    pub(super) fn append_at(
+        &self,
+        field: usize,
+        rows: &[u32],
+        dictionary: &mut Dictionary,
+        into: &mut Vec<u32>,
+    ) {
+        let Column { coded, meaning, .. } = &self.columns[field];
+        match meaning {
+            Meaning::Known(meanings) => coded.translate_at(rows, meanings, into),
+            Meaning::LookedUp => {
+                let code = |row: &u32| dictionary.code_of(coded.text_at(*row as usize));
+                into.extend(rows.iter().map(code));
+            }
+            Meaning::Sessions | Meaning::User => {}
+        }
+    }
+
+    /// As [`append_numbers`](Self::append_numbers), for single rows of a whole row group.
+    pub(super) fn append_numbers_at(&self, field: usize, rows: &[u32], into: &mut Vec<f64>) {
+        let NumberColumn { coded, numbers, .. } = &self.numbers[field];
+        coded.translate_at(rows, &numbers.by_code, into);
     }
 
     /// The column of a field.

@@ -45,6 +45,7 @@ impl ColumnarSnapshot {
         let most_rows = rows.into_iter().max().unwrap_or(0);
         let walks = (most_rows / ROWS_PER_WALK).clamp(1, WALKS_PER_SHARD);
         let work = Arc::default();
+        cache.begin_question();
         Self { view, cache, work, walks_per_shard: walks as u32, shards }
     }
 }

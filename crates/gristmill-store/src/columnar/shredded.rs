@@ -14,9 +14,10 @@ use crate::property::{members, text_of};
 
 /// How many properties of a part have a column at most.
 const COLUMNS: usize = 16;
-/// A property must be in one row of so many,
-const ROWS_PER_VALUE: usize = 16;
-/// and on average each of its values in so many: others gain nothing by codes.
+/// A property must be in one row of so many: columns of few values take next to no room.
+const ROWS_PER_VALUE: usize = 64;
+/// And on average each of its values must be in so many rows, for others gain nothing by codes;
+/// unless they are numbers, which are added up.
 const ROWS_PER_TEXT: usize = 4;
 /// The longest name of a column, in bytes, and how many names are looked at.
 const NAME_BYTES: usize = 64;
@@ -32,6 +33,7 @@ pub(super) struct Census {
 #[derive(Default)]
 struct Seen {
     rows: usize,
+    numbers: usize,
     texts: HashSet<u64>,
 }
 
@@ -52,6 +54,7 @@ impl Census {
             }
             if let Some(seen) = self.seen.get_mut(key.as_ref()) {
                 seen.rows += 1;
+                seen.numbers += usize::from(value.starts_with(is_of_number));
                 seen.texts.insert(xxh3_64(value.as_bytes()));
             }
         }
@@ -60,7 +63,8 @@ impl Census {
     /// The properties that are worth a column, in order of their names.
     pub(super) fn finish(self) -> Vec<String> {
         let is_worth = |seen: &Seen| {
-            seen.rows * ROWS_PER_VALUE >= self.rows && seen.rows >= seen.texts.len() * ROWS_PER_TEXT
+            let repeats = seen.rows >= seen.texts.len() * ROWS_PER_TEXT;
+            seen.rows * ROWS_PER_VALUE >= self.rows && (repeats || seen.numbers == seen.rows)
         };
         let worth = self.seen.iter().filter(|(_, seen)| is_worth(seen));
         let mut worth: Vec<_> = worth.map(|(name, seen)| (seen.rows, name.clone())).collect();
@@ -69,6 +73,11 @@ impl Census {
         names.sort();
         names
     }
+}
+
+/// Whether a number of JSON may begin with it.
+fn is_of_number(first: char) -> bool {
+    first == '-' || first.is_ascii_digit()
 }
 
 /// The columns of some properties: one column for each name.
@@ -105,16 +114,18 @@ mod tests {
     use crate::property;
 
     #[test]
-    fn a_column_is_worth_it_for_frequent_repeated_scalars() {
+    fn a_column_is_worth_it_for_repeated_scalars_and_numbers() {
         let mut census = Census::default();
-        for row in 0..160 {
-            let rare = if row % 32 == 0 { r#","rare":1"# } else { "" };
+        for row in 0..640 {
+            let seldom = if row % 64 == 0 { r#","seldom":true"# } else { "" };
+            let rare = if row % 128 == 0 { r#","rare":1"# } else { "" };
             census.add(&format!(
-                r#"{{"plan":"p{}","unique":{row},"nested":{{"a":1}},"none":null,"a.b":1{rare}}}"#,
-                row % 3
+                r#"{{"plan":"p{}","id":"{row}","amount":-{row}.5,"mixed":{},"nested":{{"a":1}},"none":null,"a.b":1{seldom}{rare}}}"#,
+                row % 3,
+                if row == 7 { "true".to_owned() } else { row.to_string() },
             ));
         }
-        assert_eq!(census.finish(), ["plan"]);
+        assert_eq!(census.finish(), ["amount", "plan", "seldom"]);
         assert_eq!(Census::default().finish(), [""; 0]);
     }
 

@@ -1,7 +1,7 @@
 //! Users of a run or of a part, in order, with the rows that a walk wants.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use gristmill_model::{Position, TimeRange, Timestamp};
 
@@ -106,8 +106,11 @@ impl Walk {
 /// Where rows come from.
 pub(super) enum Place {
     Run(Arc<Run>),
-    RowGroup(Arc<OpenPart>, usize),
+    RowGroup(Arc<OpenPart>, usize, GroupPositions),
 }
+
+/// The log positions of a row group that is at hand, once they have been asked for.
+pub(super) type GroupPositions = Arc<OnceLock<Arc<Vec<Position>>>>;
 
 impl Place {
     /// Appends the log positions of rows.
@@ -119,8 +122,15 @@ impl Place {
     ) -> Result<(), StoreError> {
         match self {
             Place::Run(run) => into.extend_from_slice(&run.rows.positions[rows]),
-            Place::RowGroup(part, group) => {
-                into.extend_from_slice(&cache.positions(part, *group)?.column[rows]);
+            Place::RowGroup(part, group, known) => {
+                let positions = match known.get() {
+                    Some(positions) => positions,
+                    None => {
+                        let read = cache.positions(part, *group)?.column;
+                        known.get_or_init(|| read)
+                    }
+                };
+                into.extend_from_slice(&positions[rows]);
             }
         }
         Ok(())
@@ -142,6 +152,7 @@ mod tests {
             range: TimeRange::ALL,
             fields: Vec::new(),
             numbers: Vec::new(),
+            only_numbers: false,
         };
         Walk::of(&scan, shard, shards).hashes
     }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use gristmill_model::{
     Clock, Entropy, Event, EventId, Field, Origin, Outcome, Partition, Position, Positions,
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 
 use super::{ColumnarConfig, ColumnarStore, check};
 use crate::conformance::{self, Subject};
-use crate::{Commit, Row, Scan, Store, StoreError, property};
+use crate::{Commit, Row, Scan, Store, StoreError, StoreStats, property};
 
 struct FixedClock;
 
@@ -67,6 +68,7 @@ pub(super) fn config(dir: &Path) -> ColumnarConfig {
         slice: 500,
         seal_bytes: 64 << 20,
         seal_age: Timestamp::DAY,
+        tidy_after: Timestamp::DAY,
         window: Timestamp::DAY,
         window_bytes: 1 << 20,
         cache_bytes: 1 << 20,
@@ -166,6 +168,7 @@ async fn count(store: &dyn Store) -> usize {
         range: TimeRange::ALL,
         fields: vec![Field::EventType],
         numbers: Vec::new(),
+        only_numbers: false,
     };
     let mut rows = 0;
     for shard in 0..snapshot.shards() {
@@ -228,6 +231,25 @@ async fn late_copies_are_found_in_parts() {
     assert_eq!(count(running.store.as_ref()).await, 401);
 }
 
+#[tokio::test]
+async fn parts_are_merged_while_nothing_is_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = ColumnarConfig { seal_bytes: 1, tidy_after: 0, ..config(folder.path()) };
+    let running = Running::open(config).unwrap();
+    // Too few parts for a merge at any other time.
+    for first in [0, 100, 200, 300] {
+        let rows = (first..first + 100).map(|n| row(n, "u", format!("e{n}"), 7));
+        running.store.commit(commit(rows.collect())).await.unwrap();
+    }
+    let mut progress = running.store.watch();
+    let is_tidy = |stats: StoreStats| stats.hot_rows == 0 && stats.parts == 1;
+    while !is_tidy(running.store.stats()) {
+        let changed = tokio::time::timeout(Duration::from_secs(60), progress.changed()).await;
+        changed.unwrap().unwrap();
+    }
+    assert_eq!(running.store.stats().stored, 400);
+}
+
 /// A part with columns of properties, one without, and the hot tail, in one walk.
 #[tokio::test]
 async fn frequent_properties_have_columns_in_merged_parts_only() {
@@ -271,6 +293,7 @@ async fn frequent_properties_have_columns_in_merged_parts_only() {
         range: TimeRange::ALL,
         fields,
         numbers: Vec::new(),
+        only_numbers: false,
     };
     let shard = snapshot.shard_of(&scan.project, "u");
     let mut cursor = snapshot.scan(shard, &scan).unwrap();

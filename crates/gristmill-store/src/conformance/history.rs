@@ -120,6 +120,7 @@ fn random_scan(dice: &mut Dice) -> Scan {
         range: TimeRange { start: end(dice), end: end(dice) },
         fields,
         numbers,
+        only_numbers: false,
     }
 }
 
