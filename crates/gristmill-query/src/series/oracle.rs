@@ -294,9 +294,10 @@ proptest! {
         group_by in proptest::collection::vec(field(), 0..=2),
         top in proptest::option::of(1_usize..5),
         (compare, running) in (any::<bool>(), any::<bool>()),
+        every in select(&[1, 1, 5]),
     ) {
         let world = world.stretched(stretch).changed(|index, event| {
-            if index % 4 != 0 {
+            if index % 4 != 0 && index % every == 0 {
                 let number = NUMBERS[index * 7 % NUMBERS.len()];
                 event.properties = format!(r#"{{"plan":"pro","n":{number}}}"#).into();
             }

@@ -64,8 +64,8 @@ impl Walk {
             };
             lines.push((bit, one.metric.clone(), Column(column)));
         }
-        let is_of_numbers = |metric: &Metric| matches!(metric, Metric::Number(..));
-        plan.scan.only_numbers = lines.iter().all(|(_, metric, _)| is_of_numbers(metric));
+        let is_number = |metric: &Metric| matches!(metric, Metric::Number(..));
+        plan.scan.only_numbers = lines.iter().all(|(_, metric, _)| is_number(metric));
         let numbers = Arc::new(NumberBudget::default());
         Ok(Self { plan, group, lines, totals: query.totals, cut, numbers })
     }

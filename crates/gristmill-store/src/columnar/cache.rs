@@ -83,6 +83,11 @@ impl ColumnCache {
         self.columns.begin_question();
     }
 
+    /// Forgets the columns of parts that have been merged away.
+    pub(super) fn forget(&self, files: &[u64]) {
+        self.columns.forget(|key| files.contains(&key.file));
+    }
+
     /// The users of a row group.
     pub(super) fn users(&self, part: &OpenPart, group: usize) -> Result<Found<Users>, StoreError> {
         let read = || Users::read(part, part.group(group)).map(Arc::new).map(Column::Users);

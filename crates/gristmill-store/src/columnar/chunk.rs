@@ -1,6 +1,7 @@
 //! Columns of a part's row group, decoded: what the column cache keeps.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, UInt8Type, UInt32Type, UInt64Type};
@@ -55,11 +56,11 @@ pub(super) struct Numbers {
     /// By code, that of the absent value last; NaN for what is no number.
     pub(super) by_code: Vec<f64>,
     /// The rows that have a number, ascending, if they are few.
-    pub(super) rows: Option<Vec<u32>>,
+    pub(super) rows: Option<Arc<[u32]>>,
 }
 
-/// Rows are few if they are at most one of so many.
-const FEW: usize = 4;
+/// Rows with a number are few if they are at most one of so many.
+const ROWS_BY_FEW: usize = 4;
 
 /// Codes in as few bytes as they need.
 #[derive(Debug)]
@@ -194,19 +195,8 @@ pub(super) fn positions(part: &OpenPart, rows: Selected) -> Result<Vec<Position>
 }
 
 impl Numbers {
-    /// The rows that have a number; none if they are not few.
-    pub(super) fn rows(&self) -> &[u32] {
-        self.rows.as_deref().unwrap_or_default()
-    }
-
-    /// The places of some rows among those that have a number.
-    pub(super) fn places(&self, rows: &Range<usize>) -> Range<usize> {
-        let before = |end: usize| self.rows().partition_point(|row| (*row as usize) < end);
-        before(rows.start)..before(rows.end)
-    }
-
     pub(super) fn memory(&self) -> usize {
-        self.by_code.capacity() * 8 + self.rows.as_ref().map_or(0, |rows| rows.capacity() * 4)
+        self.by_code.capacity() * 8 + self.rows.as_ref().map_or(0, |rows| rows.len() * 4)
     }
 }
 
@@ -337,12 +327,12 @@ impl Coded {
     pub(super) fn numbers(&self) -> Numbers {
         let texts = (0..self.texts.len()).map(|code| Some(self.texts.text(code)));
         let by_code: Vec<f64> = texts.chain([None]).map(finite_number).collect();
-        let numbers = match &self.codes {
+        let rows = match &self.codes {
             Codes::One(codes) => rows_with_number(codes, &by_code),
             Codes::Two(codes) => rows_with_number(codes, &by_code),
             Codes::Four(codes) => rows_with_number(codes, &by_code),
         };
-        Numbers { by_code, rows: numbers }
+        Numbers { by_code, rows }
     }
 
     /// Appends what the codes of single rows mean, as [`translate`](Self::translate) does.
@@ -380,12 +370,12 @@ impl Coded {
 }
 
 /// The rows whose codes mean a number, if they are few.
-fn rows_with_number<C: Copy + TryInto<usize>>(codes: &[C], by_code: &[f64]) -> Option<Vec<u32>> {
+fn rows_with_number<C: Copy + TryInto<usize>>(codes: &[C], by_code: &[f64]) -> Option<Arc<[u32]>> {
     let number = |code: C| code.try_into().ok().and_then(|code: usize| by_code.get(code));
     let has_number = |code: &C| number(*code).is_some_and(|number| !number.is_nan());
     let count = codes.iter().filter(|code| has_number(code)).count();
     let rows = (0..).zip(codes).filter(|(_, code)| has_number(code)).map(|(row, _)| row);
-    (count * FEW <= codes.len()).then(|| rows.collect())
+    (count * ROWS_BY_FEW <= codes.len()).then(|| rows.collect())
 }
 
 /// Numbers texts in the order in which they come.

@@ -26,7 +26,7 @@ use crate::StoreError;
 const FAN_IN: usize = 8;
 /// How many parts are merged at a time at most. A merger that is behind merges more of them, so
 /// that it writes a row less often and catches up.
-const MOST_INPUTS: usize = 2 * FAN_IN;
+pub(super) const MOST_INPUTS: usize = 2 * FAN_IN;
 /// A part of the lowest tier has fewer than `FAN_IN` times this many rows; each tier is `FAN_IN`
 /// times as large as the one before, so that what a merge writes mostly belongs to the next.
 const TIER_ROWS: u64 = 1024;
@@ -48,6 +48,8 @@ const SAMPLE_STEP: usize = 8;
 /// queries leave.
 const NICE: i32 = 19;
 const PAUSE: Duration = Duration::from_secs(5);
+/// After how many batches of rows tidying looks whether other merges are due.
+const CHUNKS_BY_LOOK: usize = 16;
 
 /// The loop that merges.
 pub struct Merger {
@@ -69,9 +71,12 @@ impl Merger {
         while let Some(merge) = self.shared.next_merge(&mut quiet) {
             match self.shared.merge_parts(&merge) {
                 Ok(()) => {}
-                Err(StoreError::Closed) => return Ok(()),
+                Err(StoreError::Closed) if self.shared.is_closed() => return Ok(()),
+                // It gave way to what is due, and nothing has changed.
+                Err(StoreError::Closed) => {}
                 Err(error) if is_full(&error) => {
                     tracing::warn!(%error, "cannot merge: free space in the data directory");
+                    quiet.disturb();
                     let state = self.shared.state();
                     drop(self.shared.work.wait_timeout(state, PAUSE));
                 }
@@ -118,6 +123,22 @@ fn bounded(parts: Vec<Arc<Part>>) -> Vec<Arc<Part>> {
 struct Merge {
     inputs: Vec<Arc<Part>>,
     effort: Effort,
+    need: Need,
+}
+
+/// Who needs a merge.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Ingestion, or somebody who waits.
+    Due,
+    /// Nobody: it is given up when others are due.
+    Tidying,
+}
+
+impl Merge {
+    fn lasting(inputs: Vec<Arc<Part>>, need: Need) -> Self {
+        Self { inputs, effort: Effort::Lasting, need }
+    }
 }
 
 /// How many rows go to the part of each slice; `None` stands for those that stay mixed.
@@ -210,10 +231,10 @@ impl Shared {
                 let rows: u64 = inputs.iter().map(|part| part.record.rows).sum();
                 let is_brief = is_behind && rows < LASTING_ROWS;
                 let effort = if is_brief { Effort::Brief } else { Effort::Lasting };
-                return Some(Merge { inputs, effort });
+                return Some(Merge { inputs, effort, need: Need::Due });
             }
             if let Some(parts) = many_settled(&state.view, self.slice) {
-                return Some(Merge { inputs: bounded(parts), effort: Effort::Lasting });
+                return Some(Merge::lasting(bounded(parts), Need::Due));
             }
             let is_wanted = state.compactions_wanted > state.compactions_done;
             if is_wanted && !state.compaction_needs_seal() {
@@ -221,7 +242,7 @@ impl Shared {
                 let files = || view.parts.iter().map(|part| part.record.file).collect();
                 let concerned = state.compacting.get_or_insert_with(files);
                 if let Some(inputs) = self.next_compaction(&view, concerned) {
-                    return Some(Merge { inputs, effort: Effort::Lasting });
+                    return Some(Merge::lasting(inputs, Need::Due));
                 }
                 state.compacting = None;
                 state.compactions_done = state.compactions_wanted;
@@ -231,7 +252,7 @@ impl Shared {
             if quiet.lasts(&state.view.committed, now, long)
                 && let Some(parts) = worth_tidying(&state.view, self.slice)
             {
-                return Some(Merge { inputs: bounded(parts), effort: Effort::Lasting });
+                return Some(Merge::lasting(parts, Need::Tidying));
             }
             state = match self.work.wait_timeout(state, PAUSE) {
                 Ok((state, _)) => state,
@@ -289,13 +310,16 @@ impl Shared {
         view.parts = Arc::new(kept.cloned().chain(fresh).collect());
         inputs.iter().for_each(|part| part.retire());
         self.publish(&mut state, view);
+        drop(state);
+        let files: Vec<u64> = inputs.iter().map(|part| part.record.file).collect();
+        self.cache.forget(&files);
         self.work.notify_all();
         Ok(())
     }
 
     fn write_merged(
         &self,
-        Merge { inputs, effort }: &Merge,
+        Merge { inputs, effort, need }: &Merge,
         targets: &Targets,
         files: &mut NewFiles<'_>,
     ) -> Result<Vec<PartRecord>, StoreError> {
@@ -313,8 +337,11 @@ impl Shared {
             sources.push(Box::new(runs.map(|run| run.map(Arc::new))));
         }
         let mut writers: BTreeMap<Option<i64>, PartWriter> = BTreeMap::new();
+        let mut chunks = 0;
         merge(sources, |chunk| {
-            if self.is_closed() {
+            chunks += 1;
+            let looks = *need == Need::Tidying && chunks % CHUNKS_BY_LOOK == 0;
+            if self.is_closed() || (looks && !due(&self.view(), self.slice).is_empty()) {
                 return Err(StoreError::Closed);
             }
             for (slice, rows) in self.split(chunk, targets) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gristmill_model::{TimeRange, Timestamp};
 
-use super::chunk::{Numbers, Times};
+use super::chunk::Times;
 use super::part::{RowGroup, UserKey};
 use super::row_group::{GroupColumns, GroupReader};
 use super::run::Run;
@@ -44,7 +44,7 @@ enum Source {
     Nothing,
     Group(Arc<Times>, GroupColumns),
     /// Only the rows that have a number; those left are places among these.
-    Listed(Arc<Times>, GroupColumns, Arc<Numbers>),
+    Listed(Arc<Times>, GroupColumns, Arc<[u32]>),
     Run(Arc<Run>),
 }
 
@@ -113,7 +113,7 @@ impl ShardEvents {
             let columns = part.columns(group, &rows, &mut self.dictionaries)?;
             let listed = columns.rows_with_number().filter(|_| self.walk.scan.only_numbers);
             (self.left, self.source) = match listed {
-                Some(listed) => (listed.places(&rows), Source::Listed(times, columns, listed)),
+                Some(listed) => (places(&listed, &rows), Source::Listed(times, columns, listed)),
                 None => (rows, Source::Group(times, columns)),
             };
         }
@@ -153,6 +153,12 @@ impl Cut {
     }
 }
 
+/// The places of rows in a list, which is ascending.
+fn places(listed: &[u32], rows: &Range<usize>) -> Range<usize> {
+    let before = |end: usize| listed.partition_point(|row| (*row as usize) < end);
+    before(rows.start)..before(rows.end)
+}
+
 /// The row groups that may have events of the project.
 fn groups_of(part: &GroupReader) -> Range<usize> {
     let project = part.walk.scan.project.as_str();
@@ -183,7 +189,7 @@ impl EventCursor for ShardEvents {
                 (&times.values[rows], times.are_in(&self.walk.scan.range))
             }
             Source::Listed(times, columns, listed) => {
-                let rows = &listed.rows()[rows];
+                let rows = &listed[rows];
                 for (index, (column, dictionary)) in targets {
                     columns.append_at(index, rows, dictionary, column);
                 }

@@ -5,6 +5,7 @@
 //! wanted again. So what one of the last questions used keeps its place, and what finds no room is
 //! not kept; the rest gives way, that first which has not been used for longest.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -14,18 +15,21 @@ use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, GuardResult};
 
 /// What one of so many last questions used keeps its place.
-const LAST_QUESTIONS: u64 = 16;
-/// Room is made for at least this share of the budget at a time, because all entries are looked at
+const LAST_QUESTIONS: u64 = 32;
+/// Room is made for at least the budget divided by this at a time, because all entries are looked at
 /// for it.
-const SHARE: u64 = 32;
+const BUDGET_BY_ROOM: u64 = 32;
 /// The number of entries has no limit of its own: each counts for bytes of the budget.
 const ANY_NUMBER: u64 = 1 << 40;
+
+/// The bytes of an entry for which there is no room, and which goes at once.
+const NOT_KEPT: u64 = 0;
 
 /// Values under a budget.
 pub(super) struct Kept<K, V> {
     entries: Cache<K, Arc<Entry<V>>>,
     budget: u64,
-    used: AtomicU64,
+    bytes: AtomicU64,
     /// The number of the latest question.
     question: AtomicU64,
     /// The question at which nothing could give way, if any.
@@ -36,16 +40,16 @@ struct Entry<V> {
     value: V,
     bytes: u64,
     /// The latest question that used it.
-    used_by: AtomicU64,
+    last_question: AtomicU64,
 }
 
 impl<K: Eq + Hash + Clone, V: Clone> Kept<K, V> {
-    /// An empty cache for so many bytes; it is told about how many entries that may be.
+    /// An empty cache for so many bytes, which are about so many entries.
     pub(super) fn new(bytes: usize, entries: usize) -> Self {
         Self {
             entries: Cache::with_weighter(entries.max(1), ANY_NUMBER, UnitWeighter),
             budget: bytes as u64,
-            used: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
             question: AtomicU64::new(0),
             nothing_to_evict: Mutex::new(None),
         }
@@ -58,11 +62,11 @@ impl<K: Eq + Hash + Clone, V: Clone> Kept<K, V> {
 
     /// A value, if it is there.
     pub(super) fn get(&self, key: &K) -> Option<V> {
-        self.entries.get(key).map(|entry| self.used(&entry))
+        self.entries.get(key).map(|entry| self.touch(&entry))
     }
 
-    /// A value and whether it was there. Otherwise it is read, by one caller while the others that
-    /// want it wait, and kept if there is room for the `bytes` that it takes.
+    /// A value and whether it was there. Otherwise it is read, by one caller for all that want it
+    /// meanwhile, and kept if there is room for the `bytes` that it takes.
     pub(super) fn get_or_read<E>(
         &self,
         key: &K,
@@ -70,34 +74,51 @@ impl<K: Eq + Hash + Clone, V: Clone> Kept<K, V> {
         bytes: impl FnOnce(&V) -> usize,
     ) -> Result<(V, bool), E> {
         let guard = match self.entries.get_value_or_guard(key, None) {
-            GuardResult::Value(entry) => return Ok((self.used(&entry), true)),
-            GuardResult::Guard(guard) => Some(guard),
+            GuardResult::Value(entry) => return Ok((self.touch(&entry), true)),
+            GuardResult::Guard(guard) => guard,
             // Nobody waits for a limited time.
-            GuardResult::Timeout => None,
+            GuardResult::Timeout => return Ok((read()?, false)),
         };
         let value = read()?;
         let bytes = bytes(&value) as u64;
-        if let Some(guard) = guard
-            && self.take_room(bytes)
-        {
-            let used_by = AtomicU64::new(self.question.load(Relaxed));
-            let entry = Entry { value: value.clone(), bytes, used_by };
-            if guard.insert(Arc::new(entry)).is_err() {
-                self.used.fetch_sub(bytes, Relaxed);
-            }
+        let bytes = if self.take_room(bytes) { bytes } else { NOT_KEPT };
+        let last_question = AtomicU64::new(self.question.load(Relaxed));
+        let entry = Entry { value: value.clone(), bytes, last_question };
+        // Also what is not kept is handed to those who wait.
+        let is_in = guard.insert(Arc::new(entry)).is_ok();
+        if bytes == NOT_KEPT {
+            self.entries.remove_if(key, |entry| entry.bytes == NOT_KEPT);
+        } else if !is_in {
+            self.bytes.fetch_sub(bytes, Relaxed);
         }
         Ok((value, false))
     }
 
-    fn used(&self, entry: &Entry<V>) -> V {
-        entry.used_by.store(self.question.load(Relaxed), Relaxed);
+    /// Forgets what nobody will ask for again.
+    pub(super) fn forget(&self, is_obsolete: impl Fn(&K) -> bool) {
+        self.entries.retain(|key, entry| {
+            let stays = !is_obsolete(key);
+            self.leave(entry, stays)
+        });
+    }
+
+    fn touch(&self, entry: &Entry<V>) -> V {
+        entry.last_question.store(self.question.load(Relaxed), Relaxed);
         entry.value.clone()
+    }
+
+    /// Gives back the room of an entry that does not stay, and says whether it stays.
+    fn leave(&self, entry: &Entry<V>, stays: bool) -> bool {
+        if !stays {
+            self.bytes.fetch_sub(entry.bytes, Relaxed);
+        }
+        stays
     }
 
     fn take_room(&self, bytes: u64) -> bool {
         let take = || {
-            let more = |used: u64| Some(used + bytes).filter(|used| *used <= self.budget);
-            self.used.fetch_update(Relaxed, Relaxed, more).is_ok()
+            let more = |taken: u64| Some(taken + bytes).filter(|taken| *taken <= self.budget);
+            self.bytes.fetch_update(Relaxed, Relaxed, more).is_ok()
         };
         take() || (bytes <= self.budget && self.evict(bytes) && take())
     }
@@ -110,30 +131,37 @@ impl<K: Eq + Hash + Clone, V: Clone> Kept<K, V> {
         if *nothing_to_evict == Some(question) {
             return false;
         }
-        let mut unused: BTreeMap<u64, u64> = BTreeMap::new();
-        for (_, entry) in self.entries.iter() {
-            let used_by = entry.used_by.load(Relaxed);
-            if used_by + LAST_QUESTIONS <= question {
-                *unused.entry(used_by).or_default() += entry.bytes;
+        let unused: RefCell<BTreeMap<u64, u64>> = RefCell::default();
+        self.entries.retain(|_, entry| {
+            let last_question = entry.last_question.load(Relaxed);
+            if last_question + LAST_QUESTIONS <= question {
+                *unused.borrow_mut().entry(last_question).or_default() += entry.bytes;
             }
+            true
+        });
+        let enough = bytes.max(self.budget / BUDGET_BY_ROOM);
+        let mut older = 0;
+        let mut newest = None;
+        for (last_question, bytes) in unused.into_inner() {
+            if older >= enough {
+                break;
+            }
+            newest = Some((last_question, enough - older));
+            older += bytes;
         }
-        let mut room = 0;
-        let enough = bytes.max(self.budget / SHARE);
-        let is_needed = |(_, bytes): &(u64, u64)| {
-            let is_needed = room < enough;
-            room += bytes;
-            is_needed
-        };
-        let Some((newest, _)) = unused.into_iter().take_while(is_needed).last() else {
+        let Some((newest, from_newest)) = newest else {
             *nothing_to_evict = Some(question);
             return false;
         };
+        // Of what the newest of these questions used only as much goes as is needed.
+        let needed = Cell::new(from_newest);
         self.entries.retain(|_, entry| {
-            let stays = entry.used_by.load(Relaxed) > newest;
-            if !stays {
-                self.used.fetch_sub(entry.bytes, Relaxed);
+            let last_question = entry.last_question.load(Relaxed);
+            let stays = last_question > newest || (last_question == newest && needed.get() == 0);
+            if last_question == newest {
+                needed.set(needed.get().saturating_sub(entry.bytes));
             }
-            stays
+            self.leave(entry, stays)
         });
         true
     }
@@ -152,10 +180,15 @@ mod tests {
             let read = || Ok::<_, ()>(*number * 2);
             let (value, is_there) = cache.get_or_read(number, read, |_| BYTES).unwrap();
             assert_eq!(value, *number * 2);
-            assert!(cache.used.load(Relaxed) <= cache.budget);
             is_there
         };
         numbers.filter(is_there).count()
+    }
+
+    fn check_bytes(cache: &Kept<u32, u32>) {
+        let bytes = cache.bytes.load(Relaxed);
+        assert!(bytes <= cache.budget);
+        assert_eq!(bytes as usize, cache.entries.len() * BYTES);
     }
 
     #[test]
@@ -164,6 +197,7 @@ mod tests {
         assert_eq!(ask(&cache, 0..150), 0);
         for _ in 0..3 * LAST_QUESTIONS {
             assert_eq!(ask(&cache, 0..150), 100);
+            check_bytes(&cache);
         }
     }
 
@@ -177,7 +211,30 @@ mod tests {
         }
         assert_eq!(ask(&cache, 50..140), 90, "those of 0..50 gave way");
         assert_eq!(ask(&cache, 50..140), 90);
-        assert_eq!(cache.used.load(Relaxed) as usize, cache.entries.len() * BYTES);
+        check_bytes(&cache);
+    }
+
+    #[test]
+    fn no_more_gives_way_than_is_needed() {
+        let cache = Kept::new(100 * BYTES, 100);
+        ask(&cache, 0..100);
+        for _ in 0..LAST_QUESTIONS {
+            ask(&cache, 0..0);
+        }
+        assert_eq!(ask(&cache, 100..101), 0);
+        assert_eq!(ask(&cache, 100..101), 1);
+        assert!(cache.entries.len() > 95, "{}", cache.entries.len());
+        check_bytes(&cache);
+    }
+
+    #[test]
+    fn what_is_obsolete_makes_room_at_once() {
+        let cache = Kept::new(100 * BYTES, 100);
+        ask(&cache, 0..100);
+        cache.forget(|number| *number < 60);
+        check_bytes(&cache);
+        assert_eq!(ask(&cache, 100..160), 0);
+        assert_eq!(ask(&cache, 60..160), 100);
     }
 
     #[test]
@@ -186,6 +243,7 @@ mod tests {
         assert_eq!(ask(&cache, 0..2), 0);
         assert_eq!(ask(&cache, 0..2), 0);
         assert_eq!(cache.get(&0), None);
+        check_bytes(&cache);
     }
 
     #[test]
@@ -195,5 +253,28 @@ mod tests {
         assert_eq!(read(Err("broken")), Err("broken"));
         assert_eq!(read(Ok(2)), Ok((2, false)));
         assert_eq!(read(Err("not asked")), Ok((2, true)));
+    }
+
+    #[test]
+    fn bytes_are_counted_whoever_asks_at_once() {
+        let cache = Kept::new(100 * BYTES, 100);
+        std::thread::scope(|scope| {
+            for start in 0..4_u32 {
+                let cache = &cache;
+                #[expect(clippy::disallowed_methods, reason = "the test is about threads")]
+                scope.spawn(move || {
+                    for question in 0..200 {
+                        let first = (start * 31 + question * 7) % 150;
+                        ask(cache, first..first + 60);
+                        let fail = cache.get_or_read(&(first + 200), || Err(()), |_| BYTES);
+                        assert_eq!(fail, Err(()));
+                        if question % 50 == 0 {
+                            cache.forget(|number| number % 3 == 0);
+                        }
+                    }
+                });
+            }
+        });
+        check_bytes(&cache);
     }
 }

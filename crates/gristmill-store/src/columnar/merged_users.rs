@@ -64,6 +64,13 @@ struct Piece {
     rows: Range<usize>,
 }
 
+/// Rows of a source that have been copied, and where they are.
+struct Copied {
+    source: usize,
+    place: Place,
+    rows: Range<usize>,
+}
+
 impl MergedUsers {
     pub(super) fn new(cache: Arc<ColumnCache>, scan: &Scan) -> Self {
         Self {
@@ -149,7 +156,7 @@ impl MergedUsers {
                 if !rows.is_empty() {
                     let fields = (fields.as_slice(), numeric.as_slice());
                     batch.append(&*head.source, rows.clone(), fields, dictionaries, sessions);
-                    places.push((head.source.place(), rows));
+                    places.push(Copied { source: index, place: head.source.place(), rows });
                 }
                 let mut next = head.source.advance();
                 if goes_on {
@@ -216,9 +223,12 @@ impl MergedUsers {
         for user in std::mem::take(&mut batch.unsorted) {
             let first = user.checked_sub(1).map_or(0, |before| batch.piece_ends[before]);
             let pieces = &batch.pieces[first..batch.piece_ends[user]];
-            let place = |piece: &Piece| (heads[piece.source].source.place(), piece.rows.clone());
-            let places: Vec<_> = pieces.iter().map(place).collect();
-            batch.sort(batch.users.rows(user).start, &places, cache)?;
+            let copied = |&Piece { source, ref rows }: &Piece| {
+                let place = heads[source].source.place();
+                Copied { source, place, rows: rows.clone() }
+            };
+            let copied: Vec<_> = pieces.iter().map(copied).collect();
+            batch.sort(batch.users.rows(user).start, &copied, cache)?;
         }
         Ok(())
     }
@@ -312,59 +322,57 @@ impl Batch {
         }
     }
 
-    /// Whether pieces, each in order, are not in order together.
-    fn overlaps(&self, pieces: &[(Place, Range<usize>)]) -> bool {
+    /// Whether rows that were copied, in order within each source, are not in order together.
+    fn overlaps(&self, copied: &[Copied]) -> bool {
         let mut end = 0;
-        pieces.iter().any(|(_, rows)| {
-            let overlaps = end > 0 && self.times[end - 1] >= self.times[end];
-            end += rows.len();
-            overlaps
+        copied.windows(2).any(|pair| {
+            end += pair[0].rows.len();
+            pair[0].source != pair[1].source && self.times[end - 1] >= self.times[end]
         })
     }
 
-    /// Sorts the rows of one user, from `first` on, which were copied from these places. The log
-    /// positions decide between rows of different places only, and are not read for others.
+    /// Sorts the rows of one user, from `first` on. The log positions decide between rows of
+    /// different sources only, and are not read for others.
     fn sort(
         &mut self,
         first: usize,
-        places: &[(Place, Range<usize>)],
+        copied: &[Copied],
         cache: &ColumnCache,
     ) -> Result<(), StoreError> {
-        let rows = places
-            .iter()
-            .enumerate()
-            .flat_map(|(place, (_, rows))| rows.clone().map(move |_| place));
-        let mut order: Vec<Sorted> = rows
-            .zip(first..)
-            .map(|(place, row)| Sorted { time: self.times[row], place, row })
-            .collect();
+        let sources = copied.iter().flat_map(|one| one.rows.clone().map(|_| one.source as u32));
+        let sorted = |(row, source): (u32, u32)| Sorted {
+            time: self.times[first + row as usize],
+            source,
+            row,
+        };
+        let mut order: Vec<Sorted> = (0..).zip(sources).map(sorted).collect();
         order.sort_by_key(|sorted| sorted.time);
-        let are_tied = |a: &Sorted, b: &Sorted| a.time == b.time && a.place != b.place;
+        let are_tied = |a: &Sorted, b: &Sorted| a.time == b.time && a.source != b.source;
         if order.windows(2).any(|pair| are_tied(&pair[0], &pair[1])) {
             let mut positions = Vec::with_capacity(order.len());
-            for (place, rows) in places {
+            for Copied { place, rows, .. } in copied {
                 place.append_positions(rows.clone(), cache, &mut positions)?;
             }
-            order.sort_by_key(|sorted| (sorted.time, positions[sorted.row - first]));
+            order.sort_by_key(|sorted| (sorted.time, positions[sorted.row as usize]));
         }
-        reorder(&mut self.times, first, &order);
-        self.columns.iter_mut().for_each(|column| reorder(column, first, &order));
-        self.numbers.iter_mut().for_each(|numbers| reorder(numbers, first, &order));
+        reorder(&mut self.times[first..], &order);
+        self.columns.iter_mut().for_each(|column| reorder(&mut column[first..], &order));
+        self.numbers.iter_mut().for_each(|numbers| reorder(&mut numbers[first..], &order));
         Ok(())
     }
 }
 
-/// A row that is being sorted, and the place that it was copied from.
+/// A row that is being sorted, counted from the first one, and the source that it was copied from.
 struct Sorted {
     time: i64,
-    place: usize,
-    row: usize,
+    source: u32,
+    row: u32,
 }
 
-/// Brings the rows of a column from `first` on into an order.
-fn reorder<T: Copy>(column: &mut [T], first: usize, order: &[Sorted]) {
-    let sorted: Vec<T> = order.iter().map(|sorted| column[sorted.row]).collect();
-    column[first..first + sorted.len()].copy_from_slice(&sorted);
+/// Brings the rows at the front of a column into an order.
+fn reorder<T: Copy>(column: &mut [T], order: &[Sorted]) {
+    let sorted: Vec<T> = order.iter().map(|sorted| column[sorted.row as usize]).collect();
+    column[..sorted.len()].copy_from_slice(&sorted);
 }
 
 /// The first user in each source that has it.

@@ -195,9 +195,9 @@ impl GroupColumns {
     }
 
     /// The rows that have the only field that is wanted as a number, if they are few.
-    pub(super) fn rows_with_number(&self) -> Option<Arc<Numbers>> {
+    pub(super) fn rows_with_number(&self) -> Option<Arc<[u32]>> {
         match self.numbers.as_slice() {
-            [NumberColumn { numbers, .. }] if numbers.rows.is_some() => Some(Arc::clone(numbers)),
+            [NumberColumn { numbers, .. }] => numbers.rows.clone(),
             _ => None,
         }
     }

@@ -1,6 +1,6 @@
 //! What a snapshot shows, shard by shard.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use gristmill_model::{Field, Positions, ProjectId, Timestamp};
 
@@ -31,6 +31,8 @@ const WALKS_PER_SHARD: u64 = 16;
 pub(super) struct ColumnarSnapshot {
     view: Arc<View>,
     cache: Arc<ColumnCache>,
+    /// Done when a walk has begun that reads whole columns.
+    question: Once,
     work: Arc<WorkDone>,
     walks_per_shard: u32,
     shards: u32,
@@ -45,8 +47,8 @@ impl ColumnarSnapshot {
         let most_rows = rows.into_iter().max().unwrap_or(0);
         let walks = (most_rows / ROWS_PER_WALK).clamp(1, WALKS_PER_SHARD);
         let work = Arc::default();
-        cache.begin_question();
-        Self { view, cache, work, walks_per_shard: walks as u32, shards }
+        let (question, walks_per_shard) = (Once::new(), walks as u32);
+        Self { view, cache, question, work, walks_per_shard, shards }
     }
 }
 
@@ -102,6 +104,9 @@ impl Snapshot for ColumnarSnapshot {
 impl ColumnarSnapshot {
     /// The parts that a walk reads.
     fn parts(&self, shard: u32, walk: &Arc<Walk>) -> Result<Vec<GroupReader>, StoreError> {
+        if walk.scan.user.is_none() {
+            self.question.call_once(|| self.cache.begin_question());
+        }
         let stored_in = shard / self.walks_per_shard;
         let is_wanted = |part: &&Arc<Part>| {
             let record = &part.record;

@@ -5,6 +5,7 @@
 //! properties have one never shows in an answer. Parts get them when they are merged, which is
 //! when there is time for it.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -60,16 +61,17 @@ impl Census {
         }
     }
 
-    /// The properties that are worth a column, in order of their names.
+    /// The properties that are worth a column, in order of their names. Those that repeat come before
+    /// numbers if there are too many.
     pub(super) fn finish(self) -> Vec<String> {
-        let is_worth = |seen: &Seen| {
-            let repeats = seen.rows >= seen.texts.len() * ROWS_PER_TEXT;
-            seen.rows * ROWS_PER_VALUE >= self.rows && (repeats || seen.numbers == seen.rows)
-        };
-        let worth = self.seen.iter().filter(|(_, seen)| is_worth(seen));
-        let mut worth: Vec<_> = worth.map(|(name, seen)| (seen.rows, name.clone())).collect();
-        worth.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-        let mut names: Vec<_> = worth.into_iter().take(COLUMNS).map(|(_, name)| name).collect();
+        let repeats = |seen: &Seen| seen.rows >= seen.texts.len() * ROWS_PER_TEXT;
+        let is_number = |seen: &Seen| seen.numbers == seen.rows && seen.rows >= ROWS_PER_TEXT;
+        let is_frequent = |seen: &Seen| seen.rows * ROWS_PER_VALUE >= self.rows;
+        let is_worth = |seen: &Seen| is_frequent(seen) && (repeats(seen) || is_number(seen));
+        let mut worth: Vec<_> = self.seen.iter().filter(|(_, seen)| is_worth(seen)).collect();
+        worth.sort_by_key(|&(name, seen)| (!repeats(seen), Reverse(seen.rows), name));
+        let mut names: Vec<_> =
+            worth.into_iter().take(COLUMNS).map(|(name, _)| name.clone()).collect();
         names.sort();
         names
     }
@@ -127,6 +129,21 @@ mod tests {
         }
         assert_eq!(census.finish(), ["amount", "plan", "seldom"]);
         assert_eq!(Census::default().finish(), [""; 0]);
+    }
+
+    #[test]
+    fn what_repeats_comes_before_numbers() {
+        let mut census = Census::default();
+        for row in 0..100 {
+            let mut numbers: Vec<_> = (0..COLUMNS).map(|n| format!(r#""n{n:02}":{row}"#)).collect();
+            if row % 2 == 0 {
+                numbers.push(r#""plan":"pro""#.to_owned());
+            }
+            census.add(&format!("{{{}}}", numbers.join(",")));
+        }
+        let names = census.finish();
+        assert_eq!(names.len(), COLUMNS);
+        assert_eq!(names.last().map(String::as_str), Some("plan"));
     }
 
     #[test]

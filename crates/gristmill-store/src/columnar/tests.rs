@@ -94,6 +94,17 @@ impl Columnar {
     fn new(settling: Settling, seal_bytes: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = ColumnarConfig { seal_bytes, ..config(folder.path()) };
+        Self::with(folder, config, settling)
+    }
+
+    /// One that takes every moment for a quiet one.
+    fn tidying() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = ColumnarConfig { seal_bytes: 1, tidy_after: 0, ..config(folder.path()) };
+        Self::with(folder, config, Settling::Never)
+    }
+
+    fn with(folder: TempDir, config: ColumnarConfig, settling: Settling) -> Self {
         let running = Some(Running::open(config.clone()).unwrap());
         Self { running, folder, config, settling }
     }
@@ -124,6 +135,11 @@ async fn keeps_the_contract_in_memory() {
 #[tokio::test]
 async fn keeps_the_contract_while_sealing_all_the_time() {
     conformance::check(async || Columnar::new(Settling::Never, 1)).await;
+}
+
+#[tokio::test]
+async fn keeps_the_contract_while_being_tidied_all_the_time() {
+    conformance::check(async || Columnar::tidying()).await;
 }
 
 #[tokio::test]
