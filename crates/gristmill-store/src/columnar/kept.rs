@@ -261,7 +261,6 @@ mod tests {
         std::thread::scope(|scope| {
             for start in 0..4_u32 {
                 let cache = &cache;
-                #[expect(clippy::disallowed_methods, reason = "the test is about threads")]
                 scope.spawn(move || {
                     for question in 0..200 {
                         let first = (start * 31 + question * 7) % 150;
