@@ -23,7 +23,7 @@ bench-queries: ## Compare questions with ClickHouse's engine and DuckDB (ARGS="â
 chaos: ## Kill the server at 200 random moments under load and check that nothing is lost
 	@scripts/require.sh build
 	GRISTMILL_CHAOS_CYCLES=$${GRISTMILL_CHAOS_CYCLES:-200} \
-	  cargo test --locked --package gristmill --test it kill_nine -- --nocapture
+	  cargo test --locked --package gristmill --test it kill_nine_under_load -- --nocapture
 
 lint: ## Format check and lints only
 	@scripts/require.sh build

@@ -16,12 +16,19 @@ step() {
     "$@" </dev/null
 }
 
+# Servers of this run alone, so that a run that ends takes them from nobody else.
+log=$(mktemp)
+GRISTMILL_SERVICES_DIR=$(mktemp -d)
+export GRISTMILL_SERVICES_DIR
+trap 'rm -f "$log"; scripts/services stop' EXIT
+echo "== services"
+services=$(scripts/services start)
+eval "$services"
+
 step format cargo fmt --all --check
 step lints cargo clippy --workspace --all-targets --locked -- -D warnings
 RUSTDOCFLAGS="-D warnings" step documentation cargo doc --workspace --no-deps --locked
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
 status=0
 step tests cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$log" || status=$?
 

@@ -31,7 +31,7 @@ pub enum ErrorCode {
     Overloaded,
     /// The log cannot take events now, for example because the disk is full.
     LogUnavailable,
-    /// The server is starting or stopping.
+    /// The server is starting or stopping, or its store is not available.
     NotReady,
     /// What was waited for did not happen in time.
     DeadlineExceeded,

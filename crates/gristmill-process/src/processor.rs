@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gristmill_log::{EventLog, LogBatch, LogReader, Payload, ReadError, codec};
 use gristmill_model::{Event, Position, Positions};
-use gristmill_store::{Commit, Quarantined, Row, Store, StoreError};
+use gristmill_store::{Commit, Quarantined, Row, Store, StoreError, Unacceptable};
 use thiserror::Error;
 
 /// How much of the log is committed at a time at most, in bytes. Larger commits cost less per
@@ -86,12 +86,14 @@ impl Processor {
             let (commit, next) = commit_from(batches, place, &refused);
             match self.store.commit(commit).await {
                 Ok(_) => return Ok(next),
-                Err(StoreError::Unacceptable { position, reason }) => {
-                    let (partition, offset) = (position.partition.0, position.offset);
-                    tracing::warn!(partition, offset, reason, "the store refuses an event");
-                    refused.insert(position, reason);
+                Err(StoreError::Unacceptable(events)) => {
+                    for Unacceptable { position, reason } in events {
+                        let (partition, offset) = (position.partition.0, position.offset);
+                        tracing::warn!(partition, offset, reason, "the store refuses an event");
+                        refused.insert(position, reason);
+                    }
                 }
-                Err(StoreError::Io(error)) => {
+                Err(error @ (StoreError::Io(_) | StoreError::Unavailable(_))) => {
                     tracing::warn!(%error, ?pause, "the store cannot commit, trying again");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);

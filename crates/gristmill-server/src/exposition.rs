@@ -83,6 +83,11 @@ fn store(app: &App, page: &mut Page) {
         "Durable records of the log that cannot be queried yet.",
         app.backlog(),
     );
+    page.gauge(
+        "gristmill_store_available",
+        "Whether the store can be written and asked now: 1 or 0.",
+        u64::from(app.services.store.is_available()),
+    );
     page.gauge("gristmill_store_hot_rows", "Rows in memory that are not sealed.", stats.hot_rows);
     page.gauge(
         "gristmill_store_hot_bytes",

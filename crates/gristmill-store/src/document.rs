@@ -68,33 +68,18 @@ impl Documents {
         expected: Option<u64>,
         body: String,
     ) -> Result<Document, StoreError> {
-        self.expect(key, expected)?;
-        let most = limits::DOCUMENT_BYTES;
-        if body.len() > most {
-            return Err(StoreError::Refused(format!(
-                "the {} {:?} is larger than {most} bytes",
-                key.kind, key.id
-            )));
-        }
         let alike = self
             .held
             .keys()
             .filter(|[project, kind, _]| project == key.project.as_str() && kind == key.kind);
-        let most = limits::DOCUMENTS;
-        if expected.is_none() && alike.count() >= most {
-            return Err(StoreError::Refused(format!(
-                "there are {most} documents of the kind {} already: remove one first",
-                key.kind
-            )));
-        }
-        let old = self.get(key).map_or(0, |document| document.body.len());
+        let old = self.get(key);
         let bytes: usize = self.all().map(|document| document.body.len()).sum();
-        let most = limits::ALL_DOCUMENTS_BYTES;
-        if bytes - old + body.len() > most {
-            return Err(StoreError::Refused(format!(
-                "all documents together would be larger than {most} bytes: remove one first"
-            )));
-        }
+        let standing = Standing {
+            version: old.map(|document| document.version),
+            alike: alike.count(),
+            bytes_of_others: bytes - old.map_or(0, |document| document.body.len()),
+        };
+        standing.allows(key, expected, &body)?;
         Ok(Document {
             project: key.project.clone().into_owned(),
             kind: key.kind.to_owned(),
@@ -110,16 +95,7 @@ impl Documents {
         key: &DocumentKey<'_>,
         expected: Option<u64>,
     ) -> Result<(), StoreError> {
-        let version = self.get(key).map(|document| document.version);
-        if version == expected {
-            return Ok(());
-        }
-        let (kind, id) = (key.kind, key.id);
-        Err(StoreError::Conflict(match version {
-            None => format!("there is no {kind} {id:?} any more"),
-            Some(_) if expected.is_none() => format!("there is a {kind} {id:?} already"),
-            Some(version) => format!("the {kind} {id:?} has changed: it is at version {version}"),
-        }))
+        expect_version(key, self.get(key).map(|document| document.version), expected)
     }
 
     pub(crate) fn put(&mut self, document: Document) {
@@ -140,6 +116,67 @@ impl Documents {
     pub(crate) fn note_version(&mut self, version: u64) {
         self.last_version = self.last_version.max(version);
     }
+}
+
+/// What there is when a document is to be put.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    /// The version of the document that is there.
+    pub(crate) version: Option<u64>,
+    /// How many documents of its project and kind there are.
+    pub(crate) alike: usize,
+    /// The length of all other documents of the store together.
+    pub(crate) bytes_of_others: usize,
+}
+
+impl Standing {
+    /// Makes sure that a put keeps to the rules.
+    pub(crate) fn allows(
+        &self,
+        key: &DocumentKey<'_>,
+        expected: Option<u64>,
+        body: &str,
+    ) -> Result<(), StoreError> {
+        expect_version(key, self.version, expected)?;
+        let most = limits::DOCUMENT_BYTES;
+        if body.len() > most {
+            return Err(StoreError::Refused(format!(
+                "the {} {:?} is larger than {most} bytes",
+                key.kind, key.id
+            )));
+        }
+        let most = limits::DOCUMENTS;
+        if expected.is_none() && self.alike >= most {
+            return Err(StoreError::Refused(format!(
+                "there are {most} documents of the kind {} already: remove one first",
+                key.kind
+            )));
+        }
+        let most = limits::ALL_DOCUMENTS_BYTES;
+        if self.bytes_of_others + body.len() > most {
+            return Err(StoreError::Refused(format!(
+                "all documents together would be larger than {most} bytes: remove one first"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Makes sure that a document is at a version, or that there is none.
+pub(crate) fn expect_version(
+    key: &DocumentKey<'_>,
+    version: Option<u64>,
+    expected: Option<u64>,
+) -> Result<(), StoreError> {
+    if version == expected {
+        return Ok(());
+    }
+    let (kind, id) = (key.kind, key.id);
+    Err(StoreError::Conflict(match version {
+        None => format!("there is no {kind} {id:?} any more"),
+        Some(_) if expected.is_none() => format!("there is a {kind} {id:?} already"),
+        Some(version) => format!("the {kind} {id:?} has changed: it is at version {version}"),
+    }))
 }
 
 fn name_of(key: &DocumentKey<'_>) -> [String; 3] {

@@ -8,14 +8,19 @@ pub mod columnar;
 pub mod conformance;
 mod dictionary;
 mod document;
+mod identity;
 mod memory;
+mod outcomes;
 mod port;
+pub mod postgres;
 mod property;
 mod walk;
 
 pub use dictionary::{ABSENT, Dictionary};
 pub use document::{Document, DocumentKey};
 pub use memory::MemoryStore;
-pub use port::{Commit, Progress, Quarantined, Row, Snapshot, Store, StoreError, StoreStats, Work};
+pub use port::{
+    Commit, Progress, Quarantined, Row, Snapshot, Store, StoreError, StoreStats, Unacceptable, Work,
+};
 pub use property::{number, property};
 pub use walk::{BatchUsers, EventCursor, Events, Scan, Span, UserBatch, UserCursor, UserRun};

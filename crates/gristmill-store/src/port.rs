@@ -18,7 +18,9 @@ use crate::{Document, DocumentKey, EventCursor, Scan, UserCursor};
 ///
 /// [`commit`](Store::commit) is the only way in, and one transaction: it decides for each row
 /// whether it is *stored* or a *duplicate*, and rows, counters, identities, quarantine and
-/// positions become visible together or not at all. There is one committer at a time.
+/// positions become visible together or not at all. There is one committer at a time; where there
+/// can be several processes, positions are compared before they are set, so that one that was
+/// taken for dead changes nothing.
 ///
 /// # Positions
 ///
@@ -41,8 +43,9 @@ use crate::{Document, DocumentKey, EventCursor, Scan, UserCursor};
 /// nothing has changed. Documents have nothing to do with positions and snapshots.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Takes in a batch of records. On an error nothing has changed and the same batch may be
-    /// offered again. Gives the outcome of each row, in order.
+    /// Takes in a batch of records, and gives the outcome of each row, in order. On an error nothing
+    /// has changed, or nobody knows, because a server's answer was lost; either way the same batch
+    /// may be offered again, and that finds out.
     async fn commit(&self, commit: Commit<'_>) -> Result<Vec<Outcome>, StoreError>;
 
     /// The positions now.
@@ -57,6 +60,13 @@ pub trait Store: Send + Sync + 'static {
     /// The outcomes of recent records; `None` for a record that is not committed or no longer
     /// remembered. At least the last 100,000 records of a running process are remembered.
     fn outcomes(&self, partition: Partition, offsets: Range<u64>) -> Vec<Option<Outcome>>;
+
+    /// Whether it can be written and asked now, as far as it knows. One that is a server's client
+    /// is not while it cannot reach its server; until it has reached it once, its positions are
+    /// those that it was made with.
+    fn is_available(&self) -> bool {
+        true
+    }
 
     /// Totals and sizes, for the operator.
     fn stats(&self) -> StoreStats;
@@ -218,15 +228,14 @@ pub enum StoreError {
     /// The device failed.
     #[error("cannot use the store: {0}")]
     Io(#[from] std::io::Error),
-    /// An event that the store cannot hold, though the log could. Naming it lets the caller set
-    /// it aside.
-    #[error("cannot store the event at offset {}: {reason}", position.offset)]
-    Unacceptable {
-        /// Which.
-        position: Position,
-        /// Why.
-        reason: String,
-    },
+    /// The server that holds it cannot be reached, or cannot do it now. Trying again may help, and
+    /// is safe: a commit that was done all the same is not done twice.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// Events that the store cannot hold, though the log could, at least one. Naming them lets the
+    /// caller set them aside.
+    #[error("{} events cannot be stored", .0.len())]
+    Unacceptable(Vec<Unacceptable>),
     /// A document is not at the version that was expected.
     #[error("{0}")]
     Conflict(String),
@@ -238,13 +247,22 @@ pub enum StoreError {
     Closed,
 }
 
+/// An event that a store cannot hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unacceptable {
+    /// Where it lies in the log.
+    pub position: Position,
+    /// Why.
+    pub reason: String,
+}
+
 impl Coded for StoreError {
     fn code(&self) -> ErrorCode {
         match self {
-            StoreError::Closed => ErrorCode::NotReady,
+            StoreError::Closed | StoreError::Unavailable(_) => ErrorCode::NotReady,
             StoreError::Conflict(_) => ErrorCode::Conflict,
             StoreError::Refused(_) => ErrorCode::InvalidArgument,
-            StoreError::Damaged(_) | StoreError::Io(_) | StoreError::Unacceptable { .. } => {
+            StoreError::Damaged(_) | StoreError::Io(_) | StoreError::Unacceptable(_) => {
                 ErrorCode::Internal
             }
         }

@@ -55,11 +55,17 @@ impl ServerOptions {
 
     /// Starts the server and waits until it is ready.
     pub fn start(self) -> anyhow::Result<TestServer> {
+        let mut server = self.start_unready()?;
+        server.wait_ready()?;
+        Ok(server)
+    }
+
+    /// Starts the server without waiting.
+    pub fn start_unready(self) -> anyhow::Result<TestServer> {
         let folder = tempfile::tempdir()?;
         let addresses = (0..self.listeners).map(|_| free_address()).collect::<Result<_, _>>()?;
         let mut server = TestServer { options: self, folder, addresses, child: None };
         server.spawn()?;
-        server.wait_ready()?;
         Ok(server)
     }
 }

@@ -3,15 +3,20 @@
 //! `gristmill.default.toml` is the manual of every setting and the first layer; then come a file,
 //! the environment and flags. A setting that does not exist is an error in every layer.
 
+mod database;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use config::{Config, Environment, File, FileFormat};
 use gristmill_model::limits;
 use serde::de::{self, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
+
+pub(crate) use database::{CHOOSE_POSTGRES, DatabaseUrl};
 
 use crate::telemetry::LogFormat;
 use crate::units::{ByteSize, Span};
@@ -102,6 +107,8 @@ pub(crate) struct IngestSettings {
 pub(crate) enum StoreSettings {
     /// Parquet files in the data directory.
     Columnar(ColumnarSettings),
+    /// Tables of a PostgreSQL server.
+    Postgres(Box<PostgresSettings>),
 }
 
 /// `[store]` of kind `columnar`
@@ -115,6 +122,32 @@ pub(crate) struct ColumnarSettings {
     pub(crate) window: Span,
     pub(crate) window_bytes: ByteSize,
     pub(crate) slice_days: u32,
+}
+
+/// `[store]` of kind `postgres`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PostgresSettings {
+    pub(crate) url: DatabaseUrl,
+    #[serde(default = "default_connections")]
+    pub(crate) connections: usize,
+    #[serde(default = "default_flush_interval")]
+    pub(crate) flush_interval: Span,
+    #[serde(default = "default_flush_events")]
+    pub(crate) flush_events: u64,
+}
+
+/// The manual's section is about the other kind of store, so these defaults stand here too.
+fn default_connections() -> usize {
+    8
+}
+
+fn default_flush_interval() -> Span {
+    Span(Duration::from_secs(30))
+}
+
+fn default_flush_events() -> u64 {
+    100
 }
 
 /// `[query]`
@@ -138,9 +171,40 @@ impl Settings {
     /// Lays the layers over each other and checks what comes out. Errors name the setting.
     pub(crate) fn load(
         flags: &Flags,
-        environment: HashMap<String, String>,
+        environment: &HashMap<String, String>,
     ) -> anyhow::Result<Self> {
-        let mut layers = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+        // The first look is for the kind of store only, which decides what the lowest layers are.
+        let kind = database::is_chosen_by_older_systems(environment)
+            .then(|| "[store]\nkind = \"postgres\"".to_owned());
+        let layers = Self::layers(&[Some(DEFAULTS.to_owned()), kind], flags, environment)?;
+        let is_columnar = layers.get_string("store.kind").is_ok_and(|kind| kind == "columnar");
+        let lowest = match is_columnar {
+            true => [Some(DEFAULTS.to_owned()), None],
+            false => {
+                let is_set = |name: &str| layers.get_string(&format!("store.{name}")).is_ok();
+                let mut older = database::of_older_systems(environment, is_set)?;
+                older.insert("kind".to_owned(), "postgres".into());
+                [Some(defaults_without_store()?), Some(section("store", older)?)]
+            }
+        };
+        let layers = Self::layers(&lowest, flags, environment)?;
+        let settings: Settings = layers
+            .try_deserialize()
+            .context("the settings cannot be used (`gristmill config --defaults` explains them)")?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Lays a file, the environment and flags over some texts.
+    fn layers(
+        lowest: &[Option<String>],
+        flags: &Flags,
+        environment: &HashMap<String, String>,
+    ) -> anyhow::Result<Config> {
+        let mut layers = Config::builder();
+        for text in lowest.iter().flatten() {
+            layers = layers.add_source(File::from_str(text, FileFormat::Toml));
+        }
         if let Some(path) = &flags.config {
             let name = path.to_str().context("--config: the path is not valid UTF-8")?;
             layers = layers.add_source(File::new(name, FileFormat::Toml));
@@ -151,7 +215,7 @@ impl Settings {
             .try_parsing(true)
             .list_separator(",")
             .with_list_parse_key("server.listen")
-            .source(Some(environment.into_iter().collect()));
+            .source(Some(environment.clone().into_iter().collect()));
         layers = layers.add_source(environment);
         if let Some(data_dir) = &flags.data_dir {
             let text = data_dir.to_str().context("--data-dir: the path is not valid UTF-8")?;
@@ -164,12 +228,9 @@ impl Settings {
         if flags.insecure_no_auth {
             layers = layers.set_override("server.insecure_no_auth", true)?;
         }
-        let settings: Settings = layers
+        layers
             .build()
-            .and_then(Config::try_deserialize)
-            .context("the settings cannot be used (`gristmill config --defaults` explains them)")?;
-        settings.check()?;
-        Ok(settings)
+            .context("the settings cannot be used (`gristmill config --defaults` explains them)")
     }
 
     /// The log's directory.
@@ -182,7 +243,7 @@ impl Settings {
         self.data_dir.join("store")
     }
 
-    /// All settings as a file that `--config` takes.
+    /// All settings as a file that `--config` takes, but for passwords, which it leaves out.
     pub(crate) fn to_toml(&self) -> anyhow::Result<String> {
         toml::to_string(self).context("the settings cannot be written")
     }
@@ -212,14 +273,7 @@ impl Settings {
              ingest.max_inflated_bytes together, so the largest request would never be admitted",
             ingest.max_in_flight_bytes
         );
-        let StoreSettings::Columnar(store) = &self.store;
-        ensure!(
-            (1..=256).contains(&store.shards),
-            "store.shards: {} is not between 1 and 256",
-            store.shards
-        );
-        ensure!(store.seal_bytes.0 > 0, "store.seal_bytes: must be at least 1 B");
-        ensure!(store.slice_days > 0, "store.slice_days: must be at least 1");
+        self.store.check()?;
         ensure!(!self.query.deadline.0.is_zero(), "query.deadline: must be longer than 0s");
         Ok(())
     }
@@ -238,6 +292,50 @@ impl Settings {
     }
 }
 
+impl StoreSettings {
+    fn check(&self) -> anyhow::Result<()> {
+        match self {
+            StoreSettings::Columnar(store) => {
+                ensure!(
+                    (1..=256).contains(&store.shards),
+                    "store.shards: {} is not between 1 and 256",
+                    store.shards
+                );
+                ensure!(store.seal_bytes.0 > 0, "store.seal_bytes: must be at least 1 B");
+                ensure!(store.slice_days > 0, "store.slice_days: must be at least 1");
+            }
+            StoreSettings::Postgres(store) => {
+                ensure!(
+                    (1..=1_000).contains(&store.connections),
+                    "store.connections: {} is not between 1 and 1000",
+                    store.connections
+                );
+                let shortest = Span(Duration::from_secs(1));
+                ensure!(
+                    store.flush_interval.0 >= shortest.0,
+                    "store.flush_interval: {} is less than {shortest}",
+                    store.flush_interval
+                );
+                ensure!(store.flush_events > 0, "store.flush_events: must be at least 1");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The defaults for a store of another kind than theirs.
+fn defaults_without_store() -> anyhow::Result<String> {
+    let mut defaults: toml::Table = DEFAULTS.parse().context("the defaults cannot be read")?;
+    defaults.remove("store");
+    toml::to_string(&defaults).context("the defaults cannot be written")
+}
+
+/// The text of one section.
+fn section(name: &str, settings: toml::Table) -> anyhow::Result<String> {
+    let section: toml::Table = [(name.to_owned(), settings.into())].into_iter().collect();
+    toml::to_string(&section).context("a section of settings cannot be written")
+}
+
 impl<'de> Deserialize<'de> for LogSettings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let section = Section::deserialize(deserializer)?;
@@ -253,7 +351,8 @@ impl<'de> Deserialize<'de> for StoreSettings {
         let section = Section::deserialize(deserializer)?;
         match section.kind.as_str() {
             "columnar" => section.read().map(StoreSettings::Columnar),
-            other => Err(D::Error::unknown_variant(other, &["columnar"])),
+            "postgres" => section.read().map(StoreSettings::Postgres),
+            other => Err(D::Error::unknown_variant(other, &["columnar", "postgres"])),
         }
     }
 }
@@ -274,97 +373,4 @@ impl Section {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn environment(pairs: &[(&str, &str)]) -> HashMap<String, String> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-    }
-
-    fn from_file(text: &str) -> (tempfile::TempDir, Flags) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("gristmill.toml");
-        std::fs::write(&path, text).unwrap();
-        (dir, Flags { config: Some(path), ..Flags::default() })
-    }
-
-    fn error_of(file: &str, variables: &[(&str, &str)]) -> String {
-        let (_dir, flags) = from_file(file);
-        format!("{:#}", Settings::load(&flags, environment(variables)).unwrap_err())
-    }
-
-    #[test]
-    fn the_defaults_are_whole_and_print_as_they_are_read() {
-        let settings = Settings::load(&Flags::default(), HashMap::new()).unwrap();
-        assert_eq!(settings.server.listen, ["127.0.0.1:8080".parse().unwrap()]);
-        assert_eq!(settings.log_dir(), PathBuf::from("./data/log"));
-        let (_dir, flags) = from_file(&settings.to_toml().unwrap());
-        assert_eq!(Settings::load(&flags, HashMap::new()).unwrap(), settings);
-    }
-
-    #[test]
-    fn a_later_layer_wins() {
-        let (_dir, mut flags) = from_file(
-            "data_dir = \"/file\"\n[store]\nshards = 2\nseal_age = \"1m\"\nslice_days = 3\n",
-        );
-        let variables = environment(&[
-            ("GRISTMILL__STORE__SHARDS", "4"),
-            ("GRISTMILL__STORE__SEAL_BYTES", "1 MiB"),
-            ("GRISTMILL__LOG__SEGMENT_BYTES", "134217728"),
-            ("GRISTMILL__DATA_DIR", "/environment"),
-            ("GRISTMILL__SERVER__LISTEN", "127.0.0.1:1,[::1]:2"),
-            ("GRISTMILL_DATA_DIR", "not a setting"),
-        ]);
-        let settings = Settings::load(&flags, variables.clone()).unwrap();
-        let StoreSettings::Columnar(store) = &settings.store;
-        assert_eq!((store.shards, store.slice_days), (4, 3));
-        assert_eq!(store.seal_age, Span(Duration::from_secs(60)));
-        assert_eq!(store.seal_bytes, ByteSize(1 << 20));
-        let LogSettings::Embedded(log) = &settings.log;
-        assert_eq!(log.segment_bytes, ByteSize(128 << 20));
-        assert_eq!(settings.data_dir, PathBuf::from("/environment"));
-        assert_eq!(settings.server.listen.len(), 2);
-
-        flags.data_dir = Some("/flag".into());
-        flags.listen = vec!["127.0.0.1:9".parse().unwrap()];
-        let settings = Settings::load(&flags, variables).unwrap();
-        assert_eq!(settings.data_dir, PathBuf::from("/flag"));
-        assert_eq!(settings.server.listen, flags.listen);
-    }
-
-    #[test]
-    fn errors_name_the_setting() {
-        for (file, names) in [
-            ("[server]\nlisten = [\"localhost\"]", "server.listen"),
-            ("[store]\nseal_bytes = \"lots\"", "seal_bytes"),
-            ("[query]\ndeadline = 30", "query.deadline"),
-            ("[query]\nthreads = \"many\"", "query.threads"),
-            ("[ingest]\nmax_body = \"1 MiB\"", "max_body"),
-            ("[sever]\nlisten = []", "sever"),
-            ("[log]\nkind = \"floppy\"", "floppy"),
-            ("[log]\npartitions = 0", "log.partitions"),
-            ("[store]\nshards = 1000", "store.shards"),
-            ("[server]\nlisten = []", "server.listen"),
-            ("[telemetry]\nformat = \"xml\"", "telemetry.format"),
-            ("[ingest]\nmax_in_flight_bytes = \"1 KiB\"", "ingest.max_in_flight_bytes"),
-        ] {
-            let error = error_of(file, &[]);
-            assert!(error.contains(names), "{file}: {error}");
-        }
-        let error = error_of("", &[("GRISTMILL__STORE__SHARDS", "x")]);
-        assert!(error.contains("store"), "{error}");
-        let error = error_of("", &[("GRISTMILL__STOER__SHARDS", "1")]);
-        assert!(error.contains("stoer"), "{error}");
-    }
-
-    #[test]
-    fn other_machines_are_kept_out_unless_let_in_by_name() {
-        let mut flags = Flags { listen: vec!["0.0.0.0:8080".parse().unwrap()], ..Flags::default() };
-        let error = Settings::load(&flags, HashMap::new()).unwrap_err().to_string();
-        assert!(error.contains("--insecure-no-auth"), "{error}");
-        flags.insecure_no_auth = true;
-        assert!(Settings::load(&flags, HashMap::new()).is_ok());
-    }
-}
+mod tests;

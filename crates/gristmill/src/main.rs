@@ -12,6 +12,7 @@ mod generate;
 mod import;
 mod load;
 mod roles;
+mod stores;
 mod supervisor;
 mod telemetry;
 mod units;

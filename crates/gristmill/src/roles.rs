@@ -5,12 +5,13 @@
 //! ```
 //!
 //! They are stopped along this way: the server first, so that nothing new comes in; the log, which
-//! answers who still waits; the processor, which ends when it has settled all of the log; and the
-//! store last.
+//! answers who still waits; the processor, which ends when it has settled all of the log, or cannot
+//! because the store is not available; and the store last.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use gristmill_ingest::{Ingest, IngestConfig};
 use gristmill_log::EventLog;
 use gristmill_log::embedded::{EmbeddedConfig, EmbeddedLog, RealDisk};
@@ -19,13 +20,16 @@ use gristmill_process::Processor;
 use gristmill_query::{Query, QueryConfig};
 use gristmill_server::{SavedCohorts, Server, ServerConfig, Services};
 use gristmill_store::Store;
-use gristmill_store::columnar::{ColumnarConfig, ColumnarStore};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{LogSettings, ServerSettings, Settings, StoreSettings};
+use crate::config::{LogSettings, ServerSettings, Settings};
+use crate::stores::{self, Started};
 use crate::supervisor::Part;
 use crate::units::Span;
+
+/// How often a stopping process looks whether its store is still there.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Everything of one process, running.
 pub(crate) struct Running {
@@ -49,23 +53,8 @@ pub(crate) fn start_all(settings: &Settings, ambient: &Ambient) -> anyhow::Resul
     gristmill_log::embedded::Disk::create_dir(&RealDisk, &settings.data_dir)
         .with_context(|| format!("data_dir: cannot create {}", settings.data_dir.display()))?;
     let (log, log_part) = start_log(settings, ambient)?;
-    let (store, store_part) = start_store(settings, ambient)?;
-    let held = store.progress().durable;
-    ensure!(
-        log.durable().covers(&held),
-        "the log in {} does not reach as far as the store in {}: they do not belong together, or \
-         one of them was lost; restore both from the same backup",
-        settings.log_dir().display(),
-        settings.store_dir().display(),
-    );
-    ensure!(
-        held.covers(&log.start()),
-        "the log in {} begins behind what the store in {} holds, so the events between are \
-         missing: restore the store from a backup",
-        settings.log_dir().display(),
-        settings.store_dir().display(),
-    );
-    let process_part = start_processor(Arc::clone(&log), Arc::clone(&store))?;
+    let Started { store, part: store_part, ready } = stores::start(settings, ambient, &log)?;
+    let process_part = start_processor(Arc::clone(&log), Arc::clone(&store), ready)?;
     let services = services(settings, ambient, log, store, started);
     let (addresses, server_part) = start_server(&settings.server, services)?;
     Ok(Running { parts: vec![server_part, log_part, process_part, store_part], addresses })
@@ -98,38 +87,41 @@ fn start_log(settings: &Settings, ambient: &Ambient) -> anyhow::Result<(Arc<dyn 
     Ok((log, part))
 }
 
-fn start_store(settings: &Settings, ambient: &Ambient) -> anyhow::Result<(Arc<dyn Store>, Part)> {
-    let StoreSettings::Columnar(columnar) = &settings.store;
-    let config = ColumnarConfig {
-        dir: settings.store_dir(),
-        shards: columnar.shards,
-        slice: i64::from(columnar.slice_days).saturating_mul(Timestamp::DAY),
-        seal_bytes: columnar.seal_bytes.bytes(),
-        seal_age: columnar.seal_age.micros(),
-        tidy_after: columnar.tidy_after.micros(),
-        window: columnar.window.micros(),
-        window_bytes: columnar.window_bytes.bytes(),
-        // The rest is for what questions under way hold, and what is lost between allocations.
-        cache_bytes: settings.query.memory_bytes.bytes() / 8 * 5,
-    };
-    let opened = ColumnarStore::open(config, Arc::clone(&ambient.clock), ambient.entropy.as_ref());
-    let (store, sealer, merger) = opened
-        .with_context(|| format!("cannot open the store in {}", settings.store_dir().display()))?;
-    let closing = Arc::clone(&store);
-    let mut part = Part::new("store", async move { closing.close() });
-    part.thread("store-sealer", move || Ok(sealer.run()?))?;
-    part.thread("store-merger", move || Ok(merger.run()?))?;
-    Ok((store, part))
-}
-
 /// The processor has a thread of its own, because commits compute for milliseconds, which would
 /// hold up requests on a shared one. It ends by itself when the log is closed and settled.
-fn start_processor(log: Arc<dyn EventLog>, store: Arc<dyn Store>) -> anyhow::Result<Part> {
+fn start_processor(
+    log: Arc<dyn EventLog>,
+    store: Arc<dyn Store>,
+    ready: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+) -> anyhow::Result<Part> {
     let runtime = tokio::runtime::Handle::current();
-    let mut part = Part::new("processor", async {});
-    let processor = Processor::new(log, store);
-    part.thread("processor", move || Ok(runtime.block_on(processor.run())?))?;
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    let mut part = Part::new("processor", async move { stop.cancel() });
+    let processor = Processor::new(log, Arc::clone(&store));
+    let settle = async move {
+        ready.await?;
+        Ok(processor.run().await?)
+    };
+    let process = async move {
+        tokio::select! {
+            settled = settle => settled,
+            () = out_of_reach(&*store, stopping) => {
+                tracing::warn!("the store is not available: the rest is settled after a new start");
+                Ok(())
+            }
+        }
+    };
+    part.thread("processor", move || runtime.block_on(process))?;
     Ok(part)
+}
+
+/// Waits until the process stops while the store is not available, which may last for any time.
+async fn out_of_reach(store: &dyn Store, stopping: CancellationToken) {
+    stopping.cancelled().await;
+    while store.is_available() {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 fn services(

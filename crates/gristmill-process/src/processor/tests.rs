@@ -1,9 +1,15 @@
 //! From a log to a store, with records that cannot be processed among them.
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use async_trait::async_trait;
 use bytes::Bytes;
 use gristmill_log::MemoryLog;
 use gristmill_model::{EventId, Origin, Outcome, Partition, ProjectId, Timestamp, UserId};
-use gristmill_store::MemoryStore;
+use gristmill_store::{
+    Document, DocumentKey, MemoryStore, Progress, Snapshot, StoreStats, Unacceptable,
+};
 
 use super::*;
 
@@ -26,7 +32,12 @@ fn event(id: &str, page_bytes: usize) -> Event<'static> {
 /// Runs a processor until the store has come as far as the log.
 async fn settled(log: &Arc<MemoryLog>) -> Arc<MemoryStore> {
     let store = Arc::new(MemoryStore::new(2));
-    let processor = Processor::new(Arc::clone(log) as _, Arc::clone(&store) as _);
+    settle_in(log, Arc::clone(&store) as _).await;
+    store
+}
+
+async fn settle_in(log: &Arc<MemoryLog>, store: Arc<dyn Store>) {
+    let processor = Processor::new(Arc::clone(log) as _, Arc::clone(&store));
     let mut progress = store.watch();
     let end = log.durable();
     tokio::select! {
@@ -35,7 +46,6 @@ async fn settled(log: &Arc<MemoryLog>) -> Arc<MemoryStore> {
             assert!(seen.is_ok());
         }
     }
-    store
 }
 
 #[tokio::test]
@@ -68,4 +78,93 @@ async fn large_commits_are_cut_and_nothing_is_left_out() {
     assert_eq!((next.batch, next.record), (0, first.rows.len()));
     assert_eq!(first.next.next(Partition(0)), first.rows.len() as u64);
     assert_eq!(settled(&log).await.stats().stored, 5_000);
+}
+
+#[tokio::test]
+async fn what_the_store_refuses_is_set_aside_and_what_it_cannot_do_is_tried_again() {
+    let log = Arc::new(MemoryLog::new(1));
+    let events: Vec<_> = (0..9).map(|n| event(&n.to_string(), 0)).collect();
+    log.append(Partition(0), &events).await.unwrap();
+    let store = Arc::new(Picky { store: MemoryStore::new(2), away: AtomicUsize::new(3) });
+    settle_in(&log, Arc::clone(&store) as _).await;
+    assert_eq!(store.away.load(Relaxed), 0);
+    let kept = store.quarantined(10).await.unwrap();
+    let told: Vec<_> =
+        kept.iter().map(|record| (record.position.offset, record.reason.as_str())).collect();
+    assert_eq!(told, [(7, "not 7"), (2, "not 2")]);
+    let mut original = Vec::new();
+    codec::encode(&events[7..8], &mut original);
+    assert_eq!(kept[0].bytes, original);
+    assert_eq!(store.stats().stored, 7);
+}
+
+/// A store that is away for some commits, and takes neither event 2 nor event 7.
+struct Picky {
+    store: MemoryStore,
+    away: AtomicUsize,
+}
+
+#[async_trait]
+impl Store for Picky {
+    async fn commit(&self, commit: Commit<'_>) -> Result<Vec<Outcome>, StoreError> {
+        if self.away.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+            return Err(StoreError::Unavailable("away".to_owned()));
+        }
+        let refused = commit.rows.iter().filter(|row| ["2", "7"].contains(&row.event.id.as_str()));
+        let refused: Vec<_> = refused
+            .map(|row| Unacceptable {
+                position: row.position,
+                reason: format!("not {}", row.event.id),
+            })
+            .collect();
+        match refused.is_empty() {
+            true => self.store.commit(commit).await,
+            false => Err(StoreError::Unacceptable(refused)),
+        }
+    }
+
+    fn progress(&self) -> Progress {
+        self.store.progress()
+    }
+
+    fn watch(&self) -> tokio::sync::watch::Receiver<Progress> {
+        self.store.watch()
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.store.snapshot().await
+    }
+
+    fn outcomes(&self, partition: Partition, offsets: Range<u64>) -> Vec<Option<Outcome>> {
+        self.store.outcomes(partition, offsets)
+    }
+
+    fn stats(&self) -> StoreStats {
+        self.store.stats()
+    }
+
+    async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>, StoreError> {
+        self.store.quarantined(limit).await
+    }
+
+    async fn put_document(
+        &self,
+        _: DocumentKey<'_>,
+        _: Option<u64>,
+        _: String,
+    ) -> Result<u64, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn remove_document(&self, _: DocumentKey<'_>, _: u64) -> Result<(), StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn document(&self, _: DocumentKey<'_>) -> Result<Option<Document>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn documents(&self, _: &ProjectId<'_>, _: &str) -> Result<Vec<Document>, StoreError> {
+        Err(StoreError::Closed)
+    }
 }

@@ -81,6 +81,7 @@ pub(crate) fn describe_health() -> Operation {
 /// Whether the server works, with everything that older health pages said.
 pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
     let is_healthy = !app.draining.is_cancelled();
+    let store = if app.services.store.is_available() { "available" } else { "not available" };
     let kafka_health = BrokersBody {
         is_healthy,
         brokers: [BrokerBody { id: 0, address: "embedded", is_online: is_healthy }],
@@ -94,7 +95,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
         healthy: is_healthy,
         version: app.services.version,
         kafka_health,
-        details: BTreeMap::new(),
+        details: [("store".to_owned(), store.to_owned())].into(),
     };
     json::respond(status(is_healthy), &body)
 }
@@ -108,7 +109,7 @@ pub(crate) fn describe_ready() -> Operation {
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
     let totals = totals(&app);
     let is_draining = app.draining.is_cancelled();
-    let is_ready = totals.backlog_records == 0 && !is_draining;
+    let is_ready = totals.backlog_records == 0 && !is_draining && app.services.store.is_available();
     let body = ReadyBody {
         messages_processed: app.services.store.stats().stored,
         totals,
@@ -140,7 +141,7 @@ pub(crate) fn describe_readyz() -> Operation {
 /// Whether the server should get traffic.
 pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Response {
     let backlog_records = app.backlog();
-    if backlog_records == 0 {
+    if backlog_records == 0 && app.services.store.is_available() {
         app.has_caught_up.store(true, Relaxed);
     }
     let (caught_up, draining) = (app.has_caught_up.load(Relaxed), app.draining.is_cancelled());

@@ -20,7 +20,6 @@ mod events;
 mod files;
 mod filter;
 mod hot;
-mod identity;
 mod identity_set;
 mod kept;
 mod lexicon;
@@ -29,7 +28,6 @@ mod manifest;
 mod merge_rows;
 mod merged_users;
 mod open;
-mod outcomes;
 mod part;
 mod part_reader;
 mod part_users;
@@ -66,15 +64,15 @@ pub use check::{CheckReport, check};
 pub use compaction::Merger;
 pub use seal::Sealer;
 
+use crate::identity::{self, IdentityHasher};
+use crate::outcomes::{self, Outcomes};
 use crate::{
     Commit, Document, DocumentKey, Progress, Quarantined, Snapshot, Store, StoreError, StoreStats,
 };
 use cache::ColumnCache;
 use committer::Committer;
 use files::Directory;
-use identity::IdentityHasher;
 use manifest::{DocumentName, Manifest};
-use outcomes::Outcomes;
 use view::{State, View};
 use window::WindowLimits;
 

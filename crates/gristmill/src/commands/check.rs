@@ -8,7 +8,7 @@ use gristmill_log::embedded::{self, RealDisk};
 use gristmill_store::columnar;
 
 use crate::ambient;
-use crate::config::{Flags, Settings};
+use crate::config::{Flags, Settings, StoreSettings};
 use crate::console::{say, thousands};
 
 /// Verify the log and the store on disk, every byte that has a checksum.
@@ -27,9 +27,15 @@ pub(crate) struct CheckArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let settings = Settings::load(&args.flags, ambient::environment())?;
+    let settings = Settings::load(&args.flags, &ambient::environment())?;
     let log = check_log(&settings.log_dir());
-    let store = check_store(&settings.store_dir());
+    let store = match &settings.store {
+        StoreSettings::Columnar(_) => check_store(&settings.store_dir()),
+        StoreSettings::Postgres(store) => Ok(format!(
+            "store: in PostgreSQL, {}, whose own tools check it: pg_amcheck --schema=gristmill",
+            store.url.0
+        )),
+    };
     let mut whole = true;
     for result in [log, store] {
         match result {

@@ -12,7 +12,7 @@ use crate::console::{say, thousands};
 /// Write everything that is in memory to files and merge the files, and wait until that is done.
 ///
 /// Nothing needs this: files are merged all the time. It helps before a backup, and before a long
-/// time of many questions and few new events.
+/// time of many questions and few new events. A store in PostgreSQL has nothing to do.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CompactArgs {
     /// The server
@@ -36,6 +36,9 @@ pub(crate) async fn run(args: CompactArgs) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.url, config, ambient::entropy())?;
     let answer: Answer = client.post_json("/v1/store/compact", &serde_json::json!({})).await?;
     let mib = answer.part_bytes.div_ceil(1 << 20);
-    say(format!("{} files of {} MiB together", thousands(answer.parts), thousands(mib)));
+    say(match answer.parts {
+        0 => "the store has no files of its own to merge".to_owned(),
+        parts => format!("{} files of {} MiB together", thousands(parts), thousands(mib)),
+    });
     Ok(ExitCode::SUCCESS)
 }

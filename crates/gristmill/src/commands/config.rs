@@ -9,7 +9,7 @@ use crate::console::say;
 /// Print the settings that `serve` would run with.
 ///
 /// Checks them, too: an unknown or impossible setting is an error that names it. The output is a
-/// file that `--config` takes.
+/// file that `--config` takes, but for passwords, which are `***` in it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -29,8 +29,8 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     if args.defaults {
         say(DEFAULTS.trim_end());
     } else {
-        // No setting is a secret. One that is gets a type that writes itself as `***`.
-        say(Settings::load(&args.flags, ambient::environment())?.to_toml()?.trim_end());
+        // A setting that is a secret has a type that writes itself as `***`.
+        say(Settings::load(&args.flags, &ambient::environment())?.to_toml()?.trim_end());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -11,8 +11,9 @@ use crate::{supervisor, telemetry};
 
 /// Run the server: ingestion, processing, storage and queries in one process.
 ///
-/// Everything is kept in the data directory, which one process at a time may have open. SIGTERM or
-/// SIGINT stops it in order; a second one ends it at once, which loses nothing either.
+/// Everything is kept in the data directory, which one process at a time may have open, or behind
+/// the log in PostgreSQL, if `store.kind` or DATABASE_URL says so. SIGTERM or SIGINT stops it in
+/// order; a second one ends it at once, which loses nothing either.
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -29,7 +30,7 @@ pub(crate) struct ServeArgs {
 
 /// Runs the command.
 pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    let settings = Settings::load(&args.flags, ambient::environment())?;
+    let settings = Settings::load(&args.flags, &ambient::environment())?;
     telemetry::start(&settings.telemetry.filter, settings.telemetry.format)?;
     let ambient = Ambient { clock: ambient::clock(), entropy: ambient::entropy() };
     let running = start_all(&settings, &ambient)?;

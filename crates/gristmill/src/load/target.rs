@@ -11,6 +11,7 @@ use gristmill_client::{Client, ClientConfig};
 use tokio::time::Instant;
 
 use crate::ambient;
+use crate::config::CHOOSE_POSTGRES;
 
 /// How long a server may take until it is ready.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -97,7 +98,12 @@ impl Drop for ServerProcess {
 fn spawn(arguments: &[String], output: &Path) -> anyhow::Result<Child> {
     let create = || File::options().create(true).append(true).open(output);
     let context = || format!("cannot write {}", output.display());
-    Command::new(ambient::own_program()?)
+    let mut server = Command::new(ambient::own_program()?);
+    // What is measured must not land in a database that happens to be set for something else.
+    for variable in CHOOSE_POSTGRES {
+        server.env_remove(variable);
+    }
+    server
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(create().with_context(context)?)

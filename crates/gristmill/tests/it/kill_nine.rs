@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use gristmill_testkit::{
-    Connection, Ledger, Request, SeededEntropy, TestServer, pause, setting, wait_until,
+    Connection, Ledger, Request, SeededEntropy, TestDatabase, TestServer, pause, setting,
+    wait_until,
 };
 use serde_json::{Value, json};
 
+use crate::postgres;
 use crate::support::{counts_of_type, server, store_number, summary};
 
 const CYCLES: u64 = 30;
+const POSTGRES_CYCLES: u64 = 8;
 const WRITERS: u64 = 4;
 /// Of how many cycles the events are looked up one by one at the end: all, unless it is a long run,
 /// which counts the others.
@@ -30,11 +33,31 @@ fn kill_nine_under_load_loses_nothing_and_counts_nothing_twice() -> anyhow::Resu
     let cycles = setting("GRISTMILL_CHAOS_CYCLES").map_or(Ok(CYCLES), |text| text.parse())?;
     let default_seed = u64::from(std::process::id());
     let seed = setting("GRISTMILL_CHAOS_SEED").map_or(Ok(default_seed), |text| text.parse())?;
+    // Little is kept in memory, so that kills meet the sealing and merging of files as well.
+    let server = server().setting("GRISTMILL__STORE__SEAL_BYTES", "1 MiB").start()?;
+    let server = survives(server, cycles, seed)?;
+    assert!(store_number(&server, "parts")? > 0, "the kills met no sealing");
+    Ok(())
+}
+
+#[test]
+fn kill_nine_with_postgres_loses_nothing_and_counts_nothing_twice() -> anyhow::Result<()> {
+    let seed = u64::from(std::process::id());
+    let database = TestDatabase::create()?;
+    survives(postgres::server(&database).start()?, POSTGRES_CYCLES, seed)?;
+    let counts = "SELECT (SELECT count(*) FROM gristmill.events), \
+                  (SELECT count(*) FROM gristmill.identities), \
+                  (SELECT sum(stored) FROM gristmill.positions)";
+    let counts = database.run(counts)?.remove(0);
+    assert!(counts.iter().all(|count| *count == counts[0]), "{counts:?}");
+    Ok(())
+}
+
+/// Kills a server again and again, and gives it back when all is found as it should be.
+#[expect(clippy::print_stdout, reason = "a long run tells how far it is and how to repeat it")]
+fn survives(mut server: TestServer, cycles: u64, seed: u64) -> anyhow::Result<TestServer> {
     println!("GRISTMILL_CHAOS_CYCLES={cycles} GRISTMILL_CHAOS_SEED={seed}");
     let entropy = SeededEntropy::new(seed);
-
-    // Little is kept in memory, so that kills meet the sealing and merging of files as well.
-    let mut server = server().setting("GRISTMILL__STORE__SEAL_BYTES", "1 MiB").start()?;
     let mut ledgers = Vec::new();
     let mut counted = BTreeMap::new();
     let mut slowest = Duration::ZERO;
@@ -65,14 +88,13 @@ fn kill_nine_under_load_loses_nothing_and_counts_nothing_twice() -> anyhow::Resu
     };
     assert_eq!(counts_by_type(&server)?, counted, "all events are in the ledgers");
     look_up(&server)?;
-    assert!(store_number(&server, "parts")? > 0, "the kills met no sealing");
     server.terminate()?;
     slowest = slowest.max(server.restart()?);
     assert_eq!(counts_by_type(&server)?, counted, "after an orderly restart");
     look_up(&server)?;
     println!("{cycles} kills, {} events counted once, slowest start {slowest:?}", sum(&counted));
     assert!(slowest < READY_WITHIN, "it took {slowest:?} until the server was ready");
-    Ok(())
+    Ok(server)
 }
 
 /// One writer of one cycle and what it knows. Its events have a type of their own.

@@ -2,9 +2,11 @@
 //! once.
 
 mod bad_input;
+mod both_stores;
 mod dialect_curls;
 mod kill_nine;
 mod openapi;
+mod postgres;
 mod readme;
 mod real_data;
 mod restart;

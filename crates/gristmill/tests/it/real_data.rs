@@ -10,19 +10,19 @@ use serde_json::{Value, json};
 use crate::support::{server, store_number, summary};
 
 /// A data set and how its fields are named.
-struct DataSet {
-    file: &'static str,
-    events: u64,
+pub(crate) struct DataSet {
+    pub(crate) file: &'static str,
+    pub(crate) events: u64,
     flags: &'static [&'static str],
 }
 
-const GHARCHIVE: DataSet = DataSet {
+pub(crate) const GHARCHIVE: DataSet = DataSet {
     file: "gharchive-2015.ndjson.gz",
     events: 127_397,
     flags: &["--time=dt", "--type=type", "--user=actor", "--page-url=https://github.com/{repo}"],
 };
 
-const DESKDROP: DataSet = DataSet {
+pub(crate) const DESKDROP: DataSet = DataSet {
     file: "deskdrop-interactions.csv.gz",
     events: 72_312,
     flags: &["--type=eventType", "--user=personId", "--session=sessionId"],
@@ -110,7 +110,7 @@ fn answers_hold(
     answers(&server, &expected).context("after a second import")
 }
 
-fn gharchive_answers(server: &TestServer, expected: &Value) -> anyhow::Result<()> {
+pub(crate) fn gharchive_answers(server: &TestServer, expected: &Value) -> anyhow::Result<()> {
     let all = &expected["gharchive.total"][0];
     let total = summary(server)?;
     assert_eq!(total["total_events"], all[0]);
@@ -136,7 +136,7 @@ fn gharchive_answers(server: &TestServer, expected: &Value) -> anyhow::Result<()
     funnel(server, &["create", "push", "issue"], "3600s", expected)
 }
 
-fn deskdrop_answers(server: &TestServer, expected: &Value) -> anyhow::Result<()> {
+pub(crate) fn deskdrop_answers(server: &TestServer, expected: &Value) -> anyhow::Result<()> {
     let all = &expected["deskdrop.total"][0];
     let total = summary(server)?;
     assert_eq!(total["total_events"], all[0]);
@@ -181,18 +181,18 @@ fn deskdrop_answers(server: &TestServer, expected: &Value) -> anyhow::Result<()>
 
 /// What an import tells of its rows.
 #[derive(Debug, PartialEq, Eq)]
-struct Report {
+pub(crate) struct Report {
     stored: u64,
     duplicates: u64,
     rejected: u64,
 }
 
 impl Report {
-    fn stored(stored: u64) -> Self {
+    pub(crate) fn stored(stored: u64) -> Self {
         Self { stored, duplicates: 0, rejected: 0 }
     }
 
-    fn duplicates(duplicates: u64) -> Self {
+    pub(crate) fn duplicates(duplicates: u64) -> Self {
         Self { stored: 0, duplicates, rejected: 0 }
     }
 
@@ -209,7 +209,7 @@ impl Report {
 }
 
 /// Runs the import and gives its report.
-fn import(server: &TestServer, set: &DataSet, file: &Path) -> anyhow::Result<Report> {
+pub(crate) fn import(server: &TestServer, set: &DataSet, file: &Path) -> anyhow::Result<Report> {
     let url = format!("--url=http://{}", server.address());
     let mut arguments = vec!["import", &url];
     arguments.extend(set.flags);

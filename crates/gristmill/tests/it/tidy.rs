@@ -48,6 +48,7 @@ const FENCED: &[(&[&str], &[&str])] = &[
         &["gristmill-server", "gristmill-client", "gristmill"],
     ),
     (&["arrow-array", "arrow-buffer", "arrow-schema", "parquet"], &["gristmill-store"]),
+    (&["tokio-postgres"], &["gristmill-store", "gristmill-testkit"]),
     (&["clap", "config", "indicatif", "tracing-subscriber"], &["gristmill"]),
     (&["anyhow"], &["gristmill", "gristmill-testkit"]),
 ];

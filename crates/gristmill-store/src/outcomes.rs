@@ -10,7 +10,7 @@ const REMEMBERED: usize = 1 << 19;
 
 /// The newest outcomes of each partition.
 #[derive(Debug, Default)]
-pub(super) struct Outcomes {
+pub(crate) struct Outcomes {
     partitions: BTreeMap<Partition, Recent>,
 }
 
@@ -22,7 +22,7 @@ struct Recent {
 
 impl Outcomes {
     /// Notes an outcome. Offsets come in ascending order; gaps have no outcome.
-    pub(super) fn set(&mut self, position: Position, outcome: Outcome) {
+    pub(crate) fn set(&mut self, position: Position, outcome: Outcome) {
         let recent = self.partitions.entry(position.partition).or_default();
         let next = recent.first_offset + recent.outcomes.len() as u64;
         let gap = position.offset.saturating_sub(next);
@@ -35,7 +35,7 @@ impl Outcomes {
         recent.push(Some(outcome));
     }
 
-    pub(super) fn get(&self, partition: Partition, offsets: Range<u64>) -> Vec<Option<Outcome>> {
+    pub(crate) fn get(&self, partition: Partition, offsets: Range<u64>) -> Vec<Option<Outcome>> {
         let recent = self.partitions.get(&partition);
         offsets.map(|offset| recent.and_then(|recent| recent.get(offset))).collect()
     }

@@ -7,22 +7,22 @@ use std::hash::Hasher;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 /// The hash of an event's identity.
-pub(super) type Identity = u128;
+pub(crate) type Identity = u128;
 
 /// Makes identities.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct IdentityHasher {
+pub(crate) struct IdentityHasher {
     keyed: SipHasher13,
 }
 
 impl IdentityHasher {
-    pub(super) fn new(key: u128) -> Self {
+    pub(crate) fn new(key: u128) -> Self {
         Self { keyed: SipHasher13::new_with_key(&key.to_le_bytes()) }
     }
 
     /// The lengths are hashed too, so that moving a byte from one text to the next changes the
     /// identity.
-    pub(super) fn identity(&self, project: &str, user: &str, event_id: &str) -> Identity {
+    pub(crate) fn identity(&self, project: &str, user: &str, event_id: &str) -> Identity {
         let mut hasher = self.keyed;
         hasher.write_u64((project.len() as u64) << 32 | user.len() as u64);
         hasher.write(project.as_bytes());

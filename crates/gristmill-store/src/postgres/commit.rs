@@ -1,0 +1,323 @@
+//! Commits: one transaction each, on one connection.
+//!
+//! ```text
+//!   lock the positions ── insert the identities, which says what is new ── copy the new rows in
+//!     ── add to the page counts ── keep what was set aside ── move the positions ── COMMIT
+//! ```
+//!
+//! The positions are the fence: whoever has locked them knows what has been taken in, ignores what
+//! lies below, and moves them from there. So a process that was taken for dead, or one that does
+//! not know whether its last COMMIT came through, finds out before it changes anything.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use gristmill_model::{Outcome, Partition};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Row, Transaction};
+
+use super::Opened;
+use super::address::Address;
+use super::ledger::{Decided, Ledger, Standing, standing_in};
+use super::refusal;
+use super::rows::{self, FreshRow};
+use super::session::{SharedConnection, setup, unavailable};
+use super::types::Hash;
+use super::windows::{self, Closing};
+use crate::{Commit, Quarantined, StoreError};
+
+/// How long a commit may take before its connection is given up.
+pub(super) const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long another process may hold the positions without a word to the server.
+const SILENCE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 30 });
+
+/// Ends the connections that have held the positions for longer than `SILENCE`, in milliseconds, and
+/// that the server waits for in the middle of a statement, where no time limit of its own applies:
+/// their processes are frozen, or cut off.
+const END_SILENT: &str = "
+    SELECT count(pg_terminate_backend(a.pid))
+    FROM pg_stat_activity a
+    WHERE a.pid <> pg_backend_pid() AND a.wait_event = 'ClientRead'
+        AND a.xact_start < now() - $1::bigint * interval '1 millisecond'
+        AND EXISTS (
+            SELECT FROM pg_locks l
+            WHERE l.pid = a.pid AND l.relation = 'gristmill.positions'::regclass
+                AND l.mode IN ('RowShareLock', 'RowExclusiveLock')
+        )";
+
+/// The channel on which processes tell each other of their commits.
+pub(super) const CHANNEL: &str = "gristmill_committed";
+
+/// The one connection that commits.
+pub(super) struct Committer {
+    connection: SharedConnection,
+    windows: Closing,
+}
+
+impl Committer {
+    pub(super) fn new(address: Address, window_events: u64) -> Self {
+        let setup = setup(COMMIT_TIMEOUT, SILENCE);
+        let connection = SharedConnection::new(address, setup, COMMIT_TIMEOUT);
+        Self { connection, windows: Closing::new(window_events) }
+    }
+
+    /// Takes in a batch and says what became of each row.
+    pub(super) async fn commit(
+        &self,
+        opened: &Opened,
+        ledger: &Ledger,
+        commit: &Commit<'_>,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        refusal::check_texts(&commit.rows)?;
+        let work = async |client: &mut Client| self.transact(client, opened, ledger, commit).await;
+        self.connection.with(work).await?;
+        Ok(outcomes_of(commit, ledger))
+    }
+
+    /// Closes the window of activity, if anything is in it.
+    pub(super) async fn close_window(&self, opened: &Opened) -> Result<(), StoreError> {
+        let work = async |client: &mut Client| windows::close_now(client, opened.log).await;
+        self.connection.with(work).await
+    }
+
+    async fn transact(
+        &self,
+        client: &mut Client,
+        opened: &Opened,
+        ledger: &Ledger,
+        commit: &Commit<'_>,
+    ) -> Result<(), StoreError> {
+        let failed = |error| unavailable(&error);
+        let mut change = client.transaction().await.map_err(failed)?;
+        let held = match lock_positions(&change, opened, ledger, commit).await {
+            Ok(held) => held,
+            Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                change.rollback().await.map_err(failed)?;
+                return Err(end_silent(client, &error).await);
+            }
+            Err(error) => return Err(unavailable(&error)),
+        };
+        check_not_behind(&held, ledger, commit)?;
+        ledger.resolve(&held);
+        let is_new = |position: gristmill_model::Position| {
+            held.get(&position.partition).is_none_or(|held| position.offset >= held.next)
+        };
+        let fresh: Vec<FreshRow<'_>> = (commit.rows.iter().filter(|row| is_new(row.position)))
+            .map(|row| FreshRow::of(row, &opened.hasher))
+            .collect();
+        let aside: Vec<&Quarantined> =
+            commit.quarantine.iter().filter(|record| is_new(record.position)).collect();
+
+        let stored = match write(&change, opened, &fresh, &aside).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                if change.rollback().await.is_err() {
+                    return Err(unavailable(&error));
+                }
+                return Err(refusal::explain(client, opened, &fresh, &error).await);
+            }
+        };
+        let decided = decide(commit, &held, &fresh, &stored, &aside);
+        move_positions(&change, opened.log, &held, &decided).await?;
+        self.windows.close_if_due(&mut change, opened.log).await?;
+
+        ledger.propose(decided);
+        change.commit().await.map_err(failed)?;
+        ledger.confirm();
+        Ok(())
+    }
+}
+
+/// Rows that were settled long ago are not remembered one by one; they count nothing now.
+fn outcomes_of(commit: &Commit<'_>, ledger: &Ledger) -> Vec<Outcome> {
+    let outcome = |row: &crate::Row<'_>| {
+        let (partition, offset) = (row.position.partition, row.position.offset);
+        let known = ledger.outcomes(partition, offset..offset + 1);
+        known.into_iter().next().flatten().unwrap_or(Outcome::Duplicate)
+    };
+    commit.rows.iter().map(outcome).collect()
+}
+
+/// Locks the positions of all partitions of the commit, until the transaction ends.
+async fn lock_positions(
+    change: &Transaction<'_>,
+    opened: &Opened,
+    ledger: &Ledger,
+    commit: &Commit<'_>,
+) -> Result<BTreeMap<Partition, Standing>, tokio_postgres::Error> {
+    let partitions: Vec<i32> = commit.next.iter().map(|(p, _)| p.0 as i32).collect();
+    let is_unknown = |(partition, _): (Partition, u64)| ledger.standing(partition).is_none();
+    if commit.next.iter().any(is_unknown) {
+        let create = "INSERT INTO gristmill.positions (log, partition) \
+                      SELECT $1, unnest($2::int[]) ON CONFLICT DO NOTHING";
+        change.execute(create, &[&opened.log, &partitions]).await?;
+    }
+    let lock = "SELECT partition, next, stored, duplicate, quarantined FROM gristmill.positions \
+                WHERE log = $1 AND partition = ANY($2) ORDER BY partition FOR UPDATE";
+    let rows = change.query(lock, &[&opened.log, &partitions]).await?;
+    let standing =
+        |row| Ok((Partition(Row::try_get::<_, i32>(row, 0)? as u32), standing_in(row, 1)?));
+    rows.iter().map(standing).collect()
+}
+
+/// Whoever is in the way and says nothing is ended, so that the next attempt comes through.
+async fn end_silent(client: &Client, error: &tokio_postgres::Error) -> StoreError {
+    match client.query_one(END_SILENT, &[&(SILENCE.as_millis() as i64)]).await {
+        Ok(row) => {
+            let ended: i64 = row.try_get(0).unwrap_or_default();
+            tracing::warn!(ended, "another process held the positions for too long");
+            unavailable(error)
+        }
+        Err(error) => unavailable(&error),
+    }
+}
+
+fn check_not_behind(
+    held: &BTreeMap<Partition, Standing>,
+    ledger: &Ledger,
+    commit: &Commit<'_>,
+) -> Result<(), StoreError> {
+    let seen = ledger.progress().committed;
+    for (partition, _) in commit.next.iter() {
+        let next = held.get(&partition).map_or(0, |standing: &Standing| standing.next);
+        let seen = seen.next(partition);
+        if next < seen {
+            return Err(StoreError::Damaged(format!(
+                "the position of partition {} in PostgreSQL went back from {seen} to {next}: if an \
+                 older state of the database was restored, start again",
+                partition.0
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Writes what is new, and says of each row whether it is.
+async fn write(
+    change: &Transaction<'_>,
+    opened: &Opened,
+    fresh: &[FreshRow<'_>],
+    aside: &[&Quarantined],
+) -> Result<Vec<bool>, tokio_postgres::Error> {
+    let stored = insert_identities(change, fresh).await?;
+    let rows: Vec<&FreshRow<'_>> =
+        fresh.iter().zip(&stored).filter(|(_, stored)| **stored).map(|(row, _)| row).collect();
+    rows::insert(change, opened, &rows).await?;
+    insert_quarantine(change, opened.log, aside).await?;
+    Ok(stored)
+}
+
+/// Inserts the identities and says of each row whether its is new. Of several rows with the same
+/// identity the first one is.
+async fn insert_identities(
+    change: &Transaction<'_>,
+    fresh: &[FreshRow<'_>],
+) -> Result<Vec<bool>, tokio_postgres::Error> {
+    let mut hashes: Vec<Hash> = fresh.iter().map(|row| row.identity).collect();
+    // In one order, so that two transactions with the same identities do not lock each other out.
+    hashes.sort_unstable();
+    hashes.dedup();
+    if hashes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let insert = "INSERT INTO gristmill.identities SELECT unnest($1::uuid[]) \
+                  ON CONFLICT DO NOTHING RETURNING hash";
+    let inserted = change.query(insert, &[&hashes]).await?;
+    let new: Result<HashSet<Hash>, _> = inserted.iter().map(|row| row.try_get(0)).collect();
+    let mut new = new?;
+    Ok(fresh.iter().map(|row| new.remove(&row.identity)).collect())
+}
+
+async fn insert_quarantine(
+    change: &Transaction<'_>,
+    log: i32,
+    aside: &[&Quarantined],
+) -> Result<(), tokio_postgres::Error> {
+    if aside.is_empty() {
+        return Ok(());
+    }
+    let positions = || aside.iter().map(|record| record.position);
+    let partitions: Vec<i32> = positions().map(|position| position.partition.0 as i32).collect();
+    let offsets: Vec<i64> = positions().map(|position| position.offset as i64).collect();
+    let reasons: Vec<String> =
+        aside.iter().map(|record| record.reason.replace('\0', "\u{fffd}")).collect();
+    let bytes: Vec<&[u8]> = aside.iter().map(|record| &*record.bytes).collect();
+    let insert = "INSERT INTO gristmill.quarantine (log, log_partition, log_offset, reason, bytes) \
+                  SELECT $1, * FROM unnest($2::int[], $3::bigint[], $4::text[], $5::bytea[])";
+    change.execute(insert, &[&log, &partitions, &offsets, &reasons, &bytes]).await.map(drop)
+}
+
+/// What the commit brings about.
+fn decide(
+    commit: &Commit<'_>,
+    held: &BTreeMap<Partition, Standing>,
+    fresh: &[FreshRow<'_>],
+    stored: &[bool],
+    aside: &[&Quarantined],
+) -> Decided {
+    let of_row = |(row, stored): (&FreshRow<'_>, &bool)| {
+        (row.row.position, if *stored { Outcome::Stored } else { Outcome::Duplicate })
+    };
+    let set_aside = aside.iter().map(|record| (record.position, Outcome::Quarantined));
+    let mut outcomes: Vec<_> = fresh.iter().zip(stored).map(of_row).chain(set_aside).collect();
+    outcomes.sort_unstable_by_key(|(position, _)| *position);
+    let mut standings = BTreeMap::new();
+    for (partition, next) in commit.next.iter() {
+        let standing = held.get(&partition).copied().unwrap_or_default();
+        if next > standing.next {
+            standings.insert(partition, Standing { next, ..standing });
+        }
+    }
+    let mut counts: HashMap<(Partition, Outcome), u64> = HashMap::new();
+    for (position, outcome) in &outcomes {
+        *counts.entry((position.partition, *outcome)).or_default() += 1;
+    }
+    for (partition, standing) in &mut standings {
+        let count = |outcome| counts.get(&(*partition, outcome)).copied().unwrap_or(0);
+        standing.stored += count(Outcome::Stored);
+        standing.duplicate += count(Outcome::Duplicate);
+        standing.quarantined += count(Outcome::Quarantined);
+    }
+    Decided { standings, outcomes }
+}
+
+/// Moves the positions from where they were found, and has other processes know.
+async fn move_positions(
+    change: &Transaction<'_>,
+    log: i32,
+    held: &BTreeMap<Partition, Standing>,
+    decided: &Decided,
+) -> Result<(), StoreError> {
+    if decided.standings.is_empty() {
+        return Ok(());
+    }
+    let (mut partitions, mut before) = (Vec::new(), Vec::new());
+    let mut numbers: [Vec<i64>; 4] = Default::default();
+    for (partition, standing) in &decided.standings {
+        partitions.push(partition.0 as i32);
+        before.push(held.get(partition).map_or(0, |held| held.next) as i64);
+        let Standing { next, stored, duplicate, quarantined } = *standing;
+        for (column, number) in numbers.iter_mut().zip([next, stored, duplicate, quarantined]) {
+            column.push(number as i64);
+        }
+    }
+    let [next, stored, duplicate, quarantined] = &numbers;
+    let update = "UPDATE gristmill.positions AS held \
+        SET next = new.next, stored = new.stored, duplicate = new.duplicate, \
+            quarantined = new.quarantined \
+        FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[]) \
+            AS new (partition, before, next, stored, duplicate, quarantined) \
+        WHERE held.log = $1 AND held.partition = new.partition AND held.next = new.before";
+    let moved = change
+        .execute(update, &[&log, &partitions, &before, next, stored, duplicate, quarantined])
+        .await
+        .map_err(|error| unavailable(&error))?;
+    if moved != partitions.len() as u64 {
+        let text =
+            "the positions moved while they were locked: another process changes them by hand";
+        return Err(StoreError::Unavailable(text.to_owned()));
+    }
+    let notify = format!("NOTIFY {CHANNEL}");
+    change.batch_execute(&notify).await.map_err(|error| unavailable(&error))
+}

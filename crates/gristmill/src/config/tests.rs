@@ -1,0 +1,186 @@
+//! The layers, and what each error names.
+
+use std::time::Duration;
+
+use super::*;
+
+fn environment(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn from_file(text: &str) -> (tempfile::TempDir, Flags) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("gristmill.toml");
+    std::fs::write(&path, text).unwrap();
+    (dir, Flags { config: Some(path), ..Flags::default() })
+}
+
+fn error_of(file: &str, variables: &[(&str, &str)]) -> String {
+    let (_dir, flags) = from_file(file);
+    format!("{:#}", Settings::load(&flags, &environment(variables)).unwrap_err())
+}
+
+#[test]
+fn the_defaults_are_whole_and_print_as_they_are_read() {
+    let settings = Settings::load(&Flags::default(), &HashMap::new()).unwrap();
+    assert_eq!(settings.server.listen, ["127.0.0.1:8080".parse().unwrap()]);
+    assert_eq!(settings.log_dir(), PathBuf::from("./data/log"));
+    let (_dir, flags) = from_file(&settings.to_toml().unwrap());
+    assert_eq!(Settings::load(&flags, &HashMap::new()).unwrap(), settings);
+}
+
+#[test]
+fn a_later_layer_wins() {
+    let (_dir, mut flags) =
+        from_file("data_dir = \"/file\"\n[store]\nshards = 2\nseal_age = \"1m\"\nslice_days = 3\n");
+    let variables = environment(&[
+        ("GRISTMILL__STORE__SHARDS", "4"),
+        ("GRISTMILL__STORE__SEAL_BYTES", "1 MiB"),
+        ("GRISTMILL__LOG__SEGMENT_BYTES", "134217728"),
+        ("GRISTMILL__DATA_DIR", "/environment"),
+        ("GRISTMILL__SERVER__LISTEN", "127.0.0.1:1,[::1]:2"),
+        ("GRISTMILL_DATA_DIR", "not a setting"),
+    ]);
+    let settings = Settings::load(&flags, &variables).unwrap();
+    let StoreSettings::Columnar(store) = &settings.store else { panic!("{settings:?}") };
+    assert_eq!((store.shards, store.slice_days), (4, 3));
+    assert_eq!(store.seal_age, Span(Duration::from_secs(60)));
+    assert_eq!(store.seal_bytes, ByteSize(1 << 20));
+    let LogSettings::Embedded(log) = &settings.log;
+    assert_eq!(log.segment_bytes, ByteSize(128 << 20));
+    assert_eq!(settings.data_dir, PathBuf::from("/environment"));
+    assert_eq!(settings.server.listen.len(), 2);
+
+    flags.data_dir = Some("/flag".into());
+    flags.listen = vec!["127.0.0.1:9".parse().unwrap()];
+    let settings = Settings::load(&flags, &variables).unwrap();
+    assert_eq!(settings.data_dir, PathBuf::from("/flag"));
+    assert_eq!(settings.server.listen, flags.listen);
+}
+
+#[test]
+fn errors_name_the_setting() {
+    for (file, names) in [
+        ("[server]\nlisten = [\"localhost\"]", "server.listen"),
+        ("[store]\nseal_bytes = \"lots\"", "seal_bytes"),
+        ("[query]\ndeadline = 30", "query.deadline"),
+        ("[query]\nthreads = \"many\"", "query.threads"),
+        ("[ingest]\nmax_body = \"1 MiB\"", "max_body"),
+        ("[sever]\nlisten = []", "sever"),
+        ("[log]\nkind = \"floppy\"", "floppy"),
+        ("[log]\npartitions = 0", "log.partitions"),
+        ("[store]\nshards = 1000", "store.shards"),
+        ("[server]\nlisten = []", "server.listen"),
+        ("[store]\nkind = \"postgres\"", "url"),
+        ("[store]\nkind = \"postgres\"\nurl = \"postgres://h/d?sslmode=require\"", "store.url"),
+        ("[store]\nkind = \"postgres\"\nurl = \"postgres://h\"\nshards = 2", "shards"),
+        (
+            "[store]\nkind = \"postgres\"\nurl = \"postgres://h\"\nconnections = 0",
+            "store.connections",
+        ),
+        ("[telemetry]\nformat = \"xml\"", "telemetry.format"),
+        ("[ingest]\nmax_in_flight_bytes = \"1 KiB\"", "ingest.max_in_flight_bytes"),
+    ] {
+        let error = error_of(file, &[]);
+        assert!(error.contains(names), "{file}: {error}");
+    }
+    let error = error_of("", &[("GRISTMILL__STORE__SHARDS", "x")]);
+    assert!(error.contains("store"), "{error}");
+    let error = error_of("", &[("GRISTMILL__STOER__SHARDS", "1")]);
+    assert!(error.contains("stoer"), "{error}");
+}
+
+#[test]
+fn older_systems_variables_choose_the_store_unless_something_else_does() {
+    let variables = [("DATABASE_URL", "postgres://ada:hidden@db/events")];
+    let settings = Settings::load(&Flags::default(), &environment(&variables)).unwrap();
+    let StoreSettings::Postgres(store) = &settings.store else { panic!("{settings:?}") };
+    assert_eq!(store.connections, 8);
+    let printed = settings.to_toml().unwrap();
+    assert!(printed.contains("host=db port=5432 dbname=events user=ada password=***"), "{printed}");
+    assert!(!format!("{printed}{settings:?}").contains("hidden"));
+
+    let (_dir, flags) = from_file("[store]\nurl = \"postgres://file/d\"\nconnections = 3\n");
+    let variables = [variables[0], ("FLUSH_INTERVAL_SEC", "7"), ("BATCH_SIZE", "5")];
+    let settings = Settings::load(&flags, &environment(&variables)).unwrap();
+    let StoreSettings::Postgres(store) = &settings.store else { panic!("{settings:?}") };
+    assert_eq!((store.flush_interval.0, store.flush_events), (Duration::from_secs(7), 5));
+    assert_eq!(
+        (store.url.0.to_string().as_str(), store.connections),
+        ("host=file port=5432 dbname=d", 3)
+    );
+
+    for chosen in ["[store]\nkind = \"columnar\"", "[store]\nkind = \"columnar\"\nshards = 2"] {
+        let (_dir, flags) = from_file(chosen);
+        let settings = Settings::load(&flags, &environment(&variables)).unwrap();
+        assert!(matches!(settings.store, StoreSettings::Columnar(_)), "{settings:?}");
+    }
+}
+
+#[test]
+fn older_systems_name_the_parts_of_an_address_too() {
+    let of = |pairs: &[(&str, &str)]| {
+        let settings = Settings::load(&Flags::default(), &environment(pairs)).unwrap();
+        match settings.store {
+            StoreSettings::Postgres(store) => Some(store.url.0.to_string()),
+            StoreSettings::Columnar(_) => None,
+        }
+    };
+    assert_eq!(of(&[("DB_PORT", "1"), ("DB_NAME", "x"), ("BATCH_SIZE", "0")]), None);
+    assert_eq!(
+        of(&[("DB_HOST", "db")]).unwrap(),
+        "host=db port=5432 dbname=analytics user=postgres password=***"
+    );
+    let all = [
+        ("DB_HOST", "db"),
+        ("DB_PORT", "6"),
+        ("DB_USER", "a'b"),
+        ("DB_PASSWORD", r"p\ @://hidden"),
+        ("DB_NAME", "d"),
+    ];
+    assert_eq!(of(&all).unwrap(), r"host=db port=6 dbname=d user='a\'b' password=***");
+    let both = [("DATABASE_URL", "postgres://h/d"), ("DB_HOST", "other")];
+    assert_eq!(of(&both).unwrap(), "host=h port=5432 dbname=d");
+}
+
+#[test]
+fn errors_name_the_older_systems_variable() {
+    let chosen = ("DB_HOST", "db");
+    for (variable, names) in [
+        (("FLUSH_INTERVAL_SEC", "10s"), "FLUSH_INTERVAL_SEC: \"10s\""),
+        (("FLUSH_INTERVAL_SEC", "0"), "FLUSH_INTERVAL_SEC"),
+        (("BATCH_SIZE", "0"), "BATCH_SIZE"),
+        (("DB_PORT", "x"), "DB_PORT"),
+        (("DATABASE_URL", "postgres://h/d?sslmode=require"), "DATABASE_URL: asks for TLS"),
+    ] {
+        let error = error_of("", &[chosen, variable]);
+        assert!(error.contains(names), "{variable:?}: {error}");
+    }
+    // What is set elsewhere is not asked for.
+    let (_dir, flags) = from_file("[store]\nurl = \"postgres://file/d\"\nflush_events = 3\n");
+    let variables = environment(&[("DATABASE_URL", "postgres://h:x"), ("BATCH_SIZE", "0")]);
+    Settings::load(&flags, &variables).unwrap();
+}
+
+/// The manual's other sections stand in it as comments.
+#[test]
+fn what_the_manual_says_of_postgres_is_what_it_sets() {
+    let (_, rest) = DEFAULTS.split_once("# [store]\n").unwrap();
+    let lines = rest.lines().take_while(|line| !line.is_empty());
+    let text: Vec<_> = lines.map(|line| line.strip_prefix("# ").unwrap()).collect();
+    let (_dir, flags) = from_file(&format!("[store]\n{}", text.join("\n")));
+    let settings = Settings::load(&flags, &HashMap::new()).unwrap();
+    let StoreSettings::Postgres(store) = &settings.store else { panic!("{settings:?}") };
+    assert_eq!(store.connections, default_connections());
+    assert_eq!(store.flush_interval, default_flush_interval());
+    assert_eq!(store.flush_events, default_flush_events());
+}
+
+#[test]
+fn other_machines_are_kept_out_unless_let_in_by_name() {
+    let mut flags = Flags { listen: vec!["0.0.0.0:8080".parse().unwrap()], ..Flags::default() };
+    let error = Settings::load(&flags, &HashMap::new()).unwrap_err().to_string();
+    assert!(error.contains("--insecure-no-auth"), "{error}");
+    flags.insecure_no_auth = true;
+    assert!(Settings::load(&flags, &HashMap::new()).is_ok());
+}
