@@ -29,12 +29,22 @@ impl TestDatabase {
         )?)
     }
 
+    /// A copy of it, in which everything has the numbers that it has here. Others' connections must
+    /// end within a few seconds.
+    pub fn copy(&self) -> anyhow::Result<Self> {
+        Self::create_like(&self.server, &self.name)
+    }
+
     fn create_on(server: &str) -> anyhow::Result<Self> {
+        Self::create_like(server, "template1")
+    }
+
+    fn create_like(server: &str, template: &str) -> anyhow::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}_{}", id(), NEXT.fetch_add(1, Ordering::Relaxed));
         // Of a process that had this number before and was killed.
         run(server, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))?;
-        run(server, &format!("CREATE DATABASE {name}"))?;
+        run(server, &format!("CREATE DATABASE {name} TEMPLATE {template}"))?;
         Ok(Self { server: server.to_owned(), name })
     }
 

@@ -9,7 +9,6 @@
 //! because the store is not available; and the store last.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use gristmill_ingest::{Ingest, IngestConfig};
@@ -27,9 +26,6 @@ use crate::config::{LogSettings, ServerSettings, Settings};
 use crate::stores::{self, Started};
 use crate::supervisor::Part;
 use crate::units::Span;
-
-/// How often a stopping process looks whether its store is still there.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Everything of one process, running.
 pub(crate) struct Running {
@@ -53,8 +49,9 @@ pub(crate) fn start_all(settings: &Settings, ambient: &Ambient) -> anyhow::Resul
     gristmill_log::embedded::Disk::create_dir(&RealDisk, &settings.data_dir)
         .with_context(|| format!("data_dir: cannot create {}", settings.data_dir.display()))?;
     let (log, log_part) = start_log(settings, ambient)?;
-    let Started { store, part: store_part, ready } = stores::start(settings, ambient, &log)?;
-    let process_part = start_processor(Arc::clone(&log), Arc::clone(&store), ready)?;
+    let Started { store, part: store_part, ready, out_of_reach } =
+        stores::start(settings, ambient, &log)?;
+    let process_part = start_processor(Arc::clone(&log), Arc::clone(&store), ready, out_of_reach)?;
     let services = services(settings, ambient, log, store, started);
     let (addresses, server_part) = start_server(&settings.server, services)?;
     Ok(Running { parts: vec![server_part, log_part, process_part, store_part], addresses })
@@ -93,20 +90,26 @@ fn start_processor(
     log: Arc<dyn EventLog>,
     store: Arc<dyn Store>,
     ready: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    out_of_reach: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<Part> {
     let runtime = tokio::runtime::Handle::current();
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     let mut part = Part::new("processor", async move { stop.cancel() });
-    let processor = Processor::new(log, Arc::clone(&store));
+    let processor = Processor::new(log, store);
     let settle = async move {
         ready.await?;
         Ok(processor.run().await?)
     };
+    // A server may be away for any time.
+    let give_up = async move {
+        stopping.cancelled().await;
+        out_of_reach.await;
+    };
     let process = async move {
         tokio::select! {
             settled = settle => settled,
-            () = out_of_reach(&*store, stopping) => {
+            () = give_up => {
                 tracing::warn!("the store is not available: the rest is settled after a new start");
                 Ok(())
             }
@@ -114,14 +117,6 @@ fn start_processor(
     };
     part.thread("processor", move || runtime.block_on(process))?;
     Ok(part)
-}
-
-/// Waits until the process stops while the store is not available, which may last for any time.
-async fn out_of_reach(store: &dyn Store, stopping: CancellationToken) {
-    stopping.cancelled().await;
-    while store.is_available() {
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
 }
 
 fn services(

@@ -25,10 +25,12 @@ pub(crate) struct Started {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) part: Part,
     /// Ends when the positions are known and go together with those of the log.
-    pub(crate) ready: Ready,
+    pub(crate) ready: Later<anyhow::Result<()>>,
+    /// Ends when the server cannot be reached; never, if there is none.
+    pub(crate) out_of_reach: Later<()>,
 }
 
-type Ready = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Starts the store. Must be called within a tokio runtime.
 pub(crate) fn start(
@@ -68,7 +70,8 @@ fn start_columnar(
     let mut part = Part::new("store", async move { closing.close() });
     part.thread("store-sealer", move || Ok(sealer.run()?))?;
     part.thread("store-merger", move || Ok(merger.run()?))?;
-    Ok(Started { store, part, ready: Box::pin(std::future::ready(Ok(()))) })
+    let ready = Box::pin(std::future::ready(Ok(())));
+    Ok(Started { store, part, ready, out_of_reach: Box::pin(std::future::pending()) })
 }
 
 fn start_postgres(
@@ -100,7 +103,9 @@ fn start_postgres(
         reached.reached().await?;
         belong_together(&log_dir, &*log, &address, &*reached)
     };
-    Ok(Started { store, part, ready: Box::pin(ready) })
+    let waiting = Arc::clone(&store);
+    let out_of_reach = Box::pin(async move { waiting.out_of_reach().await });
+    Ok(Started { store, part, ready: Box::pin(ready), out_of_reach })
 }
 
 /// Makes sure that the log reaches as far as the store, and back to it.

@@ -34,11 +34,13 @@ const SILENCE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 30 });
 
 /// Ends the connections that have held the positions for longer than `SILENCE`, in milliseconds, and
 /// that the server waits for in the middle of a statement, where no time limit of its own applies:
-/// their processes are frozen, or cut off.
+/// their processes are frozen, or cut off. A copy of the database, whose tables have the same
+/// numbers, is none of our business.
 const END_SILENT: &str = "
     SELECT count(pg_terminate_backend(a.pid))
     FROM pg_stat_activity a
-    WHERE a.pid <> pg_backend_pid() AND a.wait_event = 'ClientRead'
+    WHERE a.pid <> pg_backend_pid() AND a.datname = current_database()
+        AND a.wait_event = 'ClientRead'
         AND a.xact_start < now() - $1::bigint * interval '1 millisecond'
         AND EXISTS (
             SELECT FROM pg_locks l

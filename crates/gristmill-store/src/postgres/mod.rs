@@ -124,6 +124,12 @@ impl PostgresStore {
         }
     }
 
+    /// Waits until the server cannot be reached, or has not been reached yet.
+    pub async fn out_of_reach(&self) {
+        // An error would mean that there is no store any more.
+        let _ = self.shared.reachable.subscribe().wait_for(|reachable| !*reachable).await;
+    }
+
     /// Closes the window of activity, as long as the server can be reached. For the end, when
     /// nothing more is committed.
     pub async fn finish(&self) {

@@ -1,30 +1,48 @@
 //! Others that say nothing: frozen in the middle of something, or never answering.
 
+use std::pin::Pin;
+
+use bytes::Bytes;
 use futures_util::SinkExt as _;
 use gristmill_model::{Coded as _, ErrorCode};
+use tokio_postgres::CopyInSink;
 
 use super::super::session::Session;
 use super::proxy::{Mode, Proxy};
 use super::*;
 use crate::DocumentKey;
 
+/// A session that holds all positions and says nothing more, in the middle of a `COPY`.
+async fn freeze(database: &TestDatabase) -> (Session, Pin<Box<CopyInSink<Bytes>>>) {
+    let session = Session::open(&Address::parse(&database.url()).unwrap(), "").await.unwrap();
+    let lock = "SET statement_timeout = '1s'; SET idle_in_transaction_session_timeout = '1s'; \
+                BEGIN; SELECT FROM gristmill.positions FOR UPDATE";
+    session.client.batch_execute(lock).await.unwrap();
+    let copy = "COPY gristmill.identities FROM STDIN";
+    let mut copying = Box::pin(session.client.copy_in(copy).await.unwrap());
+    copying.send("0".into()).await.unwrap();
+    (session, copying)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_frozen_while_it_copies_is_ended() {
     let database = TestDatabase::create().unwrap();
     let open = Open::at(&database).await;
     commit(&open.store, &records(0, 1)).await;
-    let frozen = Session::open(&Address::parse(&database.url()).unwrap(), "").await.unwrap();
-    let lock = "SET statement_timeout = '1s'; SET idle_in_transaction_session_timeout = '1s'; \
-                BEGIN; SELECT FROM gristmill.positions FOR UPDATE";
-    frozen.client.batch_execute(lock).await.unwrap();
-    let copy = "COPY gristmill.identities FROM STDIN";
-    let mut copying = Box::pin(frozen.client.copy_in::<_, bytes::Bytes>(copy).await.unwrap());
-    copying.send("0".into()).await.unwrap();
+    open.store.close();
+    drop(open);
+    let copy = database.copy().unwrap();
+    let open = Open::at(&database).await;
+    let _frozen = freeze(&database).await;
+    let _elsewhere = freeze(&copy).await;
 
     let late = open.store.commit(records(1, 2)).await.unwrap_err();
     assert_eq!(late.code(), ErrorCode::NotReady);
     assert_eq!(commit(&open.store, &records(1, 2)).await, [Outcome::Stored]);
     assert_eq!(counted(&database), [2; 3]);
+    let others = "SELECT count(*) FROM pg_stat_activity \
+                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    assert_eq!(copy.run(others).unwrap()[0][0], "1", "who is frozen in a copy is let be");
 }
 
 #[tokio::test(flavor = "multi_thread")]
