@@ -1,6 +1,6 @@
 //! Funnels: questions and answers.
 
-use crate::{Field, Filter, Micros, Selection, Timestamp};
+use crate::{Filter, Grouping, Micros, Selection, Timestamp};
 
 /// One step of a funnel.
 #[derive(Clone, Debug)]
@@ -51,8 +51,8 @@ pub enum Attribution {
 /// How a funnel's users are put into groups.
 #[derive(Clone, Debug)]
 pub struct FunnelBreakdown {
-    /// The field whose values are told apart.
-    pub field: Field,
+    /// What is told apart by its values.
+    pub by: Grouping,
     /// The event whose value counts.
     pub attribution: Attribution,
     /// How many values get a group of their own: those that most users entered with.

@@ -45,8 +45,8 @@ pub use paths::{
 };
 pub use position::{Partition, Position, Positions, PositionsParseError};
 pub use query::{
-    Entry, EventMatch, Field, Interval, PageCountQuery, RetentionQuery, Return, Selection,
-    SummaryQuery, TopQuery,
+    Entry, EventMatch, Field, Grouping, Interval, PageCountQuery, RetentionQuery, Return,
+    Selection, SummaryQuery, TopQuery,
 };
 pub use series::{
     Aggregate, Compare, Formula, Metric, Period, Series, SeriesAnswer, SeriesGroup, SeriesLine,

@@ -1,5 +1,7 @@
 //! Questions.
 
+use std::borrow::Cow;
+
 use crate::{Filter, ProjectId, TimeRange};
 
 /// Something an event can be filtered or grouped by.
@@ -56,6 +58,42 @@ impl Field {
             Field::EventId => "event_id",
             Field::Properties => "properties",
             Field::Property(key) => key,
+        }
+    }
+}
+
+/// What events are grouped by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grouping {
+    /// The value of a field. Events without it are a group too.
+    Field(Field),
+    /// Whether the user belongs to the saved cohort of this id: the value is [`Grouping::IN`] or
+    /// [`Grouping::OUT`].
+    Cohort(String),
+}
+
+impl Grouping {
+    /// The value of users who belong.
+    pub const IN: &str = "in";
+    /// The value of users who do not.
+    pub const OUT: &str = "out";
+
+    /// What comes before a cohort's id in a name.
+    const COHORT: &str = "cohort:";
+
+    /// What a name means: `cohort:` and an id, else a field.
+    pub fn from_name(name: &str) -> Self {
+        match name.strip_prefix(Self::COHORT) {
+            Some(id) => Grouping::Cohort(id.to_owned()),
+            None => Grouping::Field(Field::from_name(name)),
+        }
+    }
+
+    /// The name that labels of an answer carry.
+    pub fn name(&self) -> Cow<'_, str> {
+        match self {
+            Grouping::Field(field) => field.name().into(),
+            Grouping::Cohort(id) => format!("{}{id}", Self::COHORT).into(),
         }
     }
 }

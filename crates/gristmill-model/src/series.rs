@@ -1,6 +1,6 @@
 //! Values over time: the question and its answer.
 
-use crate::{EventMatch, Field, Interval, Selection, TimeRange, Timestamp};
+use crate::{EventMatch, Field, Grouping, Interval, Selection, TimeRange, Timestamp};
 
 /// Values over time: several series, and what follows from them bucket by bucket.
 #[derive(Clone, Debug)]
@@ -15,8 +15,8 @@ pub struct SeriesQuery {
     pub interval: Interval,
     /// The IANA time zone in which buckets are cut.
     pub zone: String,
-    /// The fields, two at most, whose values make a group each.
-    pub group_by: Vec<Field>,
+    /// What makes a group each, two at most.
+    pub group_by: Vec<Grouping>,
     /// How many groups are told apart: those with the highest values of the first series over the
     /// whole range, ties in order of their values. All others are one group. `None` means that
     /// all are told apart.
@@ -134,7 +134,7 @@ pub enum Period {
 /// Which group a line is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SeriesGroup {
-    /// The values of the grouping fields, in their order; `None` where the field is absent.
+    /// The values of what is grouped by, in its order; `None` where a field is absent.
     Values(Vec<Option<String>>),
     /// All groups that are not told apart.
     Other,

@@ -1,6 +1,6 @@
 //! Sessions: the question and its answer.
 
-use crate::{Field, Interval, Micros, Selection, Timestamp};
+use crate::{Grouping, Interval, Micros, Selection, Timestamp};
 
 /// How many sessions there are, how long they last, and where they begin and end.
 ///
@@ -18,8 +18,8 @@ pub struct SessionsQuery {
     pub limit: usize,
     /// The buckets to count by as well, if any.
     pub series: Option<SessionSeries>,
-    /// The field to count by as well, if any.
-    pub group_by: Option<Field>,
+    /// What to count by as well, if anything.
+    pub group_by: Option<Grouping>,
 }
 
 /// The buckets of a series of sessions.

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gristmill_store::{
-    Dictionary, Events, Scan, Snapshot, Span, StoreError, UserBatch, UserRun, Work,
+    Dictionaries, Events, Scan, Snapshot, Span, StoreError, UserBatch, UserRun, Work,
 };
 use tokio::task::{JoinError, JoinSet};
 
 use crate::cohort::QuestionCohorts;
+use crate::membership::Memberships;
 use crate::select::Plan;
 use crate::threads::Threads;
 use crate::{QueryError, cost};
@@ -22,7 +23,7 @@ pub(crate) trait Fold: Send + Sized + 'static {
     type Partial: Default + Send + 'static;
 
     /// Ends the shard, given one dictionary per column of the plan.
-    fn finish(self, dictionaries: &[Dictionary]) -> Self::Partial;
+    fn finish(self, dictionaries: Dictionaries<'_>) -> Self::Partial;
 
     /// Joins two results about different events, and of different users unless it is an [`EventFold`].
     fn merge(into: &mut Self::Partial, other: Self::Partial);
@@ -116,6 +117,7 @@ impl View {
                 snapshot: Arc::clone(&self.snapshot),
                 shard,
                 scan: plan.scan.clone(),
+                memberships: Memberships::of(plan),
                 stop: Arc::clone(&stop.0),
             };
             let (fold, joined) = (start(), Arc::clone(&joined));
@@ -187,26 +189,30 @@ pub(crate) struct Walk {
     snapshot: Arc<dyn Snapshot>,
     shard: u32,
     scan: Scan,
+    memberships: Memberships,
     stop: Arc<AtomicBool>,
 }
 
 impl Walk {
-    fn through_users<F: BatchFold>(self, mut fold: F) -> Result<F::Partial, QueryError> {
+    fn through_users<F: BatchFold>(mut self, mut fold: F) -> Result<F::Partial, QueryError> {
+        let mut memberships = std::mem::take(&mut self.memberships);
         let mut cursor = self.snapshot.scan(self.shard, &self.scan)?;
         while let Some(batch) = cursor.next_users()? {
             self.check()?;
-            fold.users(&batch)?;
+            let events = memberships.tell(&batch.events);
+            fold.users(&batch.with(events))?;
         }
-        Ok(fold.finish(cursor.dictionaries()))
+        Ok(fold.finish(memberships.dictionaries(cursor.dictionaries())))
     }
 
-    fn through_events<F: EventFold>(self, mut fold: F) -> Result<F::Partial, QueryError> {
+    fn through_events<F: EventFold>(mut self, mut fold: F) -> Result<F::Partial, QueryError> {
+        let mut memberships = std::mem::take(&mut self.memberships);
         let mut cursor = self.snapshot.scan_events(self.shard, &self.scan)?;
         while let Some(events) = cursor.next_events()? {
             self.check()?;
-            fold.events(&events)?;
+            fold.events(&memberships.tell(&events))?;
         }
-        Ok(fold.finish(cursor.dictionaries()))
+        Ok(fold.finish(memberships.dictionaries(cursor.dictionaries())))
     }
 
     /// The first and the last time of the events, whatever the conditions on them are.
@@ -258,7 +264,7 @@ mod tests {
     use std::sync::mpsc;
 
     use gristmill_model::{Positions, ProjectId};
-    use gristmill_store::{BatchUsers, UserCursor};
+    use gristmill_store::{BatchUsers, Dictionary, UserCursor};
     use tokio::sync::Semaphore;
 
     use super::*;
@@ -317,7 +323,7 @@ mod tests {
                 times: &[0],
                 columns: Vec::new().into(),
                 numbers: Vec::new().into(),
-                dictionaries: &[],
+                dictionaries: Dictionaries::of(&[]),
             };
             Ok(Some(UserBatch::new(&self.one, events)))
         }
@@ -367,7 +373,7 @@ mod tests {
     impl Fold for Count {
         type Partial = usize;
 
-        fn finish(self, _: &[Dictionary]) -> usize {
+        fn finish(self, _: Dictionaries<'_>) -> usize {
             self.users
         }
 
@@ -414,7 +420,7 @@ mod tests {
     impl Fold for CountEvents {
         type Partial = Span;
 
-        fn finish(self, _: &[Dictionary]) -> Span {
+        fn finish(self, _: Dictionaries<'_>) -> Span {
             None
         }
 

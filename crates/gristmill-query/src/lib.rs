@@ -13,6 +13,7 @@ mod fold;
 mod funnel;
 mod grid;
 mod lifecycle;
+mod membership;
 mod page_count;
 mod paths;
 mod rank;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use gristmill_model::{LifecycleAnswer, LifecycleBucket, LifecycleQuery, TimeRange, limits};
-use gristmill_store::{Dictionary, UserRun};
+use gristmill_store::{Dictionaries, UserRun};
 
 use crate::QueryError;
 use crate::calendar::Buckets;
@@ -120,7 +120,7 @@ impl Counts {
 impl Fold for LifecycleFold {
     type Partial = Counts;
 
-    fn finish(self, _dictionaries: &[Dictionary]) -> Counts {
+    fn finish(self, _dictionaries: Dictionaries<'_>) -> Counts {
         self.counts
     }
 

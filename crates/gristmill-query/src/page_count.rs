@@ -1,7 +1,7 @@
 //! How many events a user made on a page.
 
 use gristmill_model::{Field, Filter, PageCountQuery, Selection, TimeRange};
-use gristmill_store::{Dictionary, Events};
+use gristmill_store::{Dictionaries, Events};
 
 use crate::QueryError;
 use crate::fold::{EventFold, Fold, View};
@@ -26,7 +26,7 @@ struct CountFold {
 impl Fold for CountFold {
     type Partial = u64;
 
-    fn finish(self, _dictionaries: &[Dictionary]) -> u64 {
+    fn finish(self, _dictionaries: Dictionaries<'_>) -> u64 {
         self.count
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use gristmill_model::{
     Entry, RetentionAnswer, RetentionCohort, RetentionQuery, Return, TimeRange, Timestamp, limits,
 };
-use gristmill_store::{Dictionary, UserBatch};
+use gristmill_store::{Dictionaries, UserBatch};
 
 use crate::QueryError;
 use crate::calendar::Buckets;
@@ -96,7 +96,7 @@ struct RetentionFold {
 impl Fold for RetentionFold {
     type Partial = Triangle;
 
-    fn finish(self, _dictionaries: &[Dictionary]) -> Triangle {
+    fn finish(self, _dictionaries: Dictionaries<'_>) -> Triangle {
         self.triangle
     }
 

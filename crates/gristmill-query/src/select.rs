@@ -10,11 +10,12 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use gristmill_model::{EventMatch, Field, Filter, Selection, Test, Value, limits};
+use gristmill_model::{EventMatch, Field, Filter, Grouping, Selection, Test, Value, limits};
 use gristmill_store::{Dictionary, Events, Scan};
 
 use crate::QueryError;
 use crate::cohort::Members;
+use crate::membership::MembershipColumn;
 use crate::value_test::ReadyTest;
 
 /// The bit of the selection itself; the bits from 0 on are those of what a question looks for,
@@ -31,6 +32,7 @@ const _: () = assert!(limits::CONDITIONS <= u128::BITS as usize);
 pub(crate) struct Plan {
     pub(crate) scan: Scan,
     pub(crate) matcher: Matcher,
+    pub(crate) memberships: Vec<MembershipColumn>,
 }
 
 impl Plan {
@@ -44,7 +46,7 @@ impl Plan {
             numbers: Vec::new(),
             only_numbers: false,
         };
-        let mut plan = Self { scan, matcher: Matcher::default() };
+        let mut plan = Self { scan, matcher: Matcher::default(), memberships: Vec::new() };
         plan.keep_types(EVERY, &selection.event_types)?;
         selection.filters.iter().try_for_each(|filter| plan.select(filter))?;
         Ok(plan)
@@ -72,11 +74,37 @@ impl Plan {
 
     /// The place of a field's column in the runs of the walk.
     pub(crate) fn column(&mut self, field: &Field) -> usize {
-        let fields = &mut self.scan.fields;
-        fields.iter().position(|known| known == field).unwrap_or_else(|| {
+        let Self { scan: Scan { fields, .. }, memberships, .. } = self;
+        let is_plain = |column| memberships.iter().all(|other| other.column != column);
+        let is_known = |column: &usize| fields[*column] == *field && is_plain(*column);
+        (0..fields.len()).find(is_known).unwrap_or_else(|| {
             fields.push(field.clone());
             fields.len() - 1
         })
+    }
+
+    /// The place of the column that holds what events are grouped by.
+    pub(crate) fn grouping(&mut self, grouping: &Grouping) -> usize {
+        let id = match grouping {
+            Grouping::Field(field) => return self.column(field),
+            Grouping::Cohort(id) => id,
+        };
+        if let Some(known) = self.memberships.iter().find(|known| known.cohort == *id) {
+            return known.column;
+        }
+        let column = self.scan.fields.len();
+        self.scan.fields.push(Field::UserId);
+        let (cohort, members) = (id.clone(), Arc::default());
+        self.memberships.push(MembershipColumn { column, cohort, members });
+        column
+    }
+
+    /// The cohorts that are asked for, each with the place where its members go before the walk;
+    /// clones share the place.
+    pub(crate) fn cohorts(&self) -> impl Iterator<Item = (&str, &OnceLock<Arc<Members>>)> {
+        let columns = self.memberships.iter();
+        let columns = columns.map(|column| (column.cohort.as_str(), &*column.members));
+        self.matcher.cohorts().chain(columns)
     }
 
     /// The place of a field's numbers in the events of the walk.
@@ -244,9 +272,8 @@ impl Matcher {
         &self.sets
     }
 
-    /// The cohorts that tests ask for, each with the place where its members go before the walk;
-    /// clones share the place.
-    pub(crate) fn cohorts(&self) -> impl Iterator<Item = (&str, &OnceLock<Arc<Members>>)> {
+    /// The cohorts that tests ask for.
+    fn cohorts(&self) -> impl Iterator<Item = (&str, &OnceLock<Arc<Members>>)> {
         let tests = self.tables.iter().flat_map(|table| &table.tests);
         tests.filter_map(|(test, _)| match test.as_ref() {
             (Test::MemberOf(id), ReadyTest::MemberOf(members)) => Some((id.as_str(), &**members)),

@@ -1,7 +1,7 @@
 //! Over which time, and in which zone, buckets are laid out.
 
 use gristmill_model::{TimeRange, Timestamp};
-use gristmill_store::{Dictionary, Events, Span};
+use gristmill_store::{Dictionaries, Events, Span};
 use jiff::tz::TimeZone;
 
 use crate::QueryError;
@@ -46,7 +46,7 @@ struct SpanFold {
 impl Fold for SpanFold {
     type Partial = Span;
 
-    fn finish(self, _dictionaries: &[Dictionary]) -> Self::Partial {
+    fn finish(self, _dictionaries: Dictionaries<'_>) -> Self::Partial {
         self.span
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use gristmill_model::{
     Interval, PeriodActivity, StickinessAnswer, StickinessQuery, Timestamp, limits,
 };
-use gristmill_store::{Dictionary, UserRun};
+use gristmill_store::{Dictionaries, UserRun};
 use jiff::tz::TimeZone;
 
 use crate::QueryError;
@@ -95,7 +95,7 @@ struct StickinessFold {
 impl Fold for StickinessFold {
     type Partial = Vec<u64>;
 
-    fn finish(self, _dictionaries: &[Dictionary]) -> Vec<u64> {
+    fn finish(self, _dictionaries: Dictionaries<'_>) -> Vec<u64> {
         self.users
     }
 

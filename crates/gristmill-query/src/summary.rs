@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use gristmill_model::{ComparedSummary, Field, SummaryAnswer, SummaryQuery, TimeRange, Timestamp};
-use gristmill_store::{ABSENT, Dictionary, UserBatch};
+use gristmill_store::{ABSENT, Dictionaries, Dictionary, UserBatch};
 
 use crate::QueryError;
 use crate::fold::{BatchFold, Fold, View};
@@ -76,7 +76,7 @@ struct SummaryFold {
 impl Fold for SummaryFold {
     type Partial = Totals;
 
-    fn finish(self, dictionaries: &[Dictionary]) -> Totals {
+    fn finish(self, dictionaries: Dictionaries<'_>) -> Totals {
         let types = &dictionaries[self.type_column];
         let mut summary = self.answer;
         summary.events_by_type = by_type(&self.types, types);

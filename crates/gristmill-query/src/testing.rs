@@ -5,9 +5,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use gristmill_model::{
-    Comparison, Event, EventId, EventMatch, Field, Filter, Origin, Partition, Position, Positions,
-    ProjectId, Selection, SessionId, Test, TimeRange, Timestamp, UserId, Value,
+    Behaviour, CohortDefinition, Comparison, Event, EventId, EventMatch, Field, Filter, Grouping,
+    Origin, Partition, Position, Positions, ProjectId, Selection, SessionId, Test, TimeRange,
+    Timestamp, UserId, Value,
 };
 use gristmill_store::{Commit, MemoryStore, Row, Store, property};
 use proptest::prelude::*;
@@ -15,7 +17,7 @@ use proptest::sample::select;
 use regex::Regex;
 
 use crate::columnar_testing::{Columnar, Layout, columnar_share};
-use crate::{Query, QueryConfig};
+use crate::{Cohorts, Query, QueryConfig, QueryError};
 
 pub(crate) const USERS: &[&str] = &["", "a", "b", "c", "d", "e", "f"];
 pub(crate) const TYPES: &[&str] = &["a", "b", "c"];
@@ -125,7 +127,24 @@ impl World {
 
 fn service(store: Arc<dyn Store>) -> Query {
     let config = QueryConfig { threads: 2, deadline: Duration::from_secs(60) };
-    Query::new(config, store)
+    Query::new(config, store).with_cohorts(Arc::new(Frequent))
+}
+
+/// One saved cohort, called `frequent`: who has done `a` twice.
+struct Frequent;
+
+#[async_trait]
+impl Cohorts for Frequent {
+    async fn definition(
+        &self,
+        _: &ProjectId<'_>,
+        id: &str,
+    ) -> Result<Option<CohortDefinition>, QueryError> {
+        let (event_types, filters) = (vec!["a".to_owned()], Vec::new());
+        let events = EventMatch { event_types, filters };
+        let often = Behaviour { events, range: TimeRange::ALL, at_least: 2, at_most: None };
+        Ok((id == "frequent").then_some(CohortDefinition::Did(often)))
+    }
 }
 
 /// A commit of these events as the next records of one partition.
@@ -170,6 +189,27 @@ pub(crate) fn text(event: &Event<'_>, field: &Field) -> Option<String> {
         Field::Property(path) => property(&event.properties, path)?.into_owned(),
     };
     Some(text)
+}
+
+/// What an event of a world is grouped by.
+pub(crate) fn value_of(world: &World, event: &Event<'_>, grouping: &Grouping) -> Option<String> {
+    match grouping {
+        Grouping::Field(field) => text(event, field),
+        Grouping::Cohort(_) => {
+            let events = world.selected(&all());
+            let same = |other: &&&Event<'_>| other.user == event.user && other.event_type == "a";
+            let belongs = events.iter().filter(same).count() >= 2;
+            Some(if belongs { Grouping::IN } else { Grouping::OUT }.to_owned())
+        }
+    }
+}
+
+/// What events of worlds may be grouped by.
+pub(crate) fn grouping() -> impl Strategy<Value = Grouping> {
+    prop_oneof![
+        4 => field().prop_map(Grouping::Field),
+        1 => Just(Grouping::Cohort("frequent".to_owned())),
+    ]
 }
 
 /// Everything of the default project.

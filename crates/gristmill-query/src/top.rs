@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use gristmill_model::{Field, TopAnswer, TopQuery, TopValue, limits};
-use gristmill_store::{Dictionary, UserBatch};
+use gristmill_store::{Dictionaries, UserBatch};
 
 use crate::QueryError;
 use crate::fold::{BatchFold, Fold, View};
@@ -72,7 +72,7 @@ struct TopFold {
 impl Fold for TopFold {
     type Partial = Counts;
 
-    fn finish(self, dictionaries: &[Dictionary]) -> Counts {
+    fn finish(self, dictionaries: Dictionaries<'_>) -> Counts {
         let value = |(slot, cell): (usize, crate::tally::Cell)| {
             let text = dictionaries[self.column].text(Tally::code(slot))?;
             Some((text.to_owned(), (cell.count, u64::from(cell.users))))

@@ -9,7 +9,7 @@ mod profile;
 mod tests;
 
 use gristmill_model::{Timestamp, UserAnswer, UserProfile, UserQuery, limits};
-use gristmill_store::{Dictionary, UserRun};
+use gristmill_store::{Dictionaries, UserRun};
 
 use self::events::{Place, Slicer, events};
 use self::profile::Profiler;
@@ -60,7 +60,7 @@ impl Fold for ProfileFold {
     /// The profile, and where the page's events lie.
     type Partial = Option<(UserProfile, Place)>;
 
-    fn finish(self, _dictionaries: &[Dictionary]) -> Self::Partial {
+    fn finish(self, _dictionaries: Dictionaries<'_>) -> Self::Partial {
         self.found
     }
 

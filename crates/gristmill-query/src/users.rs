@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 use gristmill_model::{
     ListedUser, Timestamp, UserListAnswer, UserListQuery, UserOrder, UserPlace, limits,
 };
-use gristmill_store::{Dictionary, UserRun};
+use gristmill_store::{Dictionaries, UserRun};
 
 use crate::QueryError;
 use crate::fold::{Fold, UserFold, View};
@@ -86,7 +86,7 @@ struct UsersFold {
 impl Fold for UsersFold {
     type Partial = Page;
 
-    fn finish(self, _dictionaries: &[Dictionary]) -> Page {
+    fn finish(self, _dictionaries: Dictionaries<'_>) -> Page {
         Page { most: self.most, total: self.total, users: self.first.into_vec() }
     }
 

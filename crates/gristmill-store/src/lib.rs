@@ -23,4 +23,6 @@ pub use port::{
     Commit, Progress, Quarantined, Row, Snapshot, Store, StoreError, StoreStats, Unacceptable, Work,
 };
 pub use property::{number, property};
-pub use walk::{BatchUsers, EventCursor, Events, Scan, Span, UserBatch, UserCursor, UserRun};
+pub use walk::{
+    BatchUsers, Dictionaries, EventCursor, Events, Scan, Span, UserBatch, UserCursor, UserRun,
+};

@@ -17,8 +17,9 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::document::Documents;
 use crate::property::finite_number;
 use crate::{
-    ABSENT, BatchUsers, Commit, Dictionary, Document, DocumentKey, Events, Progress, Quarantined,
-    Row, Scan, Snapshot, Store, StoreError, StoreStats, UserBatch, UserCursor, property,
+    ABSENT, BatchUsers, Commit, Dictionaries, Dictionary, Document, DocumentKey, Events, Progress,
+    Quarantined, Row, Scan, Snapshot, Store, StoreError, StoreStats, UserBatch, UserCursor,
+    property,
 };
 
 /// Keeps events in memory only.
@@ -255,7 +256,7 @@ impl UserCursor for MemoryCursor<'_> {
             times: &self.times,
             columns: self.columns.iter().map(Vec::as_slice).collect(),
             numbers: self.numbers.iter().map(Vec::as_slice).collect(),
-            dictionaries: &self.dictionaries,
+            dictionaries: Dictionaries::of(&self.dictionaries),
         };
         Ok(Some(UserBatch::new(&self.batch, events)))
     }

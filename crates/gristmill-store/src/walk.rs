@@ -1,6 +1,6 @@
 //! Walks through what a snapshot shows: user by user, or through the events in no order.
 
-use std::ops::Range;
+use std::ops::{Index, Range};
 
 use gristmill_model::{Field, ProjectId, TimeRange};
 use smallvec::SmallVec;
@@ -70,7 +70,41 @@ pub struct Events<'a> {
     /// is, NaN where there is no text, or it is no number or one without bounds.
     pub numbers: SmallVec<[&'a [f64]; 2]>,
     /// One dictionary per wanted field.
-    pub dictionaries: &'a [Dictionary],
+    pub dictionaries: Dictionaries<'a>,
+}
+
+/// The dictionaries of columns.
+#[derive(Clone, Copy)]
+pub struct Dictionaries<'a> {
+    all: &'a [Dictionary],
+    instead: &'a [(usize, Dictionary)],
+}
+
+impl<'a> Dictionaries<'a> {
+    /// One for each column.
+    pub fn of(all: &'a [Dictionary]) -> Self {
+        Self { all, instead: &[] }
+    }
+
+    /// The same, but others for some columns.
+    #[must_use]
+    pub fn with(self, instead: &'a [(usize, Dictionary)]) -> Self {
+        Self { instead, ..self }
+    }
+
+    /// That of a column, which must be there.
+    pub fn column(self, column: usize) -> &'a Dictionary {
+        let other = self.instead.iter().find(|(instead, _)| *instead == column);
+        other.map_or(&self.all[column], |(_, other)| other)
+    }
+}
+
+impl Index<usize> for Dictionaries<'_> {
+    type Output = Dictionary;
+
+    fn index(&self, column: usize) -> &Dictionary {
+        self.column(column)
+    }
 }
 
 impl<'a> Events<'a> {
@@ -158,6 +192,12 @@ impl<'a> UserBatch<'a> {
     /// These users with these events.
     pub fn new(users: &'a BatchUsers, events: Events<'a>) -> Self {
         Self { events, users }
+    }
+
+    /// The same users with other columns of their events.
+    #[must_use]
+    pub fn with(self, events: Events<'a>) -> Self {
+        Self { events, ..self }
     }
 
     /// The rows of each user.

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use gristmill_model::{
     Behaviour, CohortAnswer, CohortDefinition, CohortQuery, ProjectId, Selection, TimeRange, limits,
 };
-use gristmill_store::{Dictionary, UserRun};
+use gristmill_store::{Dictionaries, UserRun};
 use tokio::sync::Mutex;
 
 use crate::QueryError;
@@ -69,7 +69,7 @@ impl QuestionCohorts {
 
     /// Finds the members of the cohorts that a plan asks for.
     pub(crate) async fn find(&self, view: &View, plan: &Plan) -> Result<(), QueryError> {
-        for (id, wanted) in plan.matcher.cohorts() {
+        for (id, wanted) in plan.cohorts() {
             if wanted.get().is_none() {
                 let found = self.members(view, &plan.scan.project, id).await?;
                 // Whoever was quicker has found the same.
@@ -140,7 +140,7 @@ fn plan(
     for (number, behaviour) in behaviours.iter().enumerate() {
         plan.keep_matching(1 << number, &behaviour.events)?;
     }
-    if let Some((id, _)) = plan.matcher.cohorts().next() {
+    if let Some((id, _)) = plan.cohorts().next() {
         let id: String = id.chars().take(100).collect();
         return Err(QueryError::Invalid(format!(
             "a cohort's definition may not ask for a cohort, and asks for {id:?}"
@@ -281,7 +281,7 @@ impl Fold for MembersFold {
     /// Everybody who belongs.
     type Partial = Vec<Box<str>>;
 
-    fn finish(self, _dictionaries: &[Dictionary]) -> Vec<Box<str>> {
+    fn finish(self, _dictionaries: Dictionaries<'_>) -> Vec<Box<str>> {
         self.members
     }
 

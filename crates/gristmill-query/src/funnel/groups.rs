@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use gristmill_model::{FunnelGroup, FunnelGroups, FunnelOther, limits};
-use gristmill_store::{Dictionary, Events};
+use gristmill_store::{Dictionaries, Events};
 
 use super::Column;
 use super::journey::Journey;
@@ -55,7 +55,7 @@ impl Groups {
     }
 
     /// What was counted, by value.
-    pub(super) fn finish(self, dictionaries: &[Dictionary]) -> GroupCounts {
+    pub(super) fn finish(self, dictionaries: Dictionaries<'_>) -> GroupCounts {
         let dictionary = &dictionaries[self.column.column];
         let value = |slot: &usize| dictionary.text(Tally::code(*slot)).map(str::to_owned);
         let users = self.users.chunks(self.steps).map(<[u64]>::to_vec);

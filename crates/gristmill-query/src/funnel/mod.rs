@@ -27,7 +27,7 @@ use gristmill_model::{
     Attribution, Field, Filter, FunnelAnswer, FunnelExclusion, FunnelOrder, FunnelQuery, Micros,
     limits,
 };
-use gristmill_store::{Dictionary, UserBatch};
+use gristmill_store::{Dictionaries, UserBatch};
 
 use self::groups::{GroupCounts, Groups};
 use self::journey::Journey;
@@ -73,7 +73,7 @@ fn plan(query: &FunnelQuery) -> Result<(Plan, Option<Column>), QueryError> {
         keep(FIRST_EXCLUSION << index, &exclusion.event_type, &exclusion.filters)?;
     }
     let column = query.breakdown.as_ref().map(|breakdown| Column {
-        column: plan.column(&breakdown.field),
+        column: plan.grouping(&breakdown.by),
         attribution: breakdown.attribution,
     });
     Ok((plan, column))
@@ -248,7 +248,7 @@ struct Counts {
 impl Fold for FunnelFold {
     type Partial = Counts;
 
-    fn finish(self, dictionaries: &[Dictionary]) -> Counts {
+    fn finish(self, dictionaries: Dictionaries<'_>) -> Counts {
         let groups = self.groups.map(|groups| groups.finish(dictionaries)).unwrap_or_default();
         Counts { totals: self.totals, groups }
     }

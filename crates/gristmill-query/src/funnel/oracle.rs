@@ -10,7 +10,7 @@ use gristmill_model::{
     FunnelUser, Micros,
 };
 
-use crate::testing::{World, holds, text};
+use crate::testing::{World, holds, value_of};
 
 /// The events of a way as their places among the user's selected events, each with its step; in
 /// order of time.
@@ -33,10 +33,12 @@ pub(super) fn stories<'a>(world: &'a World, query: &FunnelQuery) -> BTreeMap<&'a
     }
     // The world keeps events in log order, and the sort is stable.
     users.values_mut().for_each(|events| events.sort_by_key(|event| event.time));
-    users.iter().map(|(user, events)| (*user, User { events, query }.story())).collect()
+    let story = |events| User { world, events, query }.story();
+    users.iter().map(|(user, events)| (*user, story(events))).collect()
 }
 
 struct User<'a> {
+    world: &'a World,
     events: &'a [&'a Event<'a>],
     query: &'a FunnelQuery,
 }
@@ -135,7 +137,7 @@ impl User<'_> {
             (Attribution::Last, _) => way.last().map(|(event, _)| *event),
             (Attribution::Step(step), _) => of_step(step).map(|(event, _)| *event),
         };
-        text(self.events[event?], &breakdown.field)
+        value_of(self.world, self.events[event?], &breakdown.by)
     }
 
     fn matches(&self, event: usize, step: usize) -> bool {

@@ -1,12 +1,12 @@
 use gristmill_model::{
     Attribution, Event, Field, FunnelBreakdown, FunnelExclusion, FunnelOrder, FunnelOutcome,
-    FunnelQuery, FunnelStep, FunnelUsersQuery, Selection, limits,
+    FunnelQuery, FunnelStep, FunnelUsersQuery, Grouping, Selection, limits,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::oracle;
-use crate::testing::{TICK, TYPES, World, all, event, field, filter, selection, worlds};
+use crate::testing::{TICK, TYPES, World, all, event, filter, grouping, selection, worlds};
 
 fn filters() -> impl Strategy<Value = Vec<gristmill_model::Filter>> {
     prop_oneof![
@@ -47,8 +47,8 @@ fn breakdown() -> impl Strategy<Value = Option<FunnelBreakdown>> {
         Attribution::Step(1),
         Attribution::Step(2),
     ]);
-    let breakdown = (field(), attribution, 1..4_usize)
-        .prop_map(|(field, attribution, top)| FunnelBreakdown { field, attribution, top });
+    let breakdown = (grouping(), attribution, 1..4_usize)
+        .prop_map(|(by, attribution, top)| FunnelBreakdown { by, attribution, top });
     proptest::option::of(breakdown)
 }
 
@@ -263,7 +263,7 @@ fn groups_follow_the_way_that_counts() {
     // The events' sources are their numbers.
     let value = |order, attribution, events: &str| {
         let field = Field::Source;
-        let breakdown = Some(FunnelBreakdown { field, attribution, top: 1 });
+        let breakdown = Some(FunnelBreakdown { by: Grouping::Field(field), attribution, top: 1 });
         let query = FunnelQuery { breakdown, ..funnel(order, "abc", 10) };
         let world = World::of(events_of(events));
         let answer = world.ask(async |service| service.funnel(query.clone()).await).unwrap();
@@ -313,7 +313,8 @@ fn senseless_funnels_are_refused() {
     let many = error(&FunnelQuery { exclusions: many, ..ab.clone() });
     assert_eq!(many, "`exclusions` has 11 entries, more than 10");
     let grouped = |attribution, top| {
-        let breakdown = Some(FunnelBreakdown { field: Field::Source, attribution, top });
+        let breakdown =
+            Some(FunnelBreakdown { by: Grouping::Field(Field::Source), attribution, top });
         error(&FunnelQuery { breakdown, ..ab.clone() })
     };
     assert_eq!(grouped(Attribution::First, 0), "`breakdown.top` must be from 1 to 1000");

@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 use std::ops::RangeInclusive;
 
 use gristmill_model::{FunnelOutcome, FunnelUser, FunnelUsersAnswer, FunnelUsersQuery, limits};
-use gristmill_store::{ABSENT, Dictionary, UserRun};
+use gristmill_store::{ABSENT, Dictionaries, UserRun};
 
 use super::{Climber, Column, plan};
 use crate::QueryError;
@@ -75,7 +75,7 @@ struct UsersFold {
 impl Fold for UsersFold {
     type Partial = Page;
 
-    fn finish(self, dictionaries: &[Dictionary]) -> Page {
+    fn finish(self, dictionaries: Dictionaries<'_>) -> Page {
         let value = |code| {
             let dictionary = &dictionaries[self.column?.column];
             dictionary.text(code).map(str::to_owned)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gristmill_model::{PathEdge, PathLevel, PathNode, PathsAnswer};
-use gristmill_store::{Dictionary, UserRun};
+use gristmill_store::{Dictionaries, UserRun};
 
 use super::walk::Walk;
 use super::{Kept, LEVELS};
@@ -38,7 +38,7 @@ impl GraphFold {
 impl Fold for GraphFold {
     type Partial = Graph;
 
-    fn finish(self, _dictionaries: &[Dictionary]) -> Graph {
+    fn finish(self, _dictionaries: Dictionaries<'_>) -> Graph {
         let cells = self.nodes.range(0..LEVELS * self.kept.width());
         let nodes = cells.iter().map(|cell| (cell.count, u64::from(cell.users))).collect();
         Graph { nodes, edges: self.edges, users: self.users }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use gristmill_model::{PathsAnswer, PathsQuery, limits};
-use gristmill_store::{Dictionary, UserRun};
+use gristmill_store::{Dictionaries, UserRun};
 
 use crate::QueryError;
 use crate::fold::{Fold, UserFold, View};
@@ -82,7 +82,7 @@ type Counts = HashMap<String, [u64; LEVELS]>;
 impl Fold for CountFold {
     type Partial = Counts;
 
-    fn finish(self, dictionaries: &[Dictionary]) -> Counts {
+    fn finish(self, dictionaries: Dictionaries<'_>) -> Counts {
         let dictionary = &dictionaries[self.walk.column()];
         let text = |slot| dictionary.text(Tally::code(slot)).unwrap_or_default().to_owned();
         let counts = self.counts.into_iter().enumerate();

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use gristmill_model::{Metric, SeriesGroup, limits};
-use gristmill_store::Dictionary;
+use gristmill_store::Dictionaries;
 
 use super::walk::Groups;
 use crate::tally::Tally;
@@ -111,7 +111,7 @@ impl Slots {
     }
 
     /// The slot of a key.
-    pub(super) fn slot(&mut self, key: u64, dictionaries: &[Dictionary]) -> usize {
+    pub(super) fn slot(&mut self, key: u64, dictionaries: Dictionaries<'_>) -> usize {
         match (self.columns.as_slice(), &self.kept) {
             ([], _) => 0,
             ([_], None) => Tally::slot(key as u32),
@@ -133,7 +133,7 @@ impl Slots {
     }
 
     /// The group of a slot.
-    pub(super) fn group(&self, slot: usize, dictionaries: &[Dictionary]) -> Group {
+    pub(super) fn group(&self, slot: usize, dictionaries: Dictionaries<'_>) -> Group {
         if let Some(kept) = &self.kept {
             return kept.group(slot);
         }
@@ -159,13 +159,14 @@ pub(super) fn pair(first: u32, second: u32) -> u64 {
 fn texts<'a>(
     key: u64,
     columns: &[usize],
-    dictionaries: &'a [Dictionary],
+    dictionaries: Dictionaries<'a>,
 ) -> [Option<&'a str>; limits::SERIES_GROUP_FIELDS] {
     match *columns {
         [] => [None, None],
-        [column] => [dictionaries[column].text(key as u32), None],
+        [column] => [dictionaries.column(column).text(key as u32), None],
         [first, second, ..] => {
-            [dictionaries[first].text((key >> 32) as u32), dictionaries[second].text(key as u32)]
+            let (first, second) = (dictionaries.column(first), dictionaries.column(second));
+            [first.text((key >> 32) as u32), second.text(key as u32)]
         }
     }
 }

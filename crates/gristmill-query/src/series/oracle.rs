@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::testing::{TYPES, World, field, filter, matches, selection, text, worlds};
+use crate::testing::{TYPES, World, filter, grouping, matches, selection, text, value_of, worlds};
 
 /// JSON texts of values, some of them numbers.
 const NUMBERS: &[&str] = &[
@@ -131,7 +131,7 @@ impl Oracle<'_> {
     }
 
     fn values(&self, event: &Event<'_>) -> Vec<Option<String>> {
-        self.query.group_by.iter().map(|field| text(event, field)).collect()
+        self.query.group_by.iter().map(|grouping| value_of(self.world, event, grouping)).collect()
     }
 
     fn top_groups(&self, events: &[&Event<'_>], top: usize) -> Vec<Vec<Option<String>>> {
@@ -291,7 +291,7 @@ proptest! {
             (Interval::Day, 7_000), (Interval::Week, 20_000), (Interval::Month, 60_000),
         ]),
         zone in select(&["UTC", "Asia/Kathmandu", "America/Sao_Paulo"]),
-        group_by in proptest::collection::vec(field(), 0..=2),
+        group_by in proptest::collection::vec(grouping(), 0..=2),
         top in proptest::option::of(1_usize..5),
         (compare, running) in (any::<bool>(), any::<bool>()),
         every in select(&[1, 1, 5]),

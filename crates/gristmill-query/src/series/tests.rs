@@ -1,6 +1,6 @@
 use gristmill_model::{
-    Aggregate, Event, EventMatch, Field, Formula, Interval, Metric, Selection, Series, SeriesGroup,
-    SessionId, Totals,
+    Aggregate, Event, EventMatch, Field, Formula, Grouping, Interval, Metric, Selection, Series,
+    SeriesGroup, SessionId, Totals,
 };
 
 use super::*;
@@ -57,7 +57,7 @@ fn the_others_are_counted_together_and_are_not_the_value_other() {
         from("z", "u", 5, 1),
         from("z", "u", 6, 1),
     ]);
-    let group_by = vec![Field::Source];
+    let group_by = vec![Grouping::Field(Field::Source)];
     let query = SeriesQuery { group_by, top: Some(2), ..question() };
     let text = |text: &str| Some(text.to_owned());
     let expected =
@@ -137,13 +137,13 @@ fn what_would_be_too_large_is_refused() {
     assert_eq!(lines(&world, &query)[0].1.len(), 50_001);
     query.interval = Interval::Hour;
     let world = users(limits::SERIES_GROUPS as i64 + 1, 1);
-    query.group_by = vec![Field::EventId];
+    query.group_by = vec![Grouping::Field(Field::EventId)];
     assert!(refused(&world, &query).contains("more than 1000 groups: ask for the `top` ones"));
-    query.group_by.push(Field::Source);
+    query.group_by.push(Grouping::Field(Field::Source));
     assert!(refused(&world, &query).contains("more than 1000 groups"));
     query.top = Some(1_000);
     assert_eq!(lines(&world, &query).len(), 1_001);
-    query.group_by = vec![Field::EventType];
+    query.group_by = vec![Grouping::Field(Field::EventType)];
     assert_eq!(lines(&world, &query), [(Some("a".to_owned()), vec![1_001.0])]);
 }
 
@@ -156,7 +156,7 @@ fn groups_with_many_points_are_refused_by_their_sum() {
     });
     let query = SeriesQuery {
         series: vec![one("A", Metric::UniqueUsers)],
-        group_by: vec![Field::Source],
+        group_by: vec![Grouping::Field(Field::Source)],
         ..question()
     };
     assert!(refused(&World::of(events.collect()), &query).contains("more than 100000 points"));
@@ -171,7 +171,7 @@ fn senseless_questions_are_refused() {
     let many = (0..11).map(|index| one(&index.to_string(), Metric::Count)).collect();
     let twice = vec![one("A", Metric::Count), one("A", Metric::Count)];
     let nameless = vec![one("", Metric::Count)];
-    let three = vec![Field::Source, Field::Origin, Field::EventType];
+    let three = [Field::Source, Field::Origin, Field::EventType].map(Grouping::Field).into();
     let is_b = formula("F", "B");
     for (query, wrong) in [
         (SeriesQuery { series: Vec::new(), ..question() }, "`series` must be from 1 to 10"),
@@ -196,7 +196,7 @@ fn senseless_questions_are_refused() {
         ),
         (SeriesQuery { group_by: three, ..question() }, "`group_by` must be 2 fields at most"),
         (
-            SeriesQuery { group_by: vec![Field::Source; 2], ..question() },
+            SeriesQuery { group_by: vec![Grouping::Field(Field::Source); 2], ..question() },
             "`group_by` names `source` twice",
         ),
         (SeriesQuery { top: Some(1), ..question() }, "`top` needs a `group_by`"),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gristmill_model::{Field, Metric, Series, SeriesQuery, TimeRange, Totals, limits};
-use gristmill_store::{ABSENT, Dictionary, Events, UserBatch};
+use gristmill_store::{ABSENT, Dictionaries, Events, UserBatch};
 
 use super::cell::Cell;
 use super::group::{Group, Kept, Slots, pair};
@@ -51,7 +51,7 @@ impl Walk {
     ) -> Result<Self, QueryError> {
         let mut plan = Plan::new(&query.selection)?;
         plan.scan.range = range;
-        let group = query.group_by.iter().map(|field| plan.column(field)).collect();
+        let group = query.group_by.iter().map(|grouping| plan.grouping(grouping)).collect();
         let mut lines = Vec::new();
         for (index, one) in series.iter().enumerate() {
             // The only series is a part of the selection, which may then have no condition.
@@ -140,7 +140,7 @@ struct SeriesFold {
 impl Fold for SeriesFold {
     type Partial = Vec<Groups>;
 
-    fn finish(self, dictionaries: &[Dictionary]) -> Vec<Groups> {
+    fn finish(self, dictionaries: Dictionaries<'_>) -> Vec<Groups> {
         self.lines.into_iter().map(|line| line.finish(dictionaries)).collect()
     }
 
@@ -282,7 +282,7 @@ impl Line {
         }
     }
 
-    fn finish(self, dictionaries: &[Dictionary]) -> Groups {
+    fn finish(self, dictionaries: Dictionaries<'_>) -> Groups {
         let Self { cells: Cells { slots, layout }, mut state, .. } = self;
         let mut groups = Groups::new();
         let mut add = |slot: usize, first_bucket: usize, cells: Range<usize>| {
@@ -409,7 +409,7 @@ impl Cells {
     }
 
     /// Where events with a key belong.
-    fn place(&mut self, key: u64, bucket: usize, dictionaries: &[Dictionary]) -> Place {
+    fn place(&mut self, key: u64, bucket: usize, dictionaries: Dictionaries<'_>) -> Place {
         let slot = self.slots.slot(key, dictionaries);
         Place { slot, cell: self.layout.cell(slot, bucket) }
     }

@@ -11,7 +11,7 @@ use gristmill_model::{
     Field, Micros, SessionBucket, SessionGroup, SessionPage, SessionSeries, SessionTotals,
     SessionsAnswer, SessionsQuery, limits,
 };
-use gristmill_store::{ABSENT, Dictionary, UserRun};
+use gristmill_store::{ABSENT, Dictionaries, UserRun};
 
 use crate::QueryError;
 use crate::blank::Blank;
@@ -38,7 +38,7 @@ pub(crate) async fn answer(
     let columns = Columns {
         session: plan.column(&Field::SessionWithinUser),
         page: plan.column(&Field::PageUrl),
-        group: query.group_by.as_ref().map(|field| plan.column(field)),
+        group: query.group_by.as_ref().map(|grouping| plan.grouping(grouping)),
     };
     let start = || SessionsFold {
         matcher: plan.matcher.clone(),
@@ -135,7 +135,7 @@ struct Columns {
 impl Fold for SessionsFold {
     type Partial = Sums;
 
-    fn finish(self, dictionaries: &[Dictionary]) -> Sums {
+    fn finish(self, dictionaries: Dictionaries<'_>) -> Sums {
         let Self { columns, counts, .. } = self;
         let pages = |tally: &Tally| -> Pages {
             let page = |(slot, cell): (usize, Cell)| {

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{World, all, event, field, selection, text, worlds};
+use crate::testing::{World, all, event, grouping, selection, value_of, worlds};
 
 /// The sessions by the definition: the events of each, in order.
 fn sessions_of<'a>(events: &[&'a Event<'a>], gap: Micros) -> Vec<Vec<&'a Event<'a>>> {
@@ -90,13 +90,14 @@ fn series_of(
 }
 
 fn groups_of(
+    world: &World,
     query: &SessionsQuery,
     sessions: &[Vec<&Event<'_>>],
 ) -> (Vec<SessionGroup>, Option<SessionTotals>) {
-    let Some(field) = &query.group_by else { return (Vec::new(), None) };
+    let Some(grouping) = &query.group_by else { return (Vec::new(), None) };
     let mut groups: BTreeMap<Option<String>, Vec<&Vec<&Event<'_>>>> = BTreeMap::new();
     for session in sessions {
-        groups.entry(text(session[0], field)).or_default().push(session);
+        groups.entry(value_of(world, session[0], grouping)).or_default().push(session);
     }
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(_, sessions)| Reverse(sessions.len()));
@@ -118,7 +119,7 @@ fn expected(world: &World, query: &SessionsQuery) -> SessionsAnswer {
         |session: &&'_ Vec<&Event<'_>>| session.iter().any(|event| !event.page_url.is_empty());
     let viewing: Vec<_> = sessions.iter().filter(views).collect();
     let is_view = |event: &&&Event<'_>| !event.page_url.is_empty();
-    let (groups, other_groups) = groups_of(query, &sessions);
+    let (groups, other_groups) = groups_of(world, query, &sessions);
     SessionsAnswer {
         totals: totals_of(&sessions.iter().collect::<Vec<_>>()),
         users: events.iter().map(|event| event.user.as_str()).collect::<BTreeSet<_>>().len() as u64,
@@ -158,7 +159,7 @@ proptest! {
         (pauses, off) in (1_i64..12, -1_i64..=1),
         limit in 1_usize..5,
         (stretch, series) in series(),
-        group_by in proptest::option::of(field()),
+        group_by in proptest::option::of(grouping()),
     ) {
         let world = world.stretched(stretch);
         let query = SessionsQuery {

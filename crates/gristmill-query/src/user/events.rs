@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use gristmill_model::{EventPage, EventPlace, Field, TimeRange, Timestamp, UserEvent, UserQuery};
-use gristmill_store::{Dictionary, UserRun};
+use gristmill_store::{Dictionaries, UserRun};
 
 use crate::QueryError;
 use crate::fold::{Fold, UserFold, View};
@@ -119,7 +119,7 @@ struct EventsFold {
 impl Fold for EventsFold {
     type Partial = Vec<UserEvent>;
 
-    fn finish(self, dictionaries: &[Dictionary]) -> Vec<UserEvent> {
+    fn finish(self, dictionaries: Dictionaries<'_>) -> Vec<UserEvent> {
         let event = |(time, codes): (Timestamp, [u32; 6])| {
             let text = |field: usize| {
                 let dictionary = &dictionaries[self.columns[field]];

@@ -191,6 +191,12 @@ pub(super) fn field_term(name: &'static str, about: &str) -> Term {
     Term::text(name, format!("{about}; a built-in field or a property"))
 }
 
+/// What events are grouped by, as [`Grouping::from_name`](gristmill_model::Grouping) reads it.
+pub(super) fn grouping_term(name: &'static str, about: &str) -> Term {
+    let about = format!("{about}; a built-in field, a property, or `cohort:` and a cohort's id");
+    Term::text(name, about)
+}
+
 /// A length of time, as [`duration_of`] reads it.
 pub(super) fn duration_term(name: &'static str, about: &str) -> Term {
     Term::text(name, format!("{about}; a number and one of `ms`, `s`, `m`, `h` and `d`"))

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use gristmill_model::{
-    Field, Micros, SessionBucket, SessionGroup, SessionPage, SessionSeries, SessionTotals,
+    Grouping, Micros, SessionBucket, SessionGroup, SessionPage, SessionSeries, SessionTotals,
     SessionsAnswer, SessionsQuery, Timestamp, limits,
 };
 use http::{Request, StatusCode};
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::csv::Table;
 use super::description::Description;
 use super::question::{
-    Format, INTERVALS, Metadata, duration_of, duration_term, field_term, format, granularity,
+    Format, INTERVALS, Metadata, duration_of, duration_term, format, granularity, grouping_term,
     limit, limit_term, seconds, selection,
 };
 use crate::app::App;
@@ -106,7 +106,7 @@ pub(crate) fn describe() -> Description {
         limit_term("how many pages and groups are given", LISTED, limits::SESSIONS_LISTED),
         Term::choice("granularity", "the width of buckets, if there shall be a series", &INTERVALS),
         Term::text("tz", "an IANA time zone, in which buckets are cut; UTC if missing"),
-        field_term("group_by", "what sessions are grouped by, if there shall be groups"),
+        grouping_term("group_by", "what sessions are grouped by, if there shall be groups"),
     ];
     let summary = "How many sessions there are, and what they are like";
     Description::of::<AnswerBody<'_>>("Sessions", summary, terms)
@@ -123,14 +123,14 @@ pub(crate) async fn get(
     let gap = gap.unwrap_or(GAP);
     let limit = limit(&mut parameters, LISTED, limits::SESSIONS_LISTED)?;
     let (granularity, series) = series(&mut parameters)?;
-    let group_by = parameters.take("group_by")?.map(|name| Field::from_name(&name));
+    let group_by = parameters.take("group_by")?.map(|name| Grouping::from_name(&name));
     let selection = selection(&app, request.headers(), &mut parameters).await?;
     parameters.finish()?;
     let terms = Terms {
         gap: seconds(gap),
         granularity,
         tz: series.as_ref().map(|series| series.zone.clone()),
-        group_by: group_by.as_ref().map(|field| field.name().to_owned()),
+        group_by: group_by.as_ref().map(|grouping| grouping.name().into_owned()),
     };
     let range = selection.range;
     let query = SessionsQuery { selection, gap, limit, series, group_by };

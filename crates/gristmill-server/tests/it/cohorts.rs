@@ -131,6 +131,44 @@ async fn every_question_may_ask_for_a_cohort() {
 }
 
 #[tokio::test]
+async fn questions_are_broken_down_by_cohorts() {
+    let api = filled().await;
+    create(&api, "buyers", json!({"event_type": "buy"})).await;
+    create(&api, "twice", json!({"event_type": "buy", "min_count": 2})).await;
+    let target = "/v1/analytics/timeseries?metric=unique_users&granularity=month\
+                  &start=2025-12-01T00:00:00Z&group_by=cohort:buyers";
+    let series = api.get(target).await.json();
+    let points = series["series"].as_array().unwrap().iter();
+    let points: Vec<_> = points.map(|point| (&point["labels"], &point["value"])).collect();
+    let label = |value: &str| json!({"cohort:buyers": value});
+    let (inside, outside) = (label("in"), label("out"));
+    assert_eq!(points, [(&inside, &json!(2)), (&outside, &json!(1))]);
+    assert!(api.get_csv(target).await.text.starts_with("timestamp,cohort:buyers,value\r\n"));
+
+    let two = json!({"series": [{"metric": "count"}], "granularity": "month", "top": 2,
+        "group_by": ["cohort:buyers", "cohort:twice"]});
+    let two = api.post("/v1/analytics/timeseries", two.to_string()).await.json();
+    let labels = json!({"cohort:buyers": "in", "cohort:twice": "in"});
+    assert!(two["series"].as_array().unwrap().iter().any(|point| point["labels"] == labels));
+
+    let funnel = json!({"steps": [{"event_type": "buy"}, {"event_type": "view"}],
+        "breakdown": {"property": "cohort:twice"}});
+    let funnel = api.post("/v1/analytics/funnel", funnel.to_string()).await.json();
+    let breakdown = &funnel["breakdown"];
+    assert_eq!(breakdown["property"], "cohort:twice");
+    let values = breakdown["values"].as_array().unwrap().iter();
+    let users: Vec<_> = values.map(|v| (&v["value"], &v["steps"][1]["users"])).collect();
+    assert_eq!(users, [(&json!("in"), &json!(0)), (&json!("out"), &json!(1))]);
+
+    let sessions = api.get("/v1/analytics/sessions?group_by=cohort:twice").await.json();
+    assert_eq!(sessions["groups"].as_array().unwrap().len(), 2, "{sessions}");
+
+    let lost = api.get("/v1/analytics/timeseries?group_by=cohort:lost").await;
+    assert_eq!(lost.status, 400);
+    assert_eq!(lost.json()["detail"], "there is no cohort \"lost\"");
+}
+
+#[tokio::test]
 async fn wrong_cohorts_are_named() {
     let api = filled().await;
     for (body, named) in [

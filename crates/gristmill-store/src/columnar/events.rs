@@ -11,7 +11,7 @@ use super::row_group::{GroupColumns, GroupReader};
 use super::run::Run;
 use super::run_users::{append_codes, append_numbers};
 use super::source::Walk;
-use crate::{Dictionary, EventCursor, Events, Span, StoreError};
+use crate::{Dictionaries, Dictionary, EventCursor, Events, Span, StoreError};
 
 /// How many rows are given at a time: few enough to stay in the fast caches of a core.
 const BATCH_ROWS: usize = if cfg!(test) { 1 << 6 } else { 1 << 12 };
@@ -220,7 +220,12 @@ impl EventCursor for ShardEvents {
         };
         let columns = self.columns.iter().map(Vec::as_slice).collect();
         let numbers = self.numbers.iter().map(Vec::as_slice).collect();
-        Ok(Some(Events { times, columns, numbers, dictionaries: &self.dictionaries }))
+        Ok(Some(Events {
+            times,
+            columns,
+            numbers,
+            dictionaries: Dictionaries::of(&self.dictionaries),
+        }))
     }
 
     /// For row groups that are wanted as a whole no time is looked at.

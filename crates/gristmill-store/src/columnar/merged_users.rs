@@ -13,7 +13,9 @@ use super::cache::ColumnCache;
 use super::sessions::Sessions;
 use super::source::{Place, SourceUser, UserSource};
 use crate::property::finite_number;
-use crate::{BatchUsers, Dictionary, Events, Scan, StoreError, UserBatch, UserCursor};
+use crate::{
+    BatchUsers, Dictionaries, Dictionary, Events, Scan, StoreError, UserBatch, UserCursor,
+};
 
 /// About how many rows a batch has: few enough to stay in the fast caches of a core.
 const BATCH_ROWS: usize = if cfg!(test) { 1 << 6 } else { 1 << 12 };
@@ -433,7 +435,8 @@ impl UserCursor for MergedUsers {
         let Batch { users, times, columns, numbers, .. } = &self.batch;
         let columns = columns.iter().map(Vec::as_slice).collect();
         let numbers = numbers.iter().map(Vec::as_slice).collect();
-        let events = Events { times, columns, numbers, dictionaries: &self.dictionaries };
+        let events =
+            Events { times, columns, numbers, dictionaries: Dictionaries::of(&self.dictionaries) };
         Ok(Some(UserBatch::new(users, events)))
     }
 

@@ -105,6 +105,8 @@ fn random_scan(dice: &mut Dice) -> Scan {
         "n",
         "o.k",
         "o",
+        // A column may be wanted twice.
+        "user_id",
     ];
     let mut fields: Vec<Field> = names.map(Field::from_name).into();
     fields.push(Field::Properties);

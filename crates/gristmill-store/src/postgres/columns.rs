@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use super::session::column;
 use super::types::JsonText;
 use crate::property::finite_number;
-use crate::{Dictionary, Events, Scan, StoreError, property};
+use crate::{Dictionaries, Dictionary, Events, Scan, StoreError, property};
 
 /// Where the user and the time stand in every row; the other columns follow.
 const USER: usize = 0;
@@ -87,7 +87,7 @@ impl Columns {
             times: &self.times[..rows],
             columns: self.codes.iter().map(|codes| &codes[..rows]).collect(),
             numbers: self.numbers.iter().map(|numbers| &numbers[..rows]).collect(),
-            dictionaries: &self.dictionaries,
+            dictionaries: Dictionaries::of(&self.dictionaries),
         }
     }
 

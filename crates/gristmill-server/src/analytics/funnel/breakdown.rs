@@ -1,5 +1,7 @@
 //! A funnel's users by value.
 
+use std::borrow::Cow;
+
 use gristmill_model::{
     Attribution, FunnelAnswer, FunnelBreakdown, FunnelGroup, FunnelGroups, FunnelOther,
 };
@@ -10,7 +12,7 @@ use super::rates::{RatesBody, overall, rates};
 
 #[derive(JsonSchema, Serialize)]
 pub(super) struct BreakdownBody<'a> {
-    property: &'a str,
+    property: Cow<'a, str>,
     attribution: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<usize>,
@@ -51,7 +53,7 @@ impl<'a> BreakdownBody<'a> {
             overall_conversion_rate: overall(&other.users),
         };
         Self {
-            property: asked.field.name(),
+            property: asked.by.name(),
             attribution,
             step,
             values: groups.groups.iter().map(value).collect(),

@@ -1,13 +1,13 @@
 //! The members of a body that say what a funnel is.
 
 use gristmill_model::{
-    Attribution, Field, FunnelBreakdown, FunnelExclusion, FunnelOrder, FunnelQuery, FunnelStep,
+    Attribution, FunnelBreakdown, FunnelExclusion, FunnelOrder, FunnelQuery, FunnelStep, Grouping,
     Selection, Timestamp, limits,
 };
 
 use super::super::object::{Member, Object};
 use super::super::posted::{all_filters, duration, filter_terms, select};
-use super::super::question::{choice, duration_term, field_term};
+use super::super::question::{choice, duration_term, grouping_term};
 use crate::openapi::{Term, object};
 use crate::problem::Problem;
 
@@ -36,7 +36,7 @@ pub(super) fn funnel_terms() -> Vec<Term> {
     ];
     exclusion.extend(filter_terms());
     let breakdown = [
-        field_term("property", "whose values users are told apart by").required(),
+        grouping_term("property", "what users are told apart by").required(),
         Term::choice("attribution", "whose event's value counts", &ATTRIBUTIONS)
             .by_default("first"),
         number("step", "the step of the attribution `step`"),
@@ -127,5 +127,5 @@ fn breakdown(breakdown: Member<'_>, steps: usize) -> Result<FunnelBreakdown, Pro
     };
     let top = breakdown.take_whole("top", 1..=limits::FUNNEL_GROUPS)?.unwrap_or(TOP);
     breakdown.finish()?;
-    Ok(FunnelBreakdown { field: Field::from_name(&property), attribution, top })
+    Ok(FunnelBreakdown { by: Grouping::from_name(&property), attribution, top })
 }

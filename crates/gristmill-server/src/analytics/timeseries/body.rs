@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::response::Response;
 use gristmill_model::{
-    Compare, Field, Period, SeriesAnswer, SeriesGroup, SeriesLine, SeriesPoint, SeriesQuery,
-    TimeRange,
+    Compare, Period, SeriesAnswer, SeriesGroup, SeriesLine, SeriesPoint, SeriesQuery, TimeRange,
 };
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
@@ -90,7 +89,8 @@ impl MetadataBody {
 pub(super) struct Columns {
     series: Option<&'static str>,
     period: Option<&'static str>,
-    group_by: Vec<Field>,
+    /// The names of what is grouped by.
+    group_by: Vec<String>,
     other: Option<&'static str>,
 }
 
@@ -100,7 +100,7 @@ impl Columns {
         Self {
             series,
             period: (query.compare == Compare::PreviousPeriod).then_some("period"),
-            group_by: query.group_by.clone(),
+            group_by: query.group_by.iter().map(|grouping| grouping.name().into_owned()).collect(),
             other: query.top.map(|_| "other"),
         }
     }
@@ -116,8 +116,8 @@ impl Columns {
             SeriesGroup::Values(values) => values.as_slice(),
             SeriesGroup::Other => &[],
         };
-        let label = |(field, value): (&'a Field, &'a Option<String>)| {
-            Some((field.name(), value.as_deref()?))
+        let label = |(name, value): (&'a String, &'a Option<String>)| {
+            Some((name.as_str(), value.as_deref()?))
         };
         PointBody {
             timestamp: Time(point.start),
@@ -136,7 +136,7 @@ impl Columns {
         columns.extend(self.series);
         columns.extend(self.period);
         columns.extend(self.period.map(|_| "compared_with"));
-        columns.extend(self.group_by.iter().map(Field::name));
+        columns.extend(self.group_by.iter().map(String::as_str));
         columns.extend(self.other);
         columns.push("value");
         let mut table = Table::new(&columns);

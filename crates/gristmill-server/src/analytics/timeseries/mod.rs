@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use gristmill_model::{
-    Aggregate, Compare, EventMatch, Field, Formula, Interval, Metric, Selection, Series,
+    Aggregate, Compare, EventMatch, Field, Formula, Grouping, Interval, Metric, Selection, Series,
     SeriesQuery, Totals, limits,
 };
 use http::{Request, StatusCode};
@@ -85,7 +85,7 @@ pub(crate) fn describe_post() -> Description {
     Description::of::<AnswerBody<'_>>("TimeSeries", summary, terms)
 }
 
-/// Fields that series are grouped by.
+/// What series are grouped by.
 fn groups() -> Value {
     let most = limits::SERIES_GROUP_FIELDS;
     json!({"type": "array", "items": {"type": "string"}, "maxItems": most})
@@ -159,20 +159,24 @@ pub(crate) async fn post(
 struct Terms {
     granularity: (&'static str, Interval),
     zone: String,
-    group_by: Vec<Field>,
+    group_by: Vec<Grouping>,
     top: Option<usize>,
     compare: Compare,
     totals: Totals,
 }
 
 impl Terms {
-    /// What they are made of, with the schema of the fields that series are grouped by.
+    /// What they are made of, with the schema of what series are grouped by.
     fn describe(group_by: Value) -> [Term; 6] {
         let top = "how many groups are told apart; all others are one";
         [
             granularity_term(),
             zone_term(),
-            Term::new("group_by", "fields or properties", group_by),
+            Term::new(
+                "group_by",
+                "fields, properties, or `cohort:` and the id of a cohort",
+                group_by,
+            ),
             Term::whole("top", top, 1..=limits::SERIES_GROUPS),
             Term::choice("compare", "also the period before", &COMPARISONS),
             Term::flag("cumulative", "whether a value is about all from the start of the period")
@@ -184,7 +188,7 @@ impl Terms {
         Ok(Self {
             granularity: granularity(parameters.take("granularity")?)?,
             zone: parameters.take("tz")?.unwrap_or_else(|| "UTC".to_owned()),
-            group_by: fields(&parameters.take_all("group_by"))?,
+            group_by: groupings(&parameters.take_all("group_by"))?,
             top: match parameters.take("top")? {
                 Some(text) => Some(text.parse().map_err(|_| wrong_top("top"))?),
                 None => None,
@@ -198,7 +202,7 @@ impl Terms {
         Ok(Self {
             granularity: granularity(body.take_text("granularity")?)?,
             zone: body.take_text("tz")?.unwrap_or_else(|| "UTC".to_owned()),
-            group_by: fields(&body.take_texts("group_by")?)?,
+            group_by: groupings(&body.take_texts("group_by")?)?,
             top: body.take("top")?.map(|member| whole_number(&member)).transpose()?,
             compare: compare(body.take_text("compare")?)?,
             totals: totals(body.take("cumulative")?.map(|member| is_true(&member)).transpose()?),
@@ -283,12 +287,12 @@ fn metric_of(
     Ok((name, metric))
 }
 
-fn fields(names: &[String]) -> Result<Vec<Field>, Problem> {
+fn groupings(names: &[String]) -> Result<Vec<Grouping>, Problem> {
     let most = limits::SERIES_GROUP_FIELDS;
     if names.len() > most {
         return Err(Problem::argument(format!("`group_by` must be {most} fields at most")));
     }
-    Ok(names.iter().map(|name| Field::from_name(name)).collect())
+    Ok(names.iter().map(|name| Grouping::from_name(name)).collect())
 }
 
 fn compare(name: Option<String>) -> Result<Compare, Problem> {
