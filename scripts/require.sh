@@ -9,11 +9,16 @@ purpose=${1:?usage: scripts/require.sh build|test}
 root=$(cd "$(dirname "$0")/.." && pwd)
 
 packages=()
-# Some dependencies compile C (the allocator, zstd), and the linker is called through cc.
+# Some dependencies compile C (the allocator, zstd, librdkafka), and the linker is called through cc.
 command -v cc >/dev/null || packages+=(build-essential)
 
 case $purpose in
-build | test) ;;
+build) ;;
+test)
+    # Kafka runs on Java, and Maven fetches it.
+    command -v java >/dev/null || packages+=(default-jre-headless)
+    command -v mvn >/dev/null || packages+=(maven)
+    ;;
 *)
     echo "scripts/require.sh: unknown purpose '$purpose': use build or test" >&2
     exit 2

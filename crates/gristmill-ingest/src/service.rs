@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 
-use gristmill_log::{AppendError, Appended, EventLog};
+use gristmill_log::{AppendError, Appended, EventLog, LogPlace};
 use gristmill_model::{Clock, Entropy, Event, EventId, Partition, Position, Positions, ProjectId};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -113,6 +113,16 @@ impl Ingest {
         self.log.durable()
     }
 
+    /// What the log is called and where it is.
+    pub fn log_place(&self) -> LogPlace<'_> {
+        self.log.place()
+    }
+
+    /// Whether the log can take events now, as far as it knows.
+    pub fn is_available(&self) -> bool {
+        self.log.is_available()
+    }
+
     /// What was done so far.
     pub fn stats(&self) -> IngestStats {
         IngestStats {
@@ -185,11 +195,11 @@ fn settle<'a>(
     places: Vec<Place>,
     ranges: &[Appended],
 ) -> Accepted<'a> {
-    let positions = ranges.iter().map(|range| (range.partition, range.offsets.end)).collect();
-    let mut offsets = vec![0; groups.len()];
+    let positions = ranges.iter().map(|range| (range.partition, range.offsets.end())).collect();
+    let mut offsets: Vec<_> = groups.iter().map(|_| None).collect();
     for range in ranges {
-        if let Some(offset) = offsets.get_mut(range.partition.0 as usize) {
-            *offset = range.offsets.start;
+        if let Some(place) = offsets.get_mut(range.partition.0 as usize) {
+            *place = Some(range.offsets.iter());
         }
     }
     let mut events: Vec<_> = groups.iter_mut().map(|group| group.drain(..)).collect();
@@ -199,9 +209,8 @@ fn settle<'a>(
         }
         Ok(partition) => {
             let index = partition.0 as usize;
-            let offset = offsets.get_mut(index)?;
-            let position = Position { partition, offset: *offset };
-            *offset += 1;
+            let offset = offsets.get_mut(index)?.as_mut()?.next()?;
+            let position = Position { partition, offset };
             Some(Item { id: events.get_mut(index)?.next()?.id, result: Ok(position) })
         }
     });

@@ -87,7 +87,7 @@ pub async fn read_all(
         let batches = reader_next(&mut *reader, 64 << 10).await?;
         for batch in &batches {
             assert_eq!(batch.first_offset, at.next(batch.partition), "offsets are contiguous");
-            at.set(batch.partition, batch.next_offset());
+            at.set(batch.partition, batch.next_offset);
             let events = events_of(batch).into_iter().map(|(_, event)| event);
             found.entry(batch.partition).or_default().extend(events);
         }
@@ -108,9 +108,10 @@ async fn reader_next(
 async fn append(log: &dyn EventLog, partition: u32, events: &[Event<'_>]) -> u64 {
     let appended = log.append(Partition(partition), events).await.expect("append");
     assert_eq!(appended.partition, Partition(partition));
-    assert_eq!(appended.offsets.end - appended.offsets.start, events.len() as u64);
-    assert!(log.durable().next(Partition(partition)) >= appended.offsets.end);
-    appended.offsets.start
+    assert_eq!(appended.offsets.count(), events.len() as u64);
+    assert_eq!(appended.offsets.iter().next(), Some(appended.offsets.first()));
+    assert!(log.durable().next(Partition(partition)) >= appended.offsets.end());
+    appended.offsets.first()
 }
 
 fn at(partition: u32, offset: u64) -> Positions {
@@ -202,10 +203,10 @@ async fn reads_are_bounded(log: Arc<dyn EventLog>) {
         let mut next = 0;
         while next < 2_000 {
             let batches = reader_next(&mut *reader, max_bytes).await.expect("read");
-            let sizes: Vec<usize> = batches.iter().map(|batch| batch.block.len()).collect();
+            let sizes: Vec<usize> = batches.iter().map(|batch| batch.block.bytes()).collect();
             largest = sizes.iter().copied().max().unwrap_or(0).max(largest);
             assert!(sizes.iter().sum::<usize>() <= max_bytes.max(largest));
-            next = batches.last().expect("a batch").next_offset();
+            next = batches.last().expect("a batch").next_offset;
         }
     }
 }
@@ -220,13 +221,13 @@ async fn a_cancelled_read_loses_nothing(log: Arc<dyn EventLog>) {
         if let Ok(batches) = timeout(Duration::ZERO, reader.next(1)).await {
             for batch in batches.expect("read") {
                 assert_eq!(batch.first_offset, next);
-                next = batch.next_offset();
+                next = batch.next_offset;
             }
         }
         while next <= number {
             for batch in reader_next(&mut *reader, 1 << 20).await.expect("read") {
                 assert_eq!(batch.first_offset, next);
-                next = batch.next_offset();
+                next = batch.next_offset;
             }
         }
     }

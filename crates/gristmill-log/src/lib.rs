@@ -7,11 +7,12 @@ pub mod codec;
 #[cfg(feature = "testing")]
 pub mod conformance;
 pub mod embedded;
+pub mod kafka;
 mod memory;
 mod port;
 
 pub use memory::MemoryLog;
 pub use port::{
-    AppendError, Appended, BadRecord, EventLog, LogBatch, LogReader, Payload, ReadError, Record,
-    TrimError,
+    AppendError, Appended, BadRecord, Block, Committed, EventLog, LogBatch, LogPlace, LogReader,
+    Offsets, Payload, ReadError, Record, TrimError,
 };

@@ -8,7 +8,7 @@ use gristmill_model::{Event, Partition, Positions, limits};
 use tokio::sync::watch;
 
 use crate::codec;
-use crate::{AppendError, Appended, EventLog, LogBatch, LogReader, ReadError, TrimError};
+use crate::{AppendError, Appended, Block, EventLog, LogBatch, LogReader, ReadError, TrimError};
 
 /// A log that lives as long as the process. It keeps everything that is not trimmed.
 pub struct MemoryLog {
@@ -50,10 +50,10 @@ impl MemoryLog {
         let first_offset = log.next;
         log.next += u64::from(count);
         let offsets = first_offset..log.next;
-        log.batches.push(LogBatch { partition, first_offset, count, block });
+        log.batches.push(LogBatch::of_codec(partition, first_offset, count, block));
         drop(partitions);
         self.shared.changed.send_replace(());
-        Ok(Appended { partition, offsets })
+        Ok(Appended { partition, offsets: offsets.into() })
     }
 }
 
@@ -102,7 +102,7 @@ impl EventLog for MemoryLog {
         let mut partitions = self.shared.lock();
         for (partition, log) in (0..).map(Partition).zip(partitions.iter_mut()) {
             let below = below.next(partition);
-            log.batches.retain(|batch| batch.next_offset() > below);
+            log.batches.retain(|batch| batch.next_offset > below);
             log.start = log.batches.first().map_or(log.next, |batch| batch.first_offset);
         }
         Ok(())
@@ -145,14 +145,14 @@ impl MemoryReader {
             log.holds(partition, *next)?;
         }
         for (log, next) in partitions.iter().zip(&mut self.next) {
-            let first = log.batches.partition_point(|batch| batch.next_offset() <= *next);
+            let first = log.batches.partition_point(|batch| batch.next_offset <= *next);
             for batch in log.batches.iter().skip(first) {
-                if !found.is_empty() && bytes + batch.block.len() > max_bytes {
+                if !found.is_empty() && bytes + batch.block.bytes() > max_bytes {
                     return Ok(found);
                 }
-                bytes += batch.block.len();
+                bytes += batch.block.bytes();
                 found.push(from_offset(batch, *next));
-                *next = batch.next_offset();
+                *next = batch.next_offset;
             }
         }
         Ok(found)
@@ -162,14 +162,12 @@ impl MemoryReader {
 /// The batch without its records below `offset`.
 fn from_offset(batch: &LogBatch, offset: u64) -> LogBatch {
     let hidden = offset.saturating_sub(batch.first_offset) as u32;
-    if hidden == 0 {
-        return batch.clone();
-    }
-    LogBatch {
-        partition: batch.partition,
-        first_offset: offset,
-        count: batch.count - hidden,
-        block: codec::suffix(&batch.block, hidden),
+    match &batch.block {
+        Block::Codec(block) if hidden > 0 => {
+            let (count, block) = (batch.count - hidden, codec::suffix(block, hidden));
+            LogBatch::of_codec(batch.partition, offset, count, block)
+        }
+        _ => batch.clone(),
     }
 }
 

@@ -1,13 +1,17 @@
 //! The log's port: what every adapter promises.
 
+use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use gristmill_model::{Coded, ErrorCode, Event, Partition, Positions};
+use smallvec::{SmallVec, smallvec};
 use thiserror::Error;
 
 use crate::codec;
+use crate::kafka::Messages;
 
 /// A durable, ordered, partitioned log of events.
 ///
@@ -18,9 +22,14 @@ use crate::codec;
 ///   |trimmed|  can be read      |  not yet visible   |
 /// ```
 ///
-/// Every partition numbers its records 0, 1, 2 … without gaps. `start` is the lowest offset that
-/// can still be read, `durable` the next offset after the last record on stable storage. Offsets
-/// are never reused: not after a crash, not after trimming.
+/// Every partition numbers its records upwards from 0. `start` is the lowest offset that can still
+/// be read, `durable` the next offset after the last record on stable storage. Offsets are never
+/// reused: not after a crash, not after trimming.
+///
+/// A log that this process alone writes has no gaps. A *shared* log, which others write to and tidy
+/// up as well, may have some: a reader passes over them, and says so in
+/// [`LogBatch::next_offset`]. Of a shared log `start` and `durable` are what this process has last
+/// seen; what it has appended or read itself is always included.
 ///
 /// # Durable
 ///
@@ -30,18 +39,33 @@ use crate::codec;
 ///
 /// # Order
 ///
-/// The records of one append are contiguous and in order, and are all durable or none. Two
-/// appends to a partition, the second started after the first was answered, keep that order.
+/// The records of one append are in order. Two appends to a partition, the second started after
+/// the first was answered, keep that order. If this process alone writes, the records of an append
+/// are contiguous too, and are all durable or none. In a shared log those of others may lie
+/// between, and of an append that failed any part may be durable.
 ///
 /// # Failure
 ///
 /// An append that is answered with an error, or not at all, may have happened or not. After
 /// [`AppendError::Failed`] the log takes no further append until it is opened again; after
-/// [`AppendError::Full`] it goes on as soon as there is room.
+/// [`AppendError::Full`] it goes on as soon as there is room, after [`AppendError::Unavailable`] as
+/// soon as its server can be reached.
 #[async_trait]
 pub trait EventLog: Send + Sync + 'static {
-    /// How many partitions there are, numbered from 0. At least 1; fixed for the log's life.
+    /// How many partitions there are, numbered from 0. At least 1. Fixed for the log's life, unless
+    /// it is shared: then others may add some.
     fn partitions(&self) -> u32;
+
+    /// Whether it can take events now, as far as it knows. One that is a server's client cannot
+    /// while it does not reach its server; until it has reached it once, its positions are 0.
+    fn is_available(&self) -> bool {
+        true
+    }
+
+    /// What it is called and where it is, for reports.
+    fn place(&self) -> LogPlace<'_> {
+        LogPlace { name: "events", address: "embedded" }
+    }
 
     /// Appends events to one partition, in order, and answers when they are durable.
     ///
@@ -62,15 +86,41 @@ pub trait EventLog: Send + Sync + 'static {
     /// A reader that stands at `from`. Partitions that `from` does not name start at 0.
     async fn read_from(&self, from: &Positions) -> Result<Box<dyn LogReader>, ReadError>;
 
+    /// A reader that has its share of the log: of all processes that ask for one, each partition is
+    /// given to one, and may go to another at any time. What is given begins at the position that
+    /// `committed` tells then.
+    ///
+    /// A process that was taken for dead, or does not know yet that a partition went away, reads on
+    /// for a while. So a record may be read by several, and whoever takes records in must compare
+    /// positions. `committed` may tell less than is true, never more.
+    ///
+    /// A log that one process has for itself gives all of it.
+    async fn share(&self, committed: Committed) -> Result<Box<dyn LogReader>, ReadError> {
+        self.read_from(&committed()).await
+    }
+
     /// Allows the log to forget every record below `below`. It may keep any of them for as long
     /// as it likes, and never forgets a record at or above.
     async fn trim(&self, below: &Positions) -> Result<(), TrimError>;
 }
 
-/// Reads a log in order, each partition without gaps.
+/// What a log is called and where it is, in the words of systems with a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogPlace<'a> {
+    /// The topic.
+    pub name: &'a str,
+    /// The brokers.
+    pub address: &'a str,
+}
+
+/// Tells how far the records of each partition have been taken in.
+pub type Committed = Arc<dyn Fn() -> Positions + Send + Sync>;
+
+/// Reads a log in order, and leaves out no record of a partition that it has.
 #[async_trait]
 pub trait LogReader: Send {
-    /// The next records of any partitions, at least one, waiting until there is one.
+    /// The next records of any partitions, waiting until there is one: at least one, or a batch that
+    /// only passes over a gap.
     ///
     /// Gives about `max_bytes` of encoded records at most, and always at least one batch, however
     /// large. Cancel-safe: dropping the future loses no record.
@@ -83,33 +133,119 @@ pub struct Appended {
     /// The partition.
     pub partition: Partition,
     /// The offsets, one per event in the order they were given.
-    pub offsets: Range<u64>,
+    pub offsets: Offsets,
 }
 
-/// Consecutive records of one partition, as they were appended together.
+/// Increasing offsets of one partition, mostly one after the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offsets(SmallVec<[Range<u64>; 1]>);
+
+impl Offsets {
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|run| run.end - run.start).sum()
+    }
+
+    /// The first one; 0 if there is none.
+    pub fn first(&self) -> u64 {
+        self.0.first().map_or(0, |run| run.start)
+    }
+
+    /// The offset after the last one; 0 if there is none.
+    pub fn end(&self) -> u64 {
+        self.0.last().map_or(0, |run| run.end)
+    }
+
+    /// Every one, in order.
+    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        self.0.iter().cloned().flatten()
+    }
+}
+
+impl From<Range<u64>> for Offsets {
+    fn from(run: Range<u64>) -> Self {
+        Self(smallvec![run])
+    }
+}
+
+impl FromIterator<u64> for Offsets {
+    fn from_iter<T: IntoIterator<Item = u64>>(offsets: T) -> Self {
+        let mut runs = SmallVec::<[Range<u64>; 1]>::new();
+        for offset in offsets {
+            match runs.last_mut() {
+                Some(run) if run.end == offset => run.end += 1,
+                _ => runs.push(offset..offset + 1),
+            }
+        }
+        Self(runs)
+    }
+}
+
+/// Records of one partition, in order, and nothing left out between them.
 #[derive(Clone, Debug)]
 pub struct LogBatch {
     /// The partition.
     pub partition: Partition,
-    /// The first record's offset.
+    /// The first record's offset; where there is none, where the gap begins.
     pub first_offset: u64,
+    /// The offset after the last record and the gap that may follow it.
+    pub next_offset: u64,
     /// How many records there are.
     pub count: u32,
-    /// The records, encoded by [`codec`].
-    pub block: Bytes,
+    /// The records.
+    pub block: Block,
+}
+
+/// Records as they lie in the log.
+#[derive(Clone, Debug)]
+pub enum Block {
+    /// Consecutive records, encoded by [`codec`].
+    Codec(Bytes),
+    /// Messages of a Kafka partition.
+    Messages(Messages),
+}
+
+impl Block {
+    /// How many bytes they take.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Block::Codec(block) => block.len(),
+            Block::Messages(messages) => messages.bytes(),
+        }
+    }
 }
 
 impl LogBatch {
-    /// The offset after the last record.
-    pub fn next_offset(&self) -> u64 {
-        self.first_offset + u64::from(self.count)
+    /// Consecutive records, encoded by [`codec`].
+    pub fn of_codec(partition: Partition, first_offset: u64, count: u32, block: Bytes) -> Self {
+        let next_offset = first_offset + u64::from(count);
+        Self { partition, first_offset, next_offset, count, block: Block::Codec(block) }
     }
 
     /// The records, decoded one by one and borrowing from the batch. Always exactly `count` items.
-    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        codec::decode(&self.block, self.count)
-            .zip(self.first_offset..)
-            .map(|(payload, offset)| Record { offset, payload })
+    pub fn records(&self) -> Box<dyn Iterator<Item = Record<'_>> + '_> {
+        match &self.block {
+            Block::Codec(block) => Box::new(
+                codec::decode(block, self.count)
+                    .zip(self.first_offset..)
+                    .map(|(payload, offset)| Record { offset, payload }),
+            ),
+            Block::Messages(messages) => Box::new(messages.records(self.partition)),
+        }
+    }
+
+    /// The bytes of a record of this batch as others would find it in the log, given what was read
+    /// of it.
+    pub fn original(&self, offset: u64, event: &Event<'_>) -> Vec<u8> {
+        match &self.block {
+            // A record refers to others of its block, so it is written for itself.
+            Block::Codec(_) => {
+                let mut bytes = Vec::new();
+                codec::encode(std::slice::from_ref(event), &mut bytes);
+                bytes
+            }
+            Block::Messages(messages) => messages.value(offset).unwrap_or_default().to_vec(),
+        }
     }
 }
 
@@ -134,7 +270,7 @@ pub enum Payload<'a> {
 #[error("{reason}")]
 pub struct BadRecord<'a> {
     /// Why not.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// The record's bytes.
     pub bytes: &'a [u8],
 }
@@ -145,6 +281,9 @@ pub enum AppendError {
     /// The device has no room; nothing was appended, later appends may succeed.
     #[error("the log's disk is full: free space in the data directory, then send again")]
     Full,
+    /// The log's server cannot be reached. Whether this append happened is unknown.
+    #[error("the log is not available: {0}")]
+    Unavailable(String),
     /// The log failed and must be opened again. Whether this append happened is unknown.
     #[error("the log failed: {0}")]
     Failed(String),
@@ -164,7 +303,9 @@ pub enum AppendError {
 impl Coded for AppendError {
     fn code(&self) -> ErrorCode {
         match self {
-            AppendError::Full | AppendError::Failed(_) => ErrorCode::LogUnavailable,
+            AppendError::Full | AppendError::Unavailable(_) | AppendError::Failed(_) => {
+                ErrorCode::LogUnavailable
+            }
             AppendError::Closed => ErrorCode::NotReady,
             AppendError::TooLarge { .. } => ErrorCode::TooLarge,
         }
@@ -190,6 +331,9 @@ pub enum ReadError {
     /// The device failed.
     #[error("cannot read the log: {0}")]
     Io(#[from] std::io::Error),
+    /// The log's server refuses, and trying again does not help.
+    #[error("cannot read the log: {0}")]
+    Refused(String),
     /// The log is closed.
     #[error("the log is closed")]
     Closed,

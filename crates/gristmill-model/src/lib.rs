@@ -58,7 +58,7 @@ pub use sessions::{
 };
 pub use stickiness::{PeriodActivity, StickinessAnswer, StickinessPeriod, StickinessQuery};
 pub use summary::ComparedSummary;
-pub use time::{Micros, TimeRange, Timestamp};
+pub use time::{Micros, TimeRange, Timestamp, TimestampParseError};
 pub use user::{
     EventPage, EventPlace, UserAnswer, UserEvent, UserPage, UserProfile, UserQuery, UserSession,
 };

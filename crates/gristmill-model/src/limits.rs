@@ -46,6 +46,13 @@ pub const DOCUMENTS: usize = 10_000;
 /// The length of all documents of a store together, in bytes.
 pub const ALL_DOCUMENTS_BYTES: usize = 64 * 1024 * 1024;
 
+/// The longest key of a cache, in bytes.
+pub const CACHE_KEY_BYTES: usize = 1024;
+/// The longest value in a cache, in bytes.
+pub const CACHE_VALUE_BYTES: usize = 1024 * 1024;
+/// The longest text of a version in a cache, in bytes: some hundred logs and partitions.
+pub const CACHE_VERSION_BYTES: usize = 4 * 1024;
+
 /// The most points of a series.
 pub const SERIES_POINTS: usize = 100_000;
 /// The most distinct groups of a series.

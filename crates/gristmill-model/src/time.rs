@@ -1,6 +1,9 @@
 //! Times: microseconds UTC inside, calendars only at the edges.
 
 use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
 
 /// A length of time in microseconds.
 pub type Micros = i64;
@@ -48,6 +51,24 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// A text that no [`Timestamp`] is printed as.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("not a time: use RFC 3339")]
+pub struct TimestampParseError;
+
+/// What it is printed as; also any other RFC 3339, cut to microseconds.
+impl FromStr for Timestamp {
+    type Err = TimestampParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(micros) = text.strip_suffix("us") {
+            return micros.parse().map(Timestamp).map_err(|_| TimestampParseError);
+        }
+        let timestamp = text.parse::<jiff::Timestamp>().map_err(|_| TimestampParseError)?;
+        Ok(Timestamp(timestamp.as_microsecond()))
+    }
+}
+
 /// A range of time, half-open; a missing end is unbounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimeRange {
@@ -82,6 +103,10 @@ mod tests {
         assert_eq!(Timestamp(1_500_000).to_string(), "1970-01-01T00:00:01.5Z");
         assert_eq!(Timestamp::MIN.to_string(), "0001-01-01T00:00:00Z");
         assert_eq!(Timestamp::MAX.to_string(), "9999-12-30T00:00:00Z");
+        for time in [Timestamp(-1), Timestamp::MIN, Timestamp::MAX, Timestamp(i64::MIN)] {
+            assert_eq!(time.to_string().parse(), Ok(time));
+        }
+        assert_eq!("yesterday".parse::<Timestamp>(), Err(TimestampParseError));
     }
 
     #[test]

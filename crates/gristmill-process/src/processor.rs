@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gristmill_log::{EventLog, LogBatch, LogReader, Payload, ReadError, codec};
+use gristmill_log::{Committed, EventLog, LogBatch, LogReader, Payload, ReadError};
 use gristmill_model::{Event, Position, Positions};
 use gristmill_store::{Commit, Quarantined, Row, Store, StoreError, Unacceptable};
 use thiserror::Error;
@@ -34,7 +34,7 @@ pub enum ProcessError {
     Store(StoreError),
 }
 
-/// Settles the records of a log in a store.
+/// Settles the records of a log in a store; of a shared log its share of them.
 pub struct Processor {
     log: Arc<dyn EventLog>,
     store: Arc<dyn Store>,
@@ -51,7 +51,12 @@ impl Processor {
     pub async fn run(self) -> Result<(), ProcessError> {
         let mut trimmed = Positions::start();
         let mut progress = self.store.watch();
-        let mut reader = self.log.read_from(&self.store.progress().committed).await?;
+        let store = Arc::clone(&self.store);
+        let committed: Committed = Arc::new(move || store.progress().committed);
+        let mut reader = match self.log.share(committed).await {
+            Err(ReadError::Closed) => return Ok(()),
+            shared => shared?,
+        };
         loop {
             tokio::select! {
                 batches = next_batches(reader.as_mut()) => {
@@ -166,18 +171,19 @@ fn commit_from<'a>(
                         commit.rows.push(Row { position, event });
                     }
                     Some(reason) => {
-                        let mut bytes = Vec::new();
-                        codec::encode(&[event], &mut bytes);
+                        let bytes = batch.original(position.offset, &event);
                         let reason = reason.clone();
                         commit.quarantine.push(Quarantined { position, reason, bytes });
                     }
                 },
                 Err(bad) => {
-                    let (reason, bytes) = (bad.reason.to_owned(), bad.bytes.to_vec());
+                    let (reason, bytes) = (bad.reason.into_owned(), bad.bytes.to_vec());
                     commit.quarantine.push(Quarantined { position, reason, bytes });
                 }
             }
         }
+        // Also past what the log has no more.
+        commit.next.advance(batch.partition, batch.next_offset);
     }
     (commit, Place { batch: batches.len(), record: 0 })
 }

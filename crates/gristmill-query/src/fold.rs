@@ -62,6 +62,7 @@ pub(crate) struct View {
 
 impl View {
     pub(crate) fn new(snapshot: Box<dyn Snapshot>, threads: Arc<Threads>) -> Self {
+        cost::record(|cost| cost.basis.add(snapshot.version()));
         Self { snapshot: snapshot.into(), threads, cohorts: QuestionCohorts::default() }
     }
 

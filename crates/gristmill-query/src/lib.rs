@@ -3,6 +3,7 @@
 //! Every analysis is one file or folder: its fold, its result, its tests. They share the driver
 //! (`fold`), the conditions on events (`select`) and the counting per slot (`tally`).
 
+mod answers;
 mod blank;
 mod calendar;
 mod cohort;
@@ -12,6 +13,7 @@ mod cost;
 mod fold;
 mod funnel;
 mod grid;
+mod kept;
 mod lifecycle;
 mod membership;
 mod page_count;
@@ -34,7 +36,9 @@ mod user;
 mod users;
 mod value_test;
 
+pub use answers::{AnswerStats, Source};
 pub use cohort::Cohorts;
 pub use cost::{Cost, measured};
 pub use gristmill_store::Work;
+pub use kept::Kept;
 pub use service::{Query, QueryConfig, QueryError};

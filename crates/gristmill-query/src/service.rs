@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use gristmill_model::{
     Coded, CohortAnswer, CohortDefinition, CohortQuery, ComparedSummary, ErrorCode, FunnelAnswer,
     FunnelQuery, FunnelUsersAnswer, FunnelUsersQuery, LifecycleAnswer, LifecycleQuery,
@@ -11,16 +12,18 @@ use gristmill_model::{
     SummaryAnswer, SummaryQuery, TopAnswer, TopQuery, UserAnswer, UserListAnswer, UserListQuery,
     UserQuery,
 };
+use gristmill_store::cache::Cache;
 use gristmill_store::{Store, StoreError};
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
+use crate::answers::{AnswerStats, Answers};
 use crate::cohort::{self, Cohorts, QuestionCohorts};
 use crate::fold::View;
 use crate::threads::Threads;
 use crate::{
-    cost, funnel, lifecycle, page_count, paths, retention, series, sessions, stickiness, summary,
-    top, user, users,
+    Cost, Kept, cost, funnel, kept, lifecycle, page_count, paths, retention, series, sessions,
+    stickiness, summary, top, user, users,
 };
 
 /// What an operator may set.
@@ -38,6 +41,7 @@ pub struct Query {
     deadline: Duration,
     threads: Arc<Threads>,
     cohorts: Option<Arc<dyn Cohorts>>,
+    answers: Option<Answers>,
 }
 
 /// Why a question was not answered.
@@ -69,12 +73,33 @@ impl Query {
     pub fn new(config: QueryConfig, store: Arc<dyn Store>) -> Self {
         let QueryConfig { threads, deadline } = config;
         let threads = Arc::new(Threads::new(threads));
-        Self { store, deadline, threads, cohorts: None }
+        Self { store, deadline, threads, cohorts: None, answers: None }
     }
 
     /// The same with saved cohorts, which filters may then ask for.
     pub fn with_cohorts(self, cohorts: Arc<dyn Cohorts>) -> Self {
         Self { cohorts: Some(cohorts), ..self }
+    }
+
+    /// The same with a cache for answers. It is used where the store tells versions.
+    pub fn with_cache(self, cache: Arc<dyn Cache>) -> Self {
+        Self { answers: Some(Answers::new(cache)), ..self }
+    }
+
+    /// How often answers were kept, if there is a cache.
+    pub fn answer_stats(&self) -> Option<AnswerStats> {
+        self.answers.as_ref().map(Answers::stats)
+    }
+
+    /// Gives the text that answers a request, kept or worked out by `work`, which asks what it has
+    /// to ask of this service and tells the cost of it. `question` says everything that the text
+    /// follows from, beside the store, and begins with the project. An error is whatever `work`
+    /// gives that may not be kept.
+    pub async fn text<E, W>(&self, question: &[u8], work: impl Fn() -> W) -> Result<Kept, E>
+    where
+        W: Future<Output = Result<(Bytes, Cost), E>>,
+    {
+        kept::text(&*self.store, self.answers.as_ref(), question, work).await
     }
 
     /// Waits until everything below `positions` can be queried, until the deadline.
@@ -113,6 +138,8 @@ impl Query {
 
     /// One user.
     pub async fn user(&self, query: UserQuery) -> Result<UserAnswer, QueryError> {
+        // What is so at one moment need not be so at the next.
+        cost::record(|cost| cost.basis.add(None));
         self.in_time(async { user::answer(&self.view().await?, &query).await }).await
     }
 
@@ -161,7 +188,13 @@ impl Query {
 
     /// How many events a user made on a page.
     pub async fn page_count(&self, query: PageCountQuery) -> Result<u64, QueryError> {
-        self.in_time(async { page_count::answer(&self.view().await?, &query).await }).await
+        self.in_time(async {
+            match page_count::look_up(&*self.store, self.answers.as_ref(), &query).await? {
+                Some(count) => Ok(count),
+                None => page_count::answer(&self.view().await?, &query).await,
+            }
+        })
+        .await
     }
 
     /// Who belongs to a cohort.

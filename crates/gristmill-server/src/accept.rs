@@ -1,12 +1,15 @@
 //! The way into the log that all ingestion routes share.
 
+use std::sync::Arc;
+
 use gristmill_ingest::Accepted;
 use gristmill_ingest::dialect::{Context, Events};
 use gristmill_model::{ErrorCode, Event, EventId, Positions};
-use http::HeaderMap;
+use http::request;
 use tokio::time::{Instant, timeout};
 
 use crate::app::{App, project_of};
+use crate::grpc::Arrival;
 use crate::openapi::Term;
 use crate::problem::Problem;
 use crate::visibility;
@@ -17,8 +20,12 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const KEY_BYTES: usize = 256;
 
 /// The facts of a request that its events need.
-pub(crate) fn context<'a>(app: &'a App, headers: &'a HeaderMap) -> Result<Context<'a>, Problem> {
-    let key = match headers.get(IDEMPOTENCY_KEY).map(|value| value.to_str()) {
+pub(crate) fn context<'a>(
+    app: &'a App,
+    request: &'a request::Parts,
+) -> Result<Context<'a>, Problem> {
+    let headers = &request.headers;
+    let idempotency_key = match headers.get(IDEMPOTENCY_KEY).map(|value| value.to_str()) {
         None => None,
         Some(Ok(key)) if (1..=KEY_BYTES).contains(&key.len()) => Some(key),
         Some(_) => {
@@ -27,7 +34,14 @@ pub(crate) fn context<'a>(app: &'a App, headers: &'a HeaderMap) -> Result<Contex
             return Err(Problem::argument(detail));
         }
     };
-    Ok(app.services.ingest.context(project_of(headers), key))
+    let project = project_of(headers);
+    Ok(match request.extensions.get::<Arc<Arrival>>() {
+        None => app.services.ingest.context(project, idempotency_key),
+        Some(arrival) => {
+            let (received, entropy) = (arrival.received, arrival.as_ref());
+            Context { project, received, idempotency_key, entropy }
+        }
+    })
 }
 
 /// The header that [`context`] reads.

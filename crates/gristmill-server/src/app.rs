@@ -12,8 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ServerConfig;
 use crate::analytics::live::Hub;
+use crate::front::Ambience;
+use crate::gateway::Gateway;
 use crate::metrics::Metrics;
-use crate::request_id::RequestIds;
+use crate::role::{Role, Roles};
 use crate::visibility::Sample;
 
 /// The parts of the platform that the server speaks for.
@@ -35,12 +37,23 @@ pub struct Services {
     pub version: &'static str,
 }
 
+impl Services {
+    /// What they take from their surroundings.
+    pub(crate) fn ambience(&self) -> Ambience {
+        let Self { started, version, .. } = *self;
+        let (clock, entropy) = (Arc::clone(&self.clock), Arc::clone(&self.entropy));
+        Ambience { clock, entropy, started, version }
+    }
+}
+
 /// The state behind all routes.
 pub(crate) struct App {
     pub(crate) config: ServerConfig,
     pub(crate) services: Services,
-    pub(crate) metrics: Metrics,
-    pub(crate) request_ids: RequestIds,
+    pub(crate) roles: Roles,
+    /// For what other processes answer.
+    pub(crate) gateway: Option<Arc<Gateway>>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) visibility: Sample,
     /// The questions that are being answered live.
     pub(crate) live: Hub,
@@ -51,16 +64,6 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// The state of a server that has served nothing yet.
-    pub(crate) fn new(config: ServerConfig, services: Services, routes: &[&'static str]) -> Self {
-        let request_ids = RequestIds::new(services.entropy.as_ref());
-        let metrics = Metrics::new(routes);
-        let (visibility, draining) = (Sample::default(), CancellationToken::new());
-        let has_caught_up = AtomicBool::new(false);
-        let live = Hub::default();
-        Self { config, services, metrics, request_ids, visibility, live, has_caught_up, draining }
-    }
-
     /// The time now.
     pub(crate) fn now(&self) -> Timestamp {
         self.services.clock.now()
@@ -69,6 +72,19 @@ impl App {
     /// How long the process has been up.
     pub(crate) fn uptime(&self) -> Micros {
         self.now().since(self.services.started).max(0)
+    }
+
+    /// Whether it can do what its roles ask of it. A process that only takes events in
+    /// needs no store.
+    pub(crate) fn is_ready(&self) -> bool {
+        let has = |role| self.roles.contains(&role);
+        let reaches_log = self.services.ingest.is_available();
+        let reaches_store = self.services.store.is_available();
+        let reaches_others = self.gateway.as_ref().is_none_or(|gateway| gateway.is_ready());
+        (reaches_log || !(has(Role::Ingest) || has(Role::Process)))
+            && (reaches_store || !(has(Role::Process) || has(Role::Query)))
+            && (self.backlog() == 0 || !has(Role::Process))
+            && reaches_others
     }
 
     /// How many acknowledged records cannot be queried yet.

@@ -15,6 +15,7 @@ use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use tokio::time::{Instant, timeout_at};
 
+use crate::ServerConfig;
 use crate::app::App;
 use crate::openapi::{Parameter, Term};
 use crate::problem::Problem;
@@ -81,7 +82,7 @@ pub(crate) async fn receive_question(
 ) -> Result<Bytes, Problem> {
     let read = async {
         let encoding = Encoding::from_header(encoding(headers)?.as_deref())?;
-        Ok::<_, Problem>((encoding, collect(app, &mut body, limit, |_| Ok(())).await?))
+        Ok::<_, Problem>((encoding, collect(&app.config, &mut body, limit, |_| Ok(())).await?))
     };
     match read.await {
         Ok((encoding, bytes)) => inflate(encoding, bytes, limit).map_err(|error| match error {
@@ -96,7 +97,7 @@ async fn read(app: &App, body: &mut Body, limit: usize) -> Result<(Bytes, Permit
     let announced = body.size_hint().exact().unwrap_or(0) as usize;
     let mut held = announced.clamp(1, FIRST_BYTES);
     let mut permit = app.services.ingest.admit(held).map_err(refused)?;
-    let bytes = collect(app, body, limit, |length| {
+    let bytes = collect(&app.config, body, limit, |length| {
         if length > held {
             // Doubling, so that a long body asks seldom; never more than was announced.
             let wanted = length.max((held * 2).min(announced));
@@ -110,8 +111,8 @@ async fn read(app: &App, body: &mut Body, limit: usize) -> Result<(Bytes, Permit
 }
 
 /// Reads a body to its end; `grow` is told each new length before the bytes are kept.
-async fn collect(
-    app: &App,
+pub(crate) async fn collect(
+    config: &ServerConfig,
     body: &mut Body,
     limit: usize,
     mut grow: impl FnMut(usize) -> Result<(), Problem>,
@@ -121,11 +122,11 @@ async fn collect(
         return Err(too_large(limit));
     }
     let capacity = announced.map_or(0, |length| (length as usize).min(CAPACITY_BYTES));
-    let end = Instant::now() + app.config.body_timeout;
+    let end = Instant::now() + config.body_timeout;
     let mut whole = Bytes::new();
     let mut pieces = BytesMut::new();
     loop {
-        let pause = Instant::now() + app.config.body_idle_timeout;
+        let pause = Instant::now() + config.body_idle_timeout;
         let frame = match timeout_at(pause.min(end), body.frame()).await {
             Err(_) => {
                 let detail = "the body did not come in time";

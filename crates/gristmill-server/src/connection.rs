@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::front::Front;
+use crate::grpc;
 use crate::vitals::{Handling, Vitals};
 use crate::wire::{Protocol, Wire};
 
@@ -24,12 +25,27 @@ use crate::wire::{Protocol, Wire};
 const HEAD_BYTES: usize = 32 * 1024;
 /// How many requests a client may have open on one HTTP/2 connection.
 const HTTP2_STREAMS: u32 = 100;
+/// The same for gRPC, where one connection carries the requests of all clients of a gateway.
+const GRPC_STREAMS: u32 = 4096;
 /// How many resets that the server has not yet worked off a client may cause.
 const HTTP2_PENDING_RESETS: usize = 20;
+const GRPC_PENDING_RESETS: usize = 1024;
+
+/// What is spoken on an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speech {
+    Http,
+    Grpc,
+}
 
 /// Serves requests until the client closes, misbehaves, falls silent, or `drain` is set and the
 /// requests in flight are answered.
-pub(crate) async fn serve(stream: TcpStream, front: Front, drain: CancellationToken) {
+pub(crate) async fn serve(
+    stream: TcpStream,
+    speech: Speech,
+    front: Front,
+    drain: CancellationToken,
+) {
     // Small answers must not wait for the acknowledgement of earlier ones.
     let _ = stream.set_nodelay(true);
     let vitals = Vitals::new();
@@ -47,7 +63,11 @@ pub(crate) async fn serve(stream: TcpStream, front: Front, drain: CancellationTo
         let vitals = Arc::clone(&requests_vitals);
         async move {
             let handling = Handling::begin(&vitals);
-            let response = front.answer_on(&vitals, request.map(Body::new)).await;
+            let request = request.map(Body::new);
+            let response = match speech {
+                Speech::Http => front.answer_on(&vitals, request).await,
+                Speech::Grpc => grpc::answer(&front, request).await,
+            };
             if protocol == Protocol::Http1 && closes(response.headers()) {
                 vitals.linger();
             }
@@ -60,7 +80,7 @@ pub(crate) async fn serve(stream: TcpStream, front: Front, drain: CancellationTo
             drive(connection, http1::Connection::graceful_shutdown, &vitals, &front, &drain).await;
         }
         Protocol::Http2 => {
-            let connection = http2().serve_connection(io, service);
+            let connection = http2(speech).serve_connection(io, service);
             drive(connection, http2::Connection::graceful_shutdown, &vitals, &front, &drain).await;
         }
     }
@@ -102,7 +122,7 @@ async fn drive<C>(
             }
             () = sleep_until(wake) => {
                 if vitals.deadline(config).is_some_and(|deadline| deadline <= Instant::now()) {
-                    front.app().metrics.connections_timed_out.add(1);
+                    front.metrics().connections_timed_out.add(1);
                     return;
                 }
             }
@@ -122,14 +142,18 @@ fn http1() -> http1::Builder {
     builder
 }
 
-fn http2() -> http2::Builder<TokioExecutor> {
+fn http2(speech: Speech) -> http2::Builder<TokioExecutor> {
+    let (streams, resets) = match speech {
+        Speech::Http => (HTTP2_STREAMS, HTTP2_PENDING_RESETS),
+        Speech::Grpc => (GRPC_STREAMS, GRPC_PENDING_RESETS),
+    };
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
-        .max_concurrent_streams(HTTP2_STREAMS)
+        .max_concurrent_streams(streams)
         .max_header_list_size(limits::HEADER_BYTES as u32)
-        .max_pending_accept_reset_streams(HTTP2_PENDING_RESETS)
-        .max_local_error_reset_streams(HTTP2_PENDING_RESETS)
+        .max_pending_accept_reset_streams(resets)
+        .max_local_error_reset_streams(resets)
         .initial_stream_window_size(256 * 1024)
         .initial_connection_window_size(1024 * 1024)
         .keep_alive_interval(std::time::Duration::from_secs(20))

@@ -5,16 +5,31 @@ use std::fmt::{Display, Write};
 use gristmill_model::Timestamp;
 
 use crate::app::App;
-use crate::metrics::Histogram;
+use crate::metrics::{Histogram, Metrics};
 
 /// The text of all metrics now.
 pub(crate) fn text(app: &App) -> String {
     let mut page = Page(String::with_capacity(8 * 1024));
     ingestion(app, &mut page);
     store(app, &mut page);
-    http(app, &mut page);
+    answers(app, &mut page);
+    http(&app.metrics, &mut page);
     live(app, &mut page);
-    process(app, &mut page);
+    relays(&app.metrics, &mut page);
+    process(app.services.version, app.services.started, &mut page);
+    page.0
+}
+
+/// The text of a process that neither takes events in nor answers questions itself.
+pub(crate) fn without_services(
+    metrics: &Metrics,
+    version: &'static str,
+    started: Timestamp,
+) -> String {
+    let mut page = Page(String::with_capacity(4 * 1024));
+    http(metrics, &mut page);
+    relays(metrics, &mut page);
+    process(version, started, &mut page);
     page.0
 }
 
@@ -84,6 +99,11 @@ fn store(app: &App, page: &mut Page) {
         app.backlog(),
     );
     page.gauge(
+        "gristmill_log_available",
+        "Whether the log can take events now: 1 or 0.",
+        u64::from(app.services.ingest.is_available()),
+    );
+    page.gauge(
         "gristmill_store_available",
         "Whether the store can be written and asked now: 1 or 0.",
         u64::from(app.services.store.is_available()),
@@ -114,8 +134,29 @@ fn store(app: &App, page: &mut Page) {
     );
 }
 
-fn http(app: &App, page: &mut Page) {
-    let metrics = &app.metrics;
+fn answers(app: &App, page: &mut Page) {
+    let Some(stats) = app.services.query.answer_stats() else { return };
+    page.counter(
+        "gristmill_cache_hits_total",
+        "Questions whose answers were kept and still held.",
+        stats.hits,
+    );
+    page.counter("gristmill_cache_misses_total", "Questions whose answers were not.", stats.misses);
+    let cache = stats.cache;
+    page.counter(
+        "gristmill_cache_errors_total",
+        "Times that the cache did not do what it should have.",
+        cache.errors,
+    );
+    page.gauge(
+        "gristmill_cache_shunned",
+        "Whether the cache is left alone because it was slow or gone: 1 or 0.",
+        u64::from(cache.is_shunned),
+    );
+    page.gauge("gristmill_cache_bytes", "What is kept in this process.", cache.bytes);
+}
+
+fn http(metrics: &Metrics, page: &mut Page) {
     page.head("gristmill_http_requests_total", "counter", "Requests by route and class of status.");
     for (route, class, count) in metrics.requests() {
         page.sample(
@@ -151,11 +192,23 @@ fn live(app: &App, page: &mut Page) {
     );
 }
 
-fn process(app: &App, page: &mut Page) {
+fn relays(metrics: &Metrics, page: &mut Page) {
+    page.counter(
+        "gristmill_gateway_retries_total",
+        "Times that the gateway tried a request again.",
+        metrics.relay_retries.get(),
+    );
+    page.counter(
+        "gristmill_gateway_failures_total",
+        "Requests to the gateway that no other process answered.",
+        metrics.relay_failures.get(),
+    );
+}
+
+fn process(version: &'static str, started: Timestamp, page: &mut Page) {
     page.head("gristmill_build_info", "gauge", "The program's version.");
-    let version = app.services.version;
     page.sample(format_args!("gristmill_build_info{{version=\"{version}\"}}"), 1);
-    let started = app.services.started.0 as f64 / Timestamp::SECOND as f64;
+    let started = started.0 as f64 / Timestamp::SECOND as f64;
     page.gauge("process_start_time_seconds", "When the process started, since 1970.", started);
 }
 

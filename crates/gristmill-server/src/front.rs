@@ -7,47 +7,135 @@ use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse;
-use gristmill_model::{ErrorCode, limits};
+use gristmill_model::{Clock, Entropy, ErrorCode, Timestamp, limits};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::analytics::live::Hub;
 use crate::app::{App, Services};
+use crate::gateway::{Gateway, GatewayConfig, Outside};
+use crate::metrics::Metrics;
 use crate::problem::{self, Problem};
-use crate::request_id::X_REQUEST_ID;
+use crate::request_id::{RequestIds, X_REQUEST_ID};
+use crate::role::{Role, Roles};
+use crate::visibility::Sample;
 use crate::vitals::Vitals;
 use crate::{ServerConfig, cors, routes};
 
 /// Answers requests; cheap to clone.
 #[derive(Clone)]
 pub struct Front {
-    app: Arc<App>,
+    hall: Arc<Hall>,
     router: Router,
+}
+
+/// What a process has behind its front door.
+pub enum Parts {
+    /// Everything, for some roles, which may include that of a gateway.
+    Services(Services, Roles, Option<GatewayConfig>),
+    /// Nothing but relays.
+    Gateway(GatewayConfig, Ambience),
+}
+
+/// What a process takes from its surroundings.
+pub struct Ambience {
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// For request ids, and what must differ from request to request.
+    pub entropy: Arc<dyn Entropy>,
+    /// When the process started.
+    pub started: Timestamp,
+    /// The program's version.
+    pub version: &'static str,
+}
+
+/// What is behind all routes.
+struct Hall {
+    config: ServerConfig,
+    metrics: Arc<Metrics>,
+    request_ids: RequestIds,
+    draining: CancellationToken,
+    app: Option<Arc<App>>,
+    gateway: Option<Arc<Gateway>>,
 }
 
 impl Front {
     /// All routes over these services.
     pub fn new(config: ServerConfig, services: Services) -> Self {
+        Self::of(config, Parts::Services(services, Role::all_in_one(), None))
+    }
+
+    /// The routes of a process.
+    pub fn of(config: ServerConfig, parts: Parts) -> Self {
         let table = routes::table();
         let paths: Vec<_> = table.iter().map(|route| route.path).collect();
-        let app = Arc::new(App::new(config, services, &paths));
-        let router = routes::router(table).with_state(Arc::clone(&app));
-        Self { app, router }
+        let (services, roles, gateway, ambience) = match parts {
+            Parts::Services(services, roles, gateway) => {
+                let ambience = services.ambience();
+                (Some(services), roles, gateway, ambience)
+            }
+            Parts::Gateway(gateway, ambience) => {
+                (None, [Role::Gateway].into(), Some(gateway), ambience)
+            }
+        };
+        let (metrics, draining) = (Arc::new(Metrics::new(&paths)), CancellationToken::new());
+        let request_ids = RequestIds::new(ambience.entropy.as_ref());
+        let outside = Outside {
+            server: config.clone(),
+            metrics: Arc::clone(&metrics),
+            ambience,
+            draining: draining.clone(),
+        };
+        let gateway = gateway.map(|config| Arc::new(Gateway::new(config, outside)));
+        let app = services.map(|services| {
+            Arc::new(App {
+                config: config.clone(),
+                services,
+                roles,
+                gateway: gateway.clone(),
+                metrics: Arc::clone(&metrics),
+                visibility: Sample::default(),
+                live: Hub::default(),
+                has_caught_up: AtomicBool::new(false),
+                draining: draining.clone(),
+            })
+        });
+        let router = routes::router(table, app.as_ref(), gateway.as_ref());
+        let hall = Hall { config, metrics, request_ids, draining, app, gateway };
+        Self { hall: Arc::new(hall), router }
     }
 
     /// What was set.
     pub(crate) fn config(&self) -> &ServerConfig {
-        &self.app.config
+        &self.hall.config
     }
 
-    /// The state behind all routes.
-    pub(crate) fn app(&self) -> &Arc<App> {
-        &self.app
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.hall.metrics
+    }
+
+    /// Set when the server stops.
+    pub(crate) fn draining(&self) -> &CancellationToken {
+        &self.hall.draining
+    }
+
+    /// The state behind the routes of the process's own, if it has any.
+    pub(crate) fn app(&self) -> Option<&Arc<App>> {
+        self.hall.app.as_ref()
+    }
+
+    /// What relays, if anything does.
+    pub(crate) fn gateway(&self) -> Option<&Arc<Gateway>> {
+        self.hall.gateway.as_ref()
     }
 
     /// Answers a request that came over a connection.
@@ -59,7 +147,7 @@ impl Front {
         if vitals.has_ambiguous_length() {
             let detail = "the request has both content-length and transfer-encoding";
             let problem = Problem::new(ErrorCode::InvalidBody, detail).closing();
-            let id = self.app.request_ids.of(request.headers());
+            let id = self.hall.request_ids.of(request.headers());
             return self.finish(problem.into_response(), &id);
         }
         self.answer(request).await
@@ -67,11 +155,14 @@ impl Front {
 
     /// Answers a request.
     pub async fn answer(&self, mut request: Request<Body>) -> Response<Body> {
-        let id = self.app.request_ids.of(request.headers());
+        let id = self.hall.request_ids.of(request.headers());
+        if self.hall.gateway.is_some() {
+            request.headers_mut().insert(X_REQUEST_ID, id.clone());
+        }
         if request.uri().path().len() > 1 && request.uri().path().ends_with('/') {
             trim_slash(request.uri_mut());
         }
-        let route = self.app.metrics.route(request.uri().path());
+        let route = self.metrics().route(request.uri().path());
         let origin = cors::allowed_origin(&request, self.config());
         let response = match check(&request) {
             Ok(()) => self.route(request).await,
@@ -81,7 +172,17 @@ impl Front {
         if let Some(origin) = origin {
             cors::allow(response.headers_mut(), origin);
         }
-        self.app.metrics.answered(route, response.status());
+        self.metrics().answered(route, response.status());
+        response
+    }
+
+    /// Answers a request that a gateway has taken in, and checked.
+    pub(crate) async fn answer_relayed(&self, request: Request<Body>) -> Response<Body> {
+        let id = self.hall.request_ids.of(request.headers());
+        let route = self.metrics().route(request.uri().path());
+        let response = self.route(request).await;
+        let response = self.finish(response, &id);
+        self.metrics().answered(route, response.status());
         response
     }
 
@@ -91,7 +192,7 @@ impl Front {
         let guarded = std::future::poll_fn(|context| {
             let polled = catch_unwind(AssertUnwindSafe(|| routed.as_mut().poll(context)));
             polled.unwrap_or_else(|_| {
-                self.app.metrics.panics.add(1);
+                self.metrics().panics.add(1);
                 let problem = Problem::new(ErrorCode::Internal, "the server made a mistake");
                 Poll::Ready(Ok::<_, Infallible>(problem.into_response()))
             })

@@ -3,7 +3,8 @@
 //! Read [`Server`] for sockets, then `front.rs`, through which every request goes, then
 //! `routes.rs`, which lists every path, then the routes themselves: `native.rs`, one file per
 //! dialect in `dialects/`, one per question in `analytics/`, and what operators ask in `ops/`.
-//! Each says beside its code what the OpenAPI document, which `openapi/` puts together, says of it.
+//! A gateway has the routes of other processes in `gateway/`, which speak to it through `grpc/`.
+//! Each route says beside its code what the OpenAPI document, which `openapi/` puts together, says of it.
 
 mod accept;
 mod analytics;
@@ -15,6 +16,8 @@ mod cors;
 mod dialects;
 mod exposition;
 mod front;
+mod gateway;
+mod grpc;
 mod json;
 mod media;
 mod metrics;
@@ -24,6 +27,7 @@ mod ops;
 mod parameters;
 mod problem;
 mod request_id;
+mod role;
 mod routes;
 mod server;
 mod visibility;
@@ -33,6 +37,8 @@ mod wire;
 pub use analytics::cohorts::SavedCohorts;
 pub use app::Services;
 pub use config::ServerConfig;
-pub use front::Front;
+pub use front::{Ambience, Front, Parts};
+pub use gateway::{GatewayConfig, TargetAddress};
 pub use openapi::openapi;
-pub use server::Server;
+pub use role::{Role, Roles};
+pub use server::{Listeners, Server};

@@ -149,6 +149,10 @@ pub(crate) struct Metrics {
     pub(crate) live_subscriptions: Present,
     /// Times that a live question was answered, whether the answer had changed or not.
     pub(crate) live_answers: Counter,
+    /// Times that a gateway tried a request again.
+    pub(crate) relay_retries: Counter,
+    /// Requests of a gateway that no process answered.
+    pub(crate) relay_failures: Counter,
     last_accepted: AtomicI64,
     paths: Vec<&'static str>,
     requests: Vec<[Counter; CLASSES]>,
@@ -170,6 +174,8 @@ impl Metrics {
             panics: Counter::default(),
             live_subscriptions: Present::default(),
             live_answers: Counter::default(),
+            relay_retries: Counter::default(),
+            relay_failures: Counter::default(),
             last_accepted: AtomicI64::new(0),
             paths: paths.to_vec(),
             requests: (0..=paths.len()).map(|_| Default::default()).collect(),

@@ -142,7 +142,7 @@ async fn ingest(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let checked = check(&parts.uri, &parts.headers).and_then(|(format, wait)| {
-        let context = context(app, &parts.headers)?;
+        let context = context(app, &parts)?;
         Ok((format, wait, context))
     });
     let (format, wait, context) = match checked {
@@ -192,7 +192,7 @@ async fn outcomes(
     let mut found = BTreeMap::new();
     for (partition, (first, last)) in ranges {
         // A request's events lie together, so the range is about as long as the request.
-        let outcomes = app.services.store.outcomes(partition, first..last + 1);
+        let outcomes = app.services.store.outcomes(partition, first..last + 1).await?;
         for (offset, outcome) in (first..).zip(outcomes) {
             if let Some(outcome) = outcome {
                 found.insert(Position { partition, offset }, outcome);

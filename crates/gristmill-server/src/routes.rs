@@ -1,38 +1,85 @@
 //! Every path, in one list, which the router and the OpenAPI document are both made of.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::handler::Handler;
-use axum::routing::{MethodRouter, get, post};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, any, get, post};
 use gristmill_model::ErrorCode;
 use http::Method;
 
 use crate::analytics::{Ask, Description};
 use crate::app::App;
+use crate::gateway::{Gateway, Patience, Relaying};
 use crate::openapi::{self, Operation};
 use crate::problem::Problem;
-use crate::{analytics, cors, dialects, native, ops};
+use crate::role::Role;
+use crate::{analytics, cors, dialects, gateway, native, ops};
 
 /// A path with what it answers.
 pub(crate) struct Route {
     pub(crate) path: &'static str,
+    /// Which role answers it, and how a gateway has that answer; without, every process answers.
+    relaying: Option<Relaying>,
     methods: MethodRouter<Arc<App>>,
     /// What the document says of each method; nothing of the older systems' routes.
     pub(crate) descriptions: Vec<(Method, Describe)>,
 }
 
 type Describe = Box<dyn Fn() -> Operation>;
+type Tell = fn(Result<Response, Problem>) -> Response;
 
 impl Route {
+    /// A path that every process answers.
     fn at(path: &'static str) -> Self {
-        Self { path, methods: MethodRouter::new(), descriptions: Vec::new() }
+        Self { path, relaying: None, methods: MethodRouter::new(), descriptions: Vec::new() }
+    }
+
+    /// A path of ingestion.
+    fn ingest(path: &'static str) -> Self {
+        Self::at(path).relayed(Role::Ingest, or_problem)
+    }
+
+    /// A path of questions.
+    fn query(path: &'static str) -> Self {
+        Self::at(path).relayed(Role::Query, or_problem)
+    }
+
+    /// The same, answered by a role; `tell` says what a gateway answers.
+    fn relayed(mut self, role: Role, tell: Tell) -> Self {
+        self.relaying = Some(Relaying { role, patience: Patience::Request, tell });
+        self
     }
 
     /// A path of an older system, whose clients know it. Its own answers to a wrong method are
     /// kept.
-    fn older(path: &'static str, methods: MethodRouter<Arc<App>>) -> Self {
-        Self { path, methods, descriptions: Vec::new() }
+    fn older(path: &'static str, methods: MethodRouter<Arc<App>>, role: Role, tell: Tell) -> Self {
+        Self { methods, ..Self::at(path) }.relayed(role, tell)
+    }
+
+    /// The same, which a gateway answers in a short time, if only that it cannot.
+    fn briefly(mut self) -> Self {
+        if let Some(relaying) = &mut self.relaying {
+            relaying.patience = Patience::Deadline;
+        }
+        self
+    }
+
+    /// What a process with these parts answers at this path.
+    fn in_process(self, app: Option<&Arc<App>>, gateway: Option<&Arc<Gateway>>) -> MethodRouter {
+        let role = self.relaying.map(|relaying| relaying.role);
+        let is_own = |app: &&Arc<App>| role.is_none_or(|role| app.roles.contains(&role));
+        match (app.filter(is_own), self.relaying, gateway) {
+            (Some(app), ..) => self.methods.with_state(Arc::clone(app)),
+            (None, Some(relaying), Some(gateway)) => {
+                let gateway = Arc::clone(gateway);
+                any(async move |request| gateway.relay(relaying, request).await)
+            }
+            (None, Some(Relaying { role, .. }), None) => any(async move || absent(role)),
+            (None, None, _) => any(not_found),
+        }
     }
 
     /// The same, which also answers `GET`.
@@ -122,57 +169,64 @@ fn native() -> Vec<Route> {
     use ops::health;
     vec![
         Route::at("/v1/openapi.json").get(openapi::get, openapi::describe),
-        Route::at("/v1/events").post(native::one, native::describe_one),
-        Route::at("/v1/events/batch").post(native::batch, native::describe_batch),
-        Route::at("/v1/events/health").get(health::health, health::describe_health),
-        Route::at("/v1/analytics/health").get(health::health, health::describe_health),
-        Route::at("/v1/analytics/summary").asked(a::summary::get, a::summary::describe),
-        Route::at("/v1/analytics/timeseries")
+        Route::ingest("/v1/events").post(native::one, native::describe_one),
+        Route::ingest("/v1/events/batch").post(native::batch, native::describe_batch),
+        Route::ingest("/v1/events/health").get(health::health, health::describe_health),
+        Route::query("/v1/analytics/health").get(health::health, health::describe_health),
+        Route::query("/v1/analytics/summary").asked(a::summary::get, a::summary::describe),
+        Route::query("/v1/analytics/timeseries")
             .asked(a::timeseries::get, a::timeseries::describe_get)
             .posted(a::timeseries::post, a::timeseries::describe_post),
-        Route::at("/v1/analytics/top").asked(a::top::get, a::top::describe),
-        Route::at("/v1/analytics/users")
+        Route::query("/v1/analytics/top").asked(a::top::get, a::top::describe),
+        Route::query("/v1/analytics/users")
             .posted_or_in_target(a::user_list::post, a::user_list::describe),
-        Route::at("/v1/analytics/users/{id}").asked(a::users::get, a::users::describe),
-        Route::at("/v1/analytics/funnel").posted_or_in_target(a::funnel::post, a::funnel::describe),
-        Route::at("/v1/analytics/funnel/users")
+        Route::query("/v1/analytics/users/{id}").asked(a::users::get, a::users::describe),
+        Route::query("/v1/analytics/funnel")
+            .posted_or_in_target(a::funnel::post, a::funnel::describe),
+        Route::query("/v1/analytics/funnel/users")
             .posted_or_in_target(a::funnel::users::post, a::funnel::users::describe),
-        Route::at("/v1/analytics/retention")
+        Route::query("/v1/analytics/retention")
             .posted_or_in_target(a::retention::post, a::retention::describe),
-        Route::at("/v1/analytics/stickiness").asked(a::stickiness::get, a::stickiness::describe),
-        Route::at("/v1/analytics/lifecycle").asked(a::lifecycle::get, a::lifecycle::describe),
-        Route::at("/v1/analytics/sessions").asked(a::sessions::get, a::sessions::describe),
-        Route::at("/v1/analytics/paths").posted_or_in_target(a::paths::post, a::paths::describe),
-        Route::at("/v1/cohorts")
+        Route::query("/v1/analytics/stickiness").asked(a::stickiness::get, a::stickiness::describe),
+        Route::query("/v1/analytics/lifecycle").asked(a::lifecycle::get, a::lifecycle::describe),
+        Route::query("/v1/analytics/sessions").asked(a::sessions::get, a::sessions::describe),
+        Route::query("/v1/analytics/paths").posted_or_in_target(a::paths::post, a::paths::describe),
+        Route::query("/v1/cohorts")
             .get(a::cohorts::list, a::cohorts::describe_list)
             .post(a::cohorts::create, a::cohorts::describe_create),
-        Route::at("/v1/cohorts/{id}")
+        Route::query("/v1/cohorts/{id}")
             .get(a::cohorts::get, a::cohorts::describe_get)
             .put(a::cohorts::replace, a::cohorts::describe_replace)
             .delete(a::cohorts::remove, a::cohorts::describe_remove),
-        Route::at("/v1/cohorts/{id}/users").get(a::cohorts::users, a::cohorts::describe_users),
+        Route::query("/v1/cohorts/{id}/users").get(a::cohorts::users, a::cohorts::describe_users),
     ]
 }
 
 /// The dialects of four older systems.
 fn older() -> Vec<Route> {
+    use Role::{Ingest, Query};
     use dialects::{activity, clicks, events, platform, stream};
+    let wrong = platform::wrong_method;
+    let event = post(events::one).options(cors::preflight).fallback(wrong);
+    let click = post(clicks::ingest).fallback(clicks::wrong_method);
+    let clicks_count = get(clicks::count).fallback(clicks::wrong_method);
+    let one_async = post(platform::one_async).fallback(wrong);
+    let batch = post(platform::batch).fallback(wrong);
+    let summary = get(platform::summary).fallback(wrong);
+    let stream = get(stream::metrics).options(cors::preflight);
     vec![
         // Clicks.
-        Route::older("/ingest", post(clicks::ingest).fallback(clicks::wrong_method)),
-        Route::older("/analytics/events", get(clicks::count).fallback(clicks::wrong_method)),
+        Route::older("/ingest", click, Ingest, clicks::relayed),
+        Route::older("/analytics/events", clicks_count, Query, clicks::relayed_count).briefly(),
         // Platform events, and session events on the same path.
-        Route::older(
-            "/events",
-            post(events::one).options(cors::preflight).fallback(platform::wrong_method),
-        ),
-        Route::older("/events/async", post(platform::one_async).fallback(platform::wrong_method)),
-        Route::older("/events/batch", post(platform::batch).fallback(platform::wrong_method)),
-        Route::older("/analytics/summary", get(platform::summary).fallback(platform::wrong_method)),
+        Route::older("/events", event, Ingest, platform::relayed),
+        Route::older("/events/async", one_async, Ingest, platform::relayed_async),
+        Route::older("/events/batch", batch, Ingest, platform::relayed_batch),
+        Route::older("/analytics/summary", summary, Query, platform::relayed_summary),
         // Activities.
-        Route::older("/activity", post(activity::one)),
+        Route::older("/activity", post(activity::one), Ingest, activity::relayed),
         // Sessions.
-        Route::older("/metrics/stream", get(stream::metrics).options(cors::preflight)),
+        Route::older("/metrics/stream", stream, Query, or_problem),
     ]
 }
 
@@ -188,17 +242,49 @@ fn operators() -> Vec<Route> {
         Route::at("/stats").get(stats::stats, stats::describe_stats),
         Route::at("/lag").get(stats::lag, stats::describe_lag),
         Route::at("/metrics").get(ops::metrics, ops::describe_metrics),
-        Route::at("/v1/store/compact").post(compact::post, compact::describe),
+        Route::query("/v1/store/compact").post(compact::post, compact::describe),
     ]
 }
 
-/// The router over a table.
-pub(crate) fn router(table: Vec<Route>) -> Router<Arc<App>> {
-    let router = table
-        .into_iter()
-        .fold(Router::new(), |router, route| router.route(route.path, route.methods));
+/// The router of a process over a table.
+pub(crate) fn router(
+    table: Vec<Route>,
+    app: Option<&Arc<App>>,
+    gateway: Option<&Arc<Gateway>>,
+) -> Router {
+    let router = match (app, gateway) {
+        (None, Some(gateway)) => without_services(table, gateway),
+        _ => table.into_iter().fold(Router::new(), |router, route| {
+            router.route(route.path, route.in_process(app, gateway))
+        }),
+    };
     // Holds for the routes that are there when it is called.
     router.method_not_allowed_fallback(wrong_method).fallback(not_found)
+}
+
+/// The router of a gateway that is nothing else: what it does not answer itself is relayed.
+fn without_services(table: Vec<Route>, gateway: &Arc<Gateway>) -> Router {
+    let own: BTreeMap<_, _> = gateway::routes(gateway).into_iter().collect();
+    let others = table.into_iter().filter(|route| !own.contains_key(route.path));
+    let totals = Relaying { role: Role::Ingest, patience: Patience::Request, tell: or_problem };
+    let relayed = others.map(|mut route| {
+        route.relaying.get_or_insert(totals);
+        (route.path, route.in_process(None, Some(gateway)))
+    });
+    let relayed: Vec<_> = relayed.collect();
+    relayed
+        .into_iter()
+        .chain(own)
+        .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
+}
+
+fn or_problem(relayed: Result<Response, Problem>) -> Response {
+    relayed.into_response()
+}
+
+fn absent(role: Role) -> Problem {
+    let detail = format!("this process does not have the role `{role}`, which answers this path");
+    Problem::new(ErrorCode::NotFound, detail)
 }
 
 async fn not_found() -> Problem {

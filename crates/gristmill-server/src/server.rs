@@ -12,9 +12,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::Services;
+use crate::connection::Speech;
 use crate::front::Front;
-use crate::{ServerConfig, connection, visibility};
+use crate::{connection, visibility};
 
 /// How many connections the kernel holds for us before it refuses.
 const BACKLOG: u32 = 1024;
@@ -25,9 +25,18 @@ const REFUSALS: usize = 64;
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n\
     content-length: 0\r\nconnection: close\r\n\r\n";
 
-/// An HTTP server that listens and does not serve yet.
+/// Where a server listens.
+#[derive(Clone, Debug, Default)]
+pub struct Listeners {
+    /// For HTTP.
+    pub http: Vec<SocketAddr>,
+    /// For gRPC.
+    pub grpc: Vec<SocketAddr>,
+}
+
+/// A server that listens and does not serve yet.
 pub struct Server {
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(TcpListener, Speech)>,
     front: Front,
 }
 
@@ -35,19 +44,25 @@ impl Server {
     /// Listens on all addresses. Must be called within a tokio runtime.
     ///
     /// `SO_REUSEADDR` is set, so that a restart need not wait for old connections to be forgotten.
-    pub fn bind(
-        addresses: &[SocketAddr],
-        config: ServerConfig,
-        services: Services,
-    ) -> io::Result<Self> {
-        let listeners =
-            addresses.iter().map(|address| listen(*address)).collect::<Result<_, _>>()?;
-        Ok(Self { listeners, front: Front::new(config, services) })
+    pub fn bind(addresses: &Listeners, front: Front) -> io::Result<Self> {
+        let mut listeners = Vec::new();
+        for (addresses, speech) in
+            [(&addresses.http, Speech::Http), (&addresses.grpc, Speech::Grpc)]
+        {
+            for address in addresses {
+                listeners.push((listen(*address)?, speech));
+            }
+        }
+        Ok(Self { listeners, front })
     }
 
     /// The addresses it listens on, in the order given to `bind`, with real port numbers.
-    pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    pub fn local_addrs(&self) -> Listeners {
+        let of = |wanted| {
+            let listeners = self.listeners.iter().filter(move |(_, speech)| *speech == wanted);
+            listeners.filter_map(|(listener, _)| listener.local_addr().ok()).collect()
+        };
+        Listeners { http: of(Speech::Http), grpc: of(Speech::Grpc) }
     }
 
     /// Serves until `shutdown` is set, then finishes what is in flight and returns.
@@ -56,9 +71,17 @@ impl Server {
         let slots = Arc::new(Semaphore::new(front.config().max_connections));
         let stopping = shutdown.child_token();
         let mut tasks = JoinSet::new();
-        tasks.spawn(visibility::measure(Arc::clone(front.app()), stopping.clone()));
-        for listener in self.listeners {
-            tasks.spawn(accept(listener, front.clone(), Arc::clone(&slots), stopping.clone()));
+        if let Some(app) = front.app() {
+            tasks.spawn(visibility::measure(Arc::clone(app), stopping.clone()));
+        }
+        // Requests that are under way when the server stops still need their relays.
+        let mut relays = JoinSet::new();
+        if let Some(gateway) = front.gateway().cloned() {
+            relays.spawn(async move { gateway.run().await });
+        }
+        for (listener, speech) in self.listeners {
+            let (front, slots, stopping) = (front.clone(), Arc::clone(&slots), stopping.clone());
+            tasks.spawn(accept(listener, speech, front, slots, stopping));
         }
         tokio::select! {
             // The parts end with the shutdown too; that is no failure of theirs.
@@ -68,7 +91,7 @@ impl Server {
                 return Err(io::Error::other(format!("a part of the server ended: {ended:?}")));
             }
         }
-        front.app().draining.cancel();
+        front.draining().cancel();
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
                 return Err(io::Error::other(error));
@@ -90,13 +113,14 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Accepts connections until `stopping` is set, then waits for those that are left.
 async fn accept(
     listener: TcpListener,
+    speech: Speech,
     front: Front,
     slots: Arc<Semaphore>,
     stopping: CancellationToken,
 ) {
     let mut connections = JoinSet::new();
     let mut refusals = JoinSet::new();
-    let metrics = &front.app().metrics;
+    let metrics = front.metrics();
     loop {
         tokio::select! {
             () = stopping.cancelled() => break,
@@ -111,7 +135,7 @@ async fn accept(
                             let (front, stopping) = (front.clone(), stopping.clone());
                             connections.spawn(async move {
                                 let _held = (slot, open);
-                                connection::serve(stream, front, stopping).await;
+                                connection::serve(stream, speech, front, stopping).await;
                             });
                         }
                         Err(_) => {

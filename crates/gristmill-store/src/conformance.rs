@@ -9,9 +9,11 @@
 
 mod documents;
 mod history;
+mod versions;
 pub(crate) mod view;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use gristmill_model::{
     Event, EventId, Field, Origin, Outcome, Partition, Position, Positions, ProjectId, SessionId,
@@ -25,6 +27,11 @@ use view::{everything, view};
 pub trait Subject: Send + Sync {
     /// The store. It is empty when the subject is made.
     fn store(&self) -> &dyn Store;
+
+    /// The same as another process has it that commits nothing, if there can be one.
+    fn onlooker(&self) -> Option<&dyn Store> {
+        None
+    }
 
     /// Rearranges what the store holds without changing any answer. Snapshots taken before stay
     /// as they are.
@@ -42,6 +49,7 @@ pub async fn check<S: Subject>(make: impl AsyncFn() -> S) {
     walks_keep_to_project_user_and_range(make().await).await;
     quarantine_is_kept(make().await).await;
     empty_commits_move_positions_only(make().await).await;
+    versions::counts_and_versions_go_together(make().await).await;
     documents::change_from_a_known_version_only(make().await).await;
     documents::are_bounded(make().await).await;
     for seed in 0..20 {
@@ -76,6 +84,19 @@ fn batch(first: u64, events: Vec<Event<'static>>) -> Commit<'static> {
     Commit { rows: rows.collect(), quarantine: Vec::new(), next: up_to(next) }
 }
 
+/// What became of some records, which everybody tells alike.
+async fn told(
+    subject: &impl Subject,
+    partition: Partition,
+    offsets: Range<u64>,
+) -> Vec<Option<Outcome>> {
+    let told = subject.store().outcomes(partition, offsets.clone()).await.unwrap();
+    if let Some(onlooker) = subject.onlooker() {
+        assert_eq!(onlooker.outcomes(partition, offsets).await.unwrap(), told);
+    }
+    told
+}
+
 fn up_to(next: u64) -> Positions {
     [(FEED, next)].into_iter().collect()
 }
@@ -95,17 +116,17 @@ async fn the_first_of_an_identity_is_stored(mut subject: impl Subject) {
     use Outcome::{Duplicate, Stored};
     let first = batch(0, vec![event("a", "1", 10), event("a", "1", 10), event("b", "1", 10)]);
     assert_eq!(subject.store().commit(first).await.unwrap(), [Stored, Duplicate, Stored]);
-    assert_eq!(subject.store().outcomes(FEED, 1..3), [Duplicate, Stored].map(Some));
+    assert_eq!(told(&subject, FEED, 1..3).await, [Duplicate, Stored].map(Some));
     subject.settle().await;
     let mut elsewhere = event("a", "1", 10);
     elsewhere.project = ProjectId::new("other");
     // The same identity with another time is still the same event.
     let second = batch(3, vec![event("b", "1", 99), elsewhere, event("a", "2", 10)]);
     assert_eq!(subject.store().commit(second).await.unwrap(), [Duplicate, Stored, Stored]);
-    let told = subject.store().outcomes(FEED, 3..7);
-    assert_eq!(told[..3], [Duplicate, Stored, Stored].map(Some));
-    assert_eq!(told[3], None, "nothing is known of a record that was not committed");
-    assert_eq!(subject.store().outcomes(Partition(7), 0..1), [None]);
+    let recent = told(&subject, FEED, 3..7).await;
+    assert_eq!(recent[..3], [Duplicate, Stored, Stored].map(Some));
+    assert_eq!(recent[3], None, "nothing is known of a record that was not committed");
+    assert_eq!(told(&subject, Partition(7), 0..1).await, [None]);
     subject.settle().await;
     let stats = subject.store().stats();
     assert_eq!((stats.stored, stats.duplicate, stats.quarantined), (4, 2, 0));
@@ -309,14 +330,13 @@ async fn quarantine_is_kept(mut subject: impl Subject) {
     commit.next = up_to(3);
     subject.store().commit(commit).await.unwrap();
     let set_aside = Some(Outcome::Quarantined);
-    assert_eq!(subject.store().outcomes(FEED, 1..3), [set_aside, set_aside]);
+    assert_eq!(told(&subject, FEED, 1..3).await, [set_aside, set_aside]);
     subject.settle().await;
     let mut commit = batch(3, vec![event("a", "1", 1)]);
     commit.quarantine = vec![third.clone()];
     commit.next = up_to(5);
     subject.store().commit(commit).await.unwrap();
-    let told = subject.store().outcomes(FEED, 3..5);
-    assert_eq!(told, [Some(Outcome::Duplicate), set_aside]);
+    assert_eq!(told(&subject, FEED, 3..5).await, [Some(Outcome::Duplicate), set_aside]);
     subject.settle().await;
     let kept = subject.store().quarantined(10).await.unwrap();
     assert_eq!(kept, [third.clone(), second, first]);

@@ -3,6 +3,7 @@
 //! [`Store`] is the port, written as a contract; every adapter passes the suite in
 //! `conformance` (feature `testing`).
 
+pub mod cache;
 pub mod columnar;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
@@ -14,15 +15,18 @@ mod outcomes;
 mod port;
 pub mod postgres;
 mod property;
+mod version;
 mod walk;
 
 pub use dictionary::{ABSENT, Dictionary};
 pub use document::{Document, DocumentKey};
 pub use memory::MemoryStore;
 pub use port::{
-    Commit, Progress, Quarantined, Row, Snapshot, Store, StoreError, StoreStats, Unacceptable, Work,
+    Commit, PageCount, Progress, Quarantined, Row, Snapshot, Store, StoreError, StoreStats,
+    Unacceptable, Work,
 };
 pub use property::{number, property};
+pub use version::{Feed, Present, Version, VersionParseError};
 pub use walk::{
     BatchUsers, Dictionaries, EventCursor, Events, Scan, Span, UserBatch, UserCursor, UserRun,
 };

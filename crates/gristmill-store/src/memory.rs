@@ -16,10 +16,11 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::document::Documents;
 use crate::property::finite_number;
+use crate::version::Changes;
 use crate::{
-    ABSENT, BatchUsers, Commit, Dictionaries, Dictionary, Document, DocumentKey, Events, Progress,
-    Quarantined, Row, Scan, Snapshot, Store, StoreError, StoreStats, UserBatch, UserCursor,
-    property,
+    ABSENT, BatchUsers, Commit, Dictionaries, Dictionary, Document, DocumentKey, Events, Feed,
+    PageCount, Present, Progress, Quarantined, Row, Scan, Snapshot, Store, StoreError, StoreStats,
+    UserBatch, UserCursor, Version, property,
 };
 
 /// Keeps events in memory only.
@@ -93,12 +94,47 @@ impl Store for MemoryStore {
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        Ok(Box::new(MemorySnapshot(Arc::clone(&self.state()))))
+        let state = Arc::clone(&self.state());
+        let version = version(&state.committed);
+        Ok(Box::new(MemorySnapshot { state, version }))
     }
 
-    fn outcomes(&self, partition: Partition, offsets: Range<u64>) -> Vec<Option<Outcome>> {
+    async fn present(&self) -> Result<Option<Present>, StoreError> {
         let state = self.state();
-        offsets.map(|offset| state.outcomes.get(&Position { partition, offset }).copied()).collect()
+        let mut changes = Changes::default();
+        changes.begin(version(&Positions::start()));
+        let change = |row: &Arc<Row<'_>>| {
+            let Position { partition, offset } = row.position;
+            (Changes::hash_of(row.event.user.as_str()), feed(partition), offset)
+        };
+        let now = version(&state.committed);
+        changes.note(state.rows.iter().map(change), now.clone());
+        Ok(Some(Present::new(now, Arc::new(Mutex::new(changes)))))
+    }
+
+    async fn page_count(
+        &self,
+        project: &ProjectId<'_>,
+        user: &str,
+        page_url: &str,
+    ) -> Result<Option<PageCount>, StoreError> {
+        let state = self.state();
+        let is_meant = |row: &&Arc<Row<'_>>| {
+            let event = &row.event;
+            event.project == *project && event.user.as_str() == user && event.page_url == page_url
+        };
+        let events = state.rows.iter().filter(is_meant).count() as u64;
+        Ok(Some(PageCount { events, version: version(&state.committed) }))
+    }
+
+    async fn outcomes(
+        &self,
+        partition: Partition,
+        offsets: Range<u64>,
+    ) -> Result<Vec<Option<Outcome>>, StoreError> {
+        let state = self.state();
+        let outcome = |offset| state.outcomes.get(&Position { partition, offset }).copied();
+        Ok(offsets.map(outcome).collect())
     }
 
     fn stats(&self) -> StoreStats {
@@ -176,20 +212,36 @@ impl State {
     }
 }
 
-struct MemorySnapshot(Arc<State>);
+/// There is one log.
+fn feed(partition: Partition) -> Feed {
+    Feed { log: 0, partition }
+}
+
+fn version(committed: &Positions) -> Version {
+    Version::new(0, committed.iter().map(|(partition, next)| (feed(partition), next)))
+}
+
+struct MemorySnapshot {
+    state: Arc<State>,
+    version: Version,
+}
 
 impl Snapshot for MemorySnapshot {
     fn committed(&self) -> &Positions {
-        &self.0.committed
+        &self.state.committed
+    }
+
+    fn version(&self) -> Option<&Version> {
+        Some(&self.version)
     }
 
     fn shards(&self) -> u32 {
-        self.0.shards
+        self.state.shards
     }
 
     fn scan(&self, shard: u32, scan: &Scan) -> Result<Box<dyn UserCursor + '_>, StoreError> {
         let mut users: BTreeMap<&str, Vec<&Row<'static>>> = BTreeMap::new();
-        for row in &self.0.rows {
+        for row in &self.state.rows {
             let Event { project, user, time, .. } = &row.event;
             if *project == scan.project
                 && scan.range.contains(*time)
@@ -217,7 +269,7 @@ impl Snapshot for MemorySnapshot {
     fn shard_of(&self, project: &ProjectId<'_>, user: &str) -> u32 {
         let project = xxh3_64_with_seed(project.as_str().as_bytes(), 0);
         let hash = xxh3_64_with_seed(user.as_bytes(), project);
-        (hash % u64::from(self.0.shards)) as u32
+        (hash % u64::from(self.state.shards)) as u32
     }
 }
 

@@ -10,7 +10,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::walk::UserByUser;
-use crate::{Document, DocumentKey, EventCursor, Scan, UserCursor};
+use crate::{Document, DocumentKey, EventCursor, Present, Scan, UserCursor, Version};
 
 /// Everything that is remembered of the events.
 ///
@@ -18,9 +18,10 @@ use crate::{Document, DocumentKey, EventCursor, Scan, UserCursor};
 ///
 /// [`commit`](Store::commit) is the only way in, and one transaction: it decides for each row
 /// whether it is *stored* or a *duplicate*, and rows, counters, identities, quarantine and
-/// positions become visible together or not at all. There is one committer at a time; where there
-/// can be several processes, positions are compared before they are set, so that one that was
-/// taken for dead changes nothing.
+/// positions become visible together or not at all. There is one committer of a partition at a time;
+/// where there can be several processes, positions are compared before they are set, so that one that
+/// was taken for dead changes nothing. Of commits of different partitions at the same time, which
+/// several processes can make, each decides by what the others have decided.
 ///
 /// # Positions
 ///
@@ -41,6 +42,12 @@ use crate::{Document, DocumentKey, EventCursor, Scan, UserCursor};
 /// changes only from the version that its writer has seen, so no change is lost unseen. A change
 /// is durable, and seen by every later call, when the call returns; on a conflict or a refusal
 /// nothing has changed. Documents have nothing to do with positions and snapshots.
+///
+/// # Versions
+///
+/// A store whose answers are worth keeping tells which state of the events they are about. What it
+/// tells is as fresh as a snapshot: a [`present`](Store::present) includes every commit, of any
+/// process, that had returned when it was asked for. One that has none leaves all of this out.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Takes in a batch of records, and gives the outcome of each row, in order. On an error nothing
@@ -57,9 +64,31 @@ pub trait Store: Send + Sync + 'static {
     /// A view of everything committed now, which later commits, seals and merges do not change.
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
 
-    /// The outcomes of recent records; `None` for a record that is not committed or no longer
-    /// remembered. At least the last 100,000 records of a running process are remembered.
-    fn outcomes(&self, partition: Partition, offsets: Range<u64>) -> Vec<Option<Outcome>>;
+    /// The state of everything committed now, if the store tells versions. Many who ask at once are
+    /// answered with one look, which begins after each of them has asked.
+    async fn present(&self) -> Result<Option<Present>, StoreError> {
+        Ok(None)
+    }
+
+    /// How many events a user made on a page, and which version says so, if the store tells
+    /// versions and keeps such counts. `None` means that walking tells.
+    async fn page_count(
+        &self,
+        _project: &ProjectId<'_>,
+        _user: &str,
+        _page_url: &str,
+    ) -> Result<Option<PageCount>, StoreError> {
+        Ok(None)
+    }
+
+    /// The outcomes of recent records, one for each offset, whichever process committed them; `None`
+    /// for a record that is not committed or no longer remembered. At least the last 100,000 records
+    /// that were committed are remembered while a process runs.
+    async fn outcomes(
+        &self,
+        partition: Partition,
+        offsets: Range<u64>,
+    ) -> Result<Vec<Option<Outcome>>, StoreError>;
 
     /// Whether it can be written and asked now, as far as it knows. One that is a server's client
     /// is not while it cannot reach its server; until it has reached it once, its positions are
@@ -147,6 +176,15 @@ pub struct Progress {
     pub durable: Positions,
 }
 
+/// How many events a user made on a page, at a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageCount {
+    /// The number of events.
+    pub events: u64,
+    /// What it includes.
+    pub version: Version,
+}
+
 /// Totals since the store was created, and sizes now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
@@ -178,6 +216,11 @@ pub struct StoreStats {
 pub trait Snapshot: Send + Sync {
     /// What the view includes.
     fn committed(&self) -> &Positions;
+
+    /// What the view is of, if the store tells versions.
+    fn version(&self) -> Option<&Version> {
+        None
+    }
 
     /// How many shards there are. Each user's events lie in exactly one.
     fn shards(&self) -> u32;

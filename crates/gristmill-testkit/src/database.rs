@@ -1,13 +1,13 @@
 //! Databases of the PostgreSQL server that `scripts/services` starts, and servers that are one
 //! test's own.
 
-use std::path::Path;
-use std::process::{Command, id};
+use std::process::id;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
+use crate::outside::services;
 use crate::setting;
 
 /// Names the server.
@@ -106,12 +106,7 @@ impl TestPostgres {
     }
 
     fn services(&self, command: &str) -> anyhow::Result<String> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/services");
-        let mut services = Command::new(script);
-        let done = services.arg(command).env("GRISTMILL_SERVICES_DIR", self.dir.path()).output()?;
-        let said = String::from_utf8_lossy(&done.stderr);
-        anyhow::ensure!(done.status.success(), "scripts/services {command}: {said}");
-        Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+        services(self.dir.path(), command, "postgres")
     }
 }
 

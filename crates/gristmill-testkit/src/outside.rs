@@ -1,6 +1,7 @@
 //! The one place where tests touch the machine's clock and environment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -75,4 +76,14 @@ pub fn data_file(name: &str) -> Option<PathBuf> {
     }
     eprintln!("not checked: {} is absent; GRISTMILL_DATA_DIR names another place", file.display());
     None
+}
+
+/// Has `scripts/services` do something with one service in a folder, and gives what it says.
+pub(crate) fn services(folder: &Path, command: &str, service: &str) -> anyhow::Result<String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/services");
+    let mut services = Command::new(script);
+    let done = services.args([command, service]).env("GRISTMILL_SERVICES_DIR", folder).output()?;
+    let said = String::from_utf8_lossy(&done.stderr);
+    anyhow::ensure!(done.status.success(), "scripts/services {command} {service}: {said}");
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Request, Response, Stopwatch, http, wait_until};
 
@@ -21,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct ServerOptions {
     binary: PathBuf,
     listeners: usize,
+    grpc_listeners: usize,
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
 }
@@ -29,7 +31,7 @@ impl ServerOptions {
     /// One listener and no settings. An integration test gives `env!("CARGO_BIN_EXE_gristmill")`.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         let (arguments, environment) = (Vec::new(), BTreeMap::new());
-        Self { binary: binary.into(), listeners: 1, arguments, environment }
+        Self { binary: binary.into(), listeners: 1, grpc_listeners: 0, arguments, environment }
     }
 
     /// How many addresses it listens on.
@@ -37,6 +39,19 @@ impl ServerOptions {
     pub fn listeners(mut self, count: usize) -> Self {
         self.listeners = count;
         self
+    }
+
+    /// It listens on one address for gRPC too.
+    #[must_use]
+    pub fn grpc(mut self) -> Self {
+        self.grpc_listeners = 1;
+        self
+    }
+
+    /// Its roles, with commas between.
+    #[must_use]
+    pub fn role(self, roles: &str) -> Self {
+        self.argument("--role").argument(roles)
     }
 
     /// Adds an argument of `serve`.
@@ -63,8 +78,10 @@ impl ServerOptions {
     /// Starts the server without waiting.
     pub fn start_unready(self) -> anyhow::Result<TestServer> {
         let folder = tempfile::tempdir()?;
-        let addresses = (0..self.listeners).map(|_| free_address()).collect::<Result<_, _>>()?;
-        let mut server = TestServer { options: self, folder, addresses, child: None };
+        let free = |count| (0..count).map(|_| free_address()).collect::<Result<Vec<_>, _>>();
+        let (addresses, grpc_addresses) = (free(self.listeners)?, free(self.grpc_listeners)?);
+        let mut server =
+            TestServer { options: self, folder, addresses, grpc_addresses, child: None };
         server.spawn()?;
         Ok(server)
     }
@@ -76,6 +93,7 @@ pub struct TestServer {
     options: ServerOptions,
     folder: tempfile::TempDir,
     addresses: Vec<SocketAddr>,
+    grpc_addresses: Vec<SocketAddr>,
     child: Option<Child>,
 }
 
@@ -88,6 +106,12 @@ impl TestServer {
     /// All addresses, in the order of the listeners.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where gateways reach it, as their settings name it.
+    pub fn grpc_url(&self) -> anyhow::Result<String> {
+        let address = self.grpc_addresses.first().context("it does not listen for gRPC")?;
+        Ok(format!("http://{address}"))
     }
 
     /// The data directory.
@@ -132,11 +156,24 @@ impl TestServer {
 
     /// Asks the process to end in good order and gives its exit status.
     pub fn terminate(&mut self) -> anyhow::Result<ExitStatus> {
-        let child = self.child.as_ref().context("the server is not running")?;
-        let id = i32::try_from(child.id())?;
-        let id = rustix::process::Pid::from_raw(id).context("no process id")?;
-        rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+        self.signal(Signal::TERM)?;
         self.wait_exit()
+    }
+
+    /// Has the process stand still, as if the machine had no time for it, until it is thawed or killed.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Has a frozen process go on.
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let child = self.child.as_ref().context("the server is not running")?;
+        let id = Pid::from_raw(i32::try_from(child.id())?).context("no process id")?;
+        Ok(kill_process(id, signal)?)
     }
 
     /// Waits until the process has ended by itself and gives its exit status.
@@ -158,6 +195,9 @@ impl TestServer {
         command.arg("serve").arg("--data-dir").arg(self.data_dir());
         for address in &self.addresses {
             command.arg("--listen").arg(address.to_string());
+        }
+        for address in &self.grpc_addresses {
+            command.arg("--grpc-listen").arg(address.to_string());
         }
         command.args(&self.options.arguments);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -255,7 +295,7 @@ impl Drop for TestServer {
 /// Ports are taken from below the range that the kernel gives to outgoing connections: a client
 /// that keeps trying a killed server's port from that range would sooner or later be given the
 /// same number and connect to itself.
-fn free_address() -> anyhow::Result<SocketAddr> {
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 20_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);

@@ -1,9 +1,15 @@
 //! Settings: what an operator may choose, and where each choice comes from.
 //!
-//! `gristmill.default.toml` is the manual of every setting and the first layer; then come a file,
-//! the environment and flags. A setting that does not exist is an error in every layer.
+//! `gristmill.default.toml` is the manual of every setting and the first layer; then come a preset, a
+//! file, the environment and flags. A setting that does not exist is an error in every layer.
 
+mod cache;
 mod database;
+mod gateway;
+mod kafka;
+mod lowest;
+mod presets;
+mod roles;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,7 +22,12 @@ use gristmill_model::limits;
 use serde::de::{self, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub(crate) use cache::CacheSettings;
 pub(crate) use database::{CHOOSE_POSTGRES, DatabaseUrl};
+pub(crate) use gateway::{GatewaySettings, Target};
+pub(crate) use kafka::KafkaSettings;
+pub(crate) use presets::Preset;
+pub(crate) use roles::{ProcessSettings, RoleName};
 
 use crate::telemetry::LogFormat;
 use crate::units::{ByteSize, Span};
@@ -30,12 +41,23 @@ pub(crate) struct Flags {
     /// A file of settings; it names only what it changes
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Take the defaults of an older system: its topic, group, database and addresses
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub(crate) preset: Option<Preset>,
     /// Where the log and the store are kept [default: ./data]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// An address to listen on; may be given several times [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Vec<SocketAddr>,
+    /// What this process does: ingest, process, query or gateway; may be given several times, or
+    /// with commas between [default: ingest,process,query]
+    #[arg(long = "role", value_name = "ROLE", value_delimiter = ',')]
+    pub(crate) roles: Vec<RoleName>,
+    /// An address to listen on for gRPC, where gateways have this process answer; may be given several
+    /// times [default: none]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) grpc_listen: Vec<SocketAddr>,
     /// Listen beyond this machine although there are no API keys: anyone who can reach the
     /// address may read and write everything
     #[arg(long)]
@@ -46,11 +68,15 @@ pub(crate) struct Flags {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
+    pub(crate) roles: Vec<RoleName>,
     pub(crate) data_dir: PathBuf,
     pub(crate) server: ServerSettings,
+    pub(crate) gateway: GatewaySettings,
     pub(crate) log: LogSettings,
     pub(crate) ingest: IngestSettings,
+    pub(crate) process: ProcessSettings,
     pub(crate) store: StoreSettings,
+    pub(crate) cache: CacheSettings,
     pub(crate) query: QuerySettings,
     pub(crate) telemetry: TelemetrySettings,
 }
@@ -60,6 +86,7 @@ pub(crate) struct Settings {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ServerSettings {
     pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) grpc_listen: Vec<SocketAddr>,
     pub(crate) insecure_no_auth: bool,
     pub(crate) max_connections: usize,
     pub(crate) header_timeout: Span,
@@ -79,6 +106,8 @@ pub(crate) struct ServerSettings {
 pub(crate) enum LogSettings {
     /// Files in the data directory.
     Embedded(EmbeddedSettings),
+    /// A topic of Apache Kafka.
+    Kafka(Box<KafkaSettings>),
 }
 
 /// `[log]` of kind `embedded`
@@ -173,20 +202,7 @@ impl Settings {
         flags: &Flags,
         environment: &HashMap<String, String>,
     ) -> anyhow::Result<Self> {
-        // The first look is for the kind of store only, which decides what the lowest layers are.
-        let kind = database::is_chosen_by_older_systems(environment)
-            .then(|| "[store]\nkind = \"postgres\"".to_owned());
-        let layers = Self::layers(&[Some(DEFAULTS.to_owned()), kind], flags, environment)?;
-        let is_columnar = layers.get_string("store.kind").is_ok_and(|kind| kind == "columnar");
-        let lowest = match is_columnar {
-            true => [Some(DEFAULTS.to_owned()), None],
-            false => {
-                let is_set = |name: &str| layers.get_string(&format!("store.{name}")).is_ok();
-                let mut older = database::of_older_systems(environment, is_set)?;
-                older.insert("kind".to_owned(), "postgres".into());
-                [Some(defaults_without_store()?), Some(section("store", older)?)]
-            }
-        };
+        let lowest = lowest::layers(flags, environment)?;
         let layers = Self::layers(&lowest, flags, environment)?;
         let settings: Settings = layers
             .try_deserialize()
@@ -197,12 +213,12 @@ impl Settings {
 
     /// Lays a file, the environment and flags over some texts.
     fn layers(
-        lowest: &[Option<String>],
+        lowest: &[String],
         flags: &Flags,
         environment: &HashMap<String, String>,
     ) -> anyhow::Result<Config> {
         let mut layers = Config::builder();
-        for text in lowest.iter().flatten() {
+        for text in lowest {
             layers = layers.add_source(File::from_str(text, FileFormat::Toml));
         }
         if let Some(path) = &flags.config {
@@ -215,15 +231,26 @@ impl Settings {
             .try_parsing(true)
             .list_separator(",")
             .with_list_parse_key("server.listen")
+            .with_list_parse_key("server.grpc_listen")
+            .with_list_parse_key("gateway.ingest")
+            .with_list_parse_key("gateway.query")
+            .with_list_parse_key("roles")
             .source(Some(environment.clone().into_iter().collect()));
         layers = layers.add_source(environment);
         if let Some(data_dir) = &flags.data_dir {
             let text = data_dir.to_str().context("--data-dir: the path is not valid UTF-8")?;
             layers = layers.set_override("data_dir", text)?;
         }
-        if !flags.listen.is_empty() {
-            let addresses: Vec<String> = flags.listen.iter().map(ToString::to_string).collect();
-            layers = layers.set_override("server.listen", addresses)?;
+        let texts = |flags: &[SocketAddr]| flags.iter().map(ToString::to_string).collect();
+        let roles: Vec<String> = flags.roles.iter().map(ToString::to_string).collect();
+        for (name, texts) in [
+            ("server.listen", texts(&flags.listen)),
+            ("server.grpc_listen", texts(&flags.grpc_listen)),
+            ("roles", roles),
+        ] {
+            if !texts.is_empty() {
+                layers = layers.set_override(name, texts)?;
+            }
         }
         if flags.insecure_no_auth {
             layers = layers.set_override("server.insecure_no_auth", true)?;
@@ -251,8 +278,45 @@ impl Settings {
     /// What no type can say.
     fn check(&self) -> anyhow::Result<()> {
         self.check_addresses()?;
+        self.check_roles()?;
         ensure!(self.server.max_connections > 0, "server.max_connections: must be at least 1");
-        let LogSettings::Embedded(log) = &self.log;
+        self.log.check()?;
+        let ingest = &self.ingest;
+        ensure!(
+            ingest.max_in_flight_bytes.0
+                >= ingest.max_body_bytes.0.saturating_add(ingest.max_inflated_bytes.0),
+            "ingest.max_in_flight_bytes: {} is less than ingest.max_body_bytes and \
+             ingest.max_inflated_bytes together, so the largest request would never be admitted",
+            ingest.max_in_flight_bytes
+        );
+        self.store.check()?;
+        self.cache.check()?;
+        ensure!(!self.query.deadline.0.is_zero(), "query.deadline: must be longer than 0s");
+        Ok(())
+    }
+
+    /// Without API keys only this machine may come in, unless that is asked for by name.
+    fn check_addresses(&self) -> anyhow::Result<()> {
+        let ServerSettings { listen, grpc_listen, .. } = &self.server;
+        ensure!(!listen.is_empty(), "server.listen: at least one address is needed");
+        let all = [("server.listen", listen), ("server.grpc_listen", grpc_listen)];
+        let mut all = all.iter().flat_map(|(name, list)| list.iter().map(move |it| (name, it)));
+        match all.find(|(_, address)| !address.ip().is_loopback()) {
+            Some((name, address)) if !self.server.insecure_no_auth => bail!(
+                "{name}: {address} can be reached from other machines and there are no API \
+                 keys: listen on 127.0.0.1, or allow it with --insecure-no-auth"
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl LogSettings {
+    fn check(&self) -> anyhow::Result<()> {
+        let log = match self {
+            LogSettings::Embedded(log) => log,
+            LogSettings::Kafka(log) => return log.check(),
+        };
         ensure!(
             (1..=limits::PARTITIONS).contains(&log.partitions),
             "log.partitions: {} is not between 1 and {}",
@@ -265,30 +329,7 @@ impl Settings {
             "log.segment_bytes: {} is less than {least}, room for two of the largest batches",
             log.segment_bytes
         );
-        let ingest = &self.ingest;
-        ensure!(
-            ingest.max_in_flight_bytes.0
-                >= ingest.max_body_bytes.0.saturating_add(ingest.max_inflated_bytes.0),
-            "ingest.max_in_flight_bytes: {} is less than ingest.max_body_bytes and \
-             ingest.max_inflated_bytes together, so the largest request would never be admitted",
-            ingest.max_in_flight_bytes
-        );
-        self.store.check()?;
-        ensure!(!self.query.deadline.0.is_zero(), "query.deadline: must be longer than 0s");
         Ok(())
-    }
-
-    /// Without API keys only this machine may come in, unless that is asked for by name.
-    fn check_addresses(&self) -> anyhow::Result<()> {
-        ensure!(!self.server.listen.is_empty(), "server.listen: at least one address is needed");
-        let open = self.server.listen.iter().find(|address| !address.ip().is_loopback());
-        match open {
-            Some(address) if !self.server.insecure_no_auth => bail!(
-                "server.listen: {address} can be reached from other machines and there are no API \
-                 keys: listen on 127.0.0.1, or allow it with --insecure-no-auth"
-            ),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -323,25 +364,13 @@ impl StoreSettings {
     }
 }
 
-/// The defaults for a store of another kind than theirs.
-fn defaults_without_store() -> anyhow::Result<String> {
-    let mut defaults: toml::Table = DEFAULTS.parse().context("the defaults cannot be read")?;
-    defaults.remove("store");
-    toml::to_string(&defaults).context("the defaults cannot be written")
-}
-
-/// The text of one section.
-fn section(name: &str, settings: toml::Table) -> anyhow::Result<String> {
-    let section: toml::Table = [(name.to_owned(), settings.into())].into_iter().collect();
-    toml::to_string(&section).context("a section of settings cannot be written")
-}
-
 impl<'de> Deserialize<'de> for LogSettings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let section = Section::deserialize(deserializer)?;
         match section.kind.as_str() {
             "embedded" => section.read().map(LogSettings::Embedded),
-            other => Err(D::Error::unknown_variant(other, &["embedded"])),
+            "kafka" => section.read().map(LogSettings::Kafka),
+            other => Err(D::Error::unknown_variant(other, &["embedded", "kafka"])),
         }
     }
 }
@@ -372,5 +401,7 @@ impl Section {
     }
 }
 
+#[cfg(test)]
+mod roles_tests;
 #[cfg(test)]
 mod tests;

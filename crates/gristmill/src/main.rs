@@ -4,6 +4,7 @@
 //! says what `serve` starts, `commands/` what the other commands do.
 
 mod ambient;
+mod caches;
 mod cli;
 mod commands;
 mod config;
@@ -11,6 +12,7 @@ mod console;
 mod generate;
 mod import;
 mod load;
+mod logs;
 mod roles;
 mod stores;
 mod supervisor;

@@ -13,16 +13,22 @@ use std::sync::Arc;
 use anyhow::Context;
 use gristmill_ingest::{Ingest, IngestConfig};
 use gristmill_log::EventLog;
-use gristmill_log::embedded::{EmbeddedConfig, EmbeddedLog, RealDisk};
+use gristmill_log::embedded::RealDisk;
 use gristmill_model::{Clock, Entropy, Timestamp};
 use gristmill_process::Processor;
 use gristmill_query::{Query, QueryConfig};
-use gristmill_server::{SavedCohorts, Server, ServerConfig, Services};
+use gristmill_server::{
+    Ambience, Front, GatewayConfig, Listeners, Parts, Role, Roles, SavedCohorts, Server,
+    ServerConfig, Services,
+};
 use gristmill_store::Store;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{LogSettings, ServerSettings, Settings};
+use crate::caches;
+use crate::config::{ServerSettings, Settings, Target};
+use crate::logs;
 use crate::stores::{self, Started};
 use crate::supervisor::Part;
 use crate::units::Span;
@@ -32,7 +38,7 @@ pub(crate) struct Running {
     /// The parts in the order of stopping.
     pub(crate) parts: Vec<Part>,
     /// Where it listens.
-    pub(crate) addresses: Vec<std::net::SocketAddr>,
+    pub(crate) addresses: Listeners,
 }
 
 /// What comes from outside of the process.
@@ -46,15 +52,56 @@ pub(crate) struct Ambient {
 pub(crate) fn start_all(settings: &Settings, ambient: &Ambient) -> anyhow::Result<Running> {
     let started = ambient.clock.now();
     raise_open_files_limit();
+    let roles = settings.roles();
+    if roles == Roles::from([Role::Gateway]) {
+        return start_gateway(settings, ambient, started);
+    }
     gristmill_log::embedded::Disk::create_dir(&RealDisk, &settings.data_dir)
         .with_context(|| format!("data_dir: cannot create {}", settings.data_dir.display()))?;
-    let (log, log_part) = start_log(settings, ambient)?;
+    let log = logs::start(settings, ambient)?;
     let Started { store, part: store_part, ready, out_of_reach } =
         stores::start(settings, ambient, &log)?;
-    let process_part = start_processor(Arc::clone(&log), Arc::clone(&store), ready, out_of_reach)?;
-    let services = services(settings, ambient, log, store, started);
-    let (addresses, server_part) = start_server(&settings.server, services)?;
-    Ok(Running { parts: vec![server_part, log_part, process_part, store_part], addresses })
+    let (log, log_part) = (log.log, log.part);
+    let mut parts = vec![log_part];
+    if roles.contains(&Role::Process) {
+        let (log, store) = (Arc::clone(&log), Arc::clone(&store));
+        let workers = settings.process.workers;
+        parts.push(start_processor(workers, log, store, ready, out_of_reach)?);
+    }
+    parts.push(store_part);
+    let services = services(settings, ambient, log, store, started)?;
+    let gateway = roles.contains(&Role::Gateway).then(|| gateway_config(settings));
+    let behind = Parts::Services(services, roles, gateway);
+    let (addresses, server_part) = start_server(&settings.server, behind)?;
+    parts.insert(0, server_part);
+    Ok(Running { parts, addresses })
+}
+
+/// Starts a process that has nothing of its own.
+fn start_gateway(
+    settings: &Settings,
+    ambient: &Ambient,
+    started: Timestamp,
+) -> anyhow::Result<Running> {
+    let (clock, entropy) = (Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy));
+    let ambience = Ambience { clock, entropy, started, version: env!("CARGO_PKG_VERSION") };
+    let behind = Parts::Gateway(gateway_config(settings), ambience);
+    let (addresses, server_part) = start_server(&settings.server, behind)?;
+    Ok(Running { parts: vec![server_part], addresses })
+}
+
+fn gateway_config(settings: &Settings) -> GatewayConfig {
+    let gateway = &settings.gateway;
+    let addresses = |targets: &[Target]| targets.iter().map(|target| target.0.clone()).collect();
+    GatewayConfig {
+        ingest: addresses(&gateway.ingest),
+        query: addresses(&gateway.query),
+        tries: gateway.tries,
+        deadline: gateway.deadline.0,
+        max_in_flight_requests: gateway.max_in_flight_requests,
+        max_in_flight_bytes: gateway.max_in_flight_bytes.bytes(),
+        max_body_bytes: settings.ingest.max_body_bytes.bytes(),
+    }
 }
 
 /// Connections and parts are open files, and the usual limit of 1,024 is less than the server's
@@ -67,26 +114,10 @@ fn raise_open_files_limit() {
     }
 }
 
-fn start_log(settings: &Settings, ambient: &Ambient) -> anyhow::Result<(Arc<dyn EventLog>, Part)> {
-    let LogSettings::Embedded(embedded) = &settings.log;
-    let config = EmbeddedConfig {
-        dir: settings.log_dir(),
-        segment_bytes: embedded.segment_bytes.0,
-        partitions: embedded.partitions,
-        recent_bytes: embedded.recent_bytes.bytes(),
-    };
-    let entropy = Arc::clone(&ambient.entropy);
-    let (log, writer) = EmbeddedLog::open(config, Arc::new(RealDisk), entropy)
-        .with_context(|| format!("cannot open the log in {}", settings.log_dir().display()))?;
-    let closing = Arc::clone(&log);
-    let mut part = Part::new("log", async move { closing.close() });
-    part.thread("log-writer", move || Ok(writer.run()?))?;
-    Ok((log, part))
-}
-
 /// The processor has a thread of its own, because commits compute for milliseconds, which would
 /// hold up requests on a shared one. It ends by itself when the log is closed and settled.
 fn start_processor(
+    workers: usize,
     log: Arc<dyn EventLog>,
     store: Arc<dyn Store>,
     ready: impl Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -96,10 +127,12 @@ fn start_processor(
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     let mut part = Part::new("processor", async move { stop.cancel() });
-    let processor = Processor::new(log, store);
     let settle = async move {
         ready.await?;
-        Ok(processor.run().await?)
+        match workers {
+            1 => Ok(Processor::new(log, store).run().await?),
+            _ => settle_together(workers, &log, &store).await,
+        }
     };
     // A server may be away for any time.
     let give_up = async move {
@@ -119,13 +152,30 @@ fn start_processor(
     Ok(part)
 }
 
+/// Several processors, of which each has its share of the log. Their commits compute elsewhere, so they
+/// need no threads of their own.
+async fn settle_together(
+    workers: usize,
+    log: &Arc<dyn EventLog>,
+    store: &Arc<dyn Store>,
+) -> anyhow::Result<()> {
+    let mut running = JoinSet::new();
+    for _ in 0..workers {
+        running.spawn(Processor::new(Arc::clone(log), Arc::clone(store)).run());
+    }
+    while let Some(ended) = running.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
 fn services(
     settings: &Settings,
     ambient: &Ambient,
     log: Arc<dyn EventLog>,
     store: Arc<dyn Store>,
     started: Timestamp,
-) -> Services {
+) -> anyhow::Result<Services> {
     let config = IngestConfig {
         max_body_bytes: settings.ingest.max_body_bytes.bytes(),
         max_inflated_bytes: settings.ingest.max_inflated_bytes.bytes(),
@@ -145,23 +195,26 @@ fn services(
     };
     let cohorts = SavedCohorts::new(Arc::clone(&store), Arc::clone(&clock));
     let query = QueryConfig { threads, deadline: settings.query.deadline.0 };
-    Services {
+    let query = Query::new(query, Arc::clone(&store)).with_cohorts(Arc::new(cohorts));
+    let query = match caches::open(settings)? {
+        Some(cache) => query.with_cache(cache),
+        None => query,
+    };
+    Ok(Services {
         ingest: Arc::new(ingest),
-        query: Arc::new(Query::new(query, Arc::clone(&store)).with_cohorts(Arc::new(cohorts))),
+        query: Arc::new(query),
         store,
         clock,
         entropy,
         started,
         version: env!("CARGO_PKG_VERSION"),
-    }
+    })
 }
 
-fn start_server(
-    settings: &ServerSettings,
-    services: Services,
-) -> anyhow::Result<(Vec<std::net::SocketAddr>, Part)> {
-    let config = server_config(settings)?;
-    let server = Server::bind(&settings.listen, config, services).context("server.listen")?;
+fn start_server(settings: &ServerSettings, behind: Parts) -> anyhow::Result<(Listeners, Part)> {
+    let front = Front::of(server_config(settings)?, behind);
+    let listeners = Listeners { http: settings.listen.clone(), grpc: settings.grpc_listen.clone() };
+    let server = Server::bind(&listeners, front).context("server.listen or server.grpc_listen")?;
     let addresses = server.local_addrs();
     let stop = CancellationToken::new();
     let stopping = stop.clone();

@@ -1,24 +1,20 @@
 //! The store that the settings ask for, and whether it belongs to the log.
 
 use std::future::Future;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
-use gristmill_log::EventLog;
-use gristmill_log::embedded::{Disk as _, RealDisk};
-use gristmill_model::{Entropy, Timestamp};
+use gristmill_model::Timestamp;
+use gristmill_server::Role;
 use gristmill_store::Store;
 use gristmill_store::columnar::{ColumnarConfig, ColumnarStore};
 use gristmill_store::postgres::{PostgresConfig, PostgresStore, Windows};
 
 use crate::config::{ColumnarSettings, PostgresSettings, Settings, StoreSettings};
+use crate::logs::{Origin, StartedLog, claim};
 use crate::roles::Ambient;
 use crate::supervisor::Part;
-
-/// The file in the data directory that names the log.
-const LOG_ID: &str = "log-id";
 
 /// A store that may have to find its server before events can be settled in it.
 pub(crate) struct Started {
@@ -30,13 +26,13 @@ pub(crate) struct Started {
     pub(crate) out_of_reach: Later<()>,
 }
 
-type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(crate) type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Starts the store. Must be called within a tokio runtime.
 pub(crate) fn start(
     settings: &Settings,
     ambient: &Ambient,
-    log: &Arc<dyn EventLog>,
+    log: &StartedLog,
 ) -> anyhow::Result<Started> {
     match &settings.store {
         StoreSettings::Columnar(columnar) => start_columnar(settings, columnar, ambient, log),
@@ -48,7 +44,7 @@ fn start_columnar(
     settings: &Settings,
     columnar: &ColumnarSettings,
     ambient: &Ambient,
-    log: &Arc<dyn EventLog>,
+    log: &StartedLog,
 ) -> anyhow::Result<Started> {
     let config = ColumnarConfig {
         dir: settings.store_dir(),
@@ -65,12 +61,11 @@ fn start_columnar(
     let opened = ColumnarStore::open(config, Arc::clone(&ambient.clock), ambient.entropy.as_ref());
     let (store, sealer, merger) = opened
         .with_context(|| format!("cannot open the store in {}", settings.store_dir().display()))?;
-    belong_together(&settings.log_dir(), &**log, &settings.store_dir().display(), &*store)?;
+    let ready = columnar_ready(settings, log, Arc::clone(&store) as _)?;
     let closing = Arc::clone(&store);
     let mut part = Part::new("store", async move { closing.close() });
     part.thread("store-sealer", move || Ok(sealer.run()?))?;
     part.thread("store-merger", move || Ok(merger.run()?))?;
-    let ready = Box::pin(std::future::ready(Ok(())));
     Ok(Started { store, part, ready, out_of_reach: Box::pin(std::future::pending()) })
 }
 
@@ -78,16 +73,19 @@ fn start_postgres(
     settings: &Settings,
     postgres: &PostgresSettings,
     ambient: &Ambient,
-    log: &Arc<dyn EventLog>,
+    log: &StartedLog,
 ) -> anyhow::Result<Started> {
     let address = &postgres.url.0;
+    let windows = Windows { interval: postgres.flush_interval.0, events: postgres.flush_events };
     let config = PostgresConfig {
         address: address.clone(),
         connections: postgres.connections,
         statement_timeout: settings.query.deadline.0,
-        log: log_id(&settings.data_dir, ambient.entropy.as_ref())?,
-        windows: Windows { interval: postgres.flush_interval.0, events: postgres.flush_events },
-        log_start: log.start(),
+        log: log.name(&settings.data_dir, ambient.entropy.as_ref())?,
+        committers: settings.process.workers,
+        windows: settings.roles().contains(&Role::Process).then_some(windows),
+        // Before a server is reached, nothing is known of where it begins.
+        log_start: log.log.start(),
     };
     let (store, keeper) = PostgresStore::new(config);
     let closing = Arc::clone(&store);
@@ -97,57 +95,65 @@ fn start_postgres(
     };
     let mut part = Part::new("store", stop);
     part.task("store-keeper", async move { Ok(keeper.run().await?) });
-    let (log, log_dir) = (Arc::clone(log), settings.log_dir());
-    let (address, reached) = (address.clone(), Arc::clone(&store));
+    let (origin, address, reached) = (log.origin.clone(), address.clone(), Arc::clone(&store));
     let ready = async move {
-        reached.reached().await?;
-        belong_together(&log_dir, &*log, &address, &*reached)
+        if origin.reached().await {
+            reached.reached().await?;
+            belong_together(&origin, &address, &*reached)?;
+        }
+        Ok(())
     };
     let waiting = Arc::clone(&store);
     let out_of_reach = Box::pin(async move { waiting.out_of_reach().await });
     Ok(Started { store, part, ready: Box::pin(ready), out_of_reach })
 }
 
+/// Files belong to the log that they were first filled from. Whether that is this one is known at
+/// once, or when the log's server is reached.
+fn columnar_ready(
+    settings: &Settings,
+    log: &StartedLog,
+    store: Arc<dyn Store>,
+) -> anyhow::Result<Later<anyhow::Result<()>>> {
+    let (data_dir, place) = (settings.data_dir.clone(), settings.store_dir());
+    let origin = log.origin.clone();
+    if let Origin::Embedded { .. } = &origin {
+        claim(&data_dir, None, &*store)?;
+        belong_together(&origin, &place.display(), &*store)?;
+        return Ok(Box::pin(std::future::ready(Ok(()))));
+    }
+    Ok(Box::pin(async move {
+        if origin.reached().await {
+            claim(&data_dir, origin.topic_name().as_deref(), &*store)?;
+            belong_together(&origin, &place.display(), &*store)?;
+        }
+        Ok(())
+    }))
+}
+
 /// Makes sure that the log reaches as far as the store, and back to it.
 fn belong_together(
-    log_dir: &Path,
-    log: &dyn EventLog,
+    origin: &Origin,
     place: &dyn std::fmt::Display,
     store: &dyn Store,
 ) -> anyhow::Result<()> {
-    let held = store.progress().durable;
-    let log_dir = log_dir.display();
+    let (held, log) = (store.progress().durable, origin.log());
     ensure!(
         log.durable().covers(&held),
-        "the log in {log_dir} does not reach as far as the store in {place}: they do not belong \
-         together, or one of them was lost; restore both from the same backup",
+        "{origin} does not reach as far as the store in {place}: they do not belong together, or \
+         one of them was lost; {}",
+        origin.advice()
     );
+    // Whoever comes to a topic for the first time finds it as others left it.
+    let is_first = |next: u64| next == 0 && !matches!(origin, Origin::Embedded { .. });
+    let missing = log
+        .start()
+        .iter()
+        .any(|(partition, start)| held.next(partition) < start && !is_first(held.next(partition)));
     ensure!(
-        held.covers(&log.start()),
-        "the log in {log_dir} begins behind what the store in {place} holds, so the events between \
-         are missing: restore the store from a backup",
+        !missing,
+        "{origin} begins behind what the store in {place} holds, so the events between are missing: \
+         restore the store from a backup",
     );
     Ok(())
-}
-
-/// What names the log of a data directory to stores elsewhere, made up when it is first asked for.
-/// The log's lock must be held.
-fn log_id(data_dir: &Path, entropy: &dyn Entropy) -> anyhow::Result<String> {
-    let (path, new_path) = (data_dir.join(LOG_ID), data_dir.join(LOG_ID).with_extension("tmp"));
-    let cannot = || format!("data_dir: cannot read or write {}", path.display());
-    match std::fs::read_to_string(&path) {
-        Ok(id) => return Ok(id.trim().to_owned()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(cannot),
-    }
-    let id = format!("{:032x}", entropy.next_u128());
-    let write = || {
-        let file = RealDisk.create(&new_path)?;
-        file.write_at(id.as_bytes(), 0)?;
-        file.sync_all()?;
-        RealDisk.rename(&new_path, &path)?;
-        RealDisk.sync_dir(data_dir)
-    };
-    write().with_context(cannot)?;
-    Ok(id)
 }

@@ -26,6 +26,7 @@ pub mod activity;
 pub mod clicks;
 mod draft;
 mod events_post;
+mod foreign;
 mod go;
 mod json;
 pub mod native;
@@ -37,6 +38,7 @@ use gristmill_model::{Coded, Entropy, ErrorCode, Event, ProjectId, Timestamp, li
 use thiserror::Error;
 
 pub use events_post::{EventsPost, events_post};
+pub use foreign::foreign;
 
 /// The time that a text says: RFC 3339 with any offset, or an epoch number in seconds,
 /// milliseconds or microseconds. What events may say, parameters of questions may say too.

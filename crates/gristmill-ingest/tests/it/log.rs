@@ -49,7 +49,7 @@ impl EventLog for ScriptedLog {
         let mut log = self.appended[partition.0 as usize].lock().unwrap();
         let start = log.len() as u64;
         log.extend(events.iter().map(|event| event.clone().into_owned()));
-        Ok(Appended { partition, offsets: start..log.len() as u64 })
+        Ok(Appended { partition, offsets: (start..log.len() as u64).into() })
     }
 
     fn start(&self) -> Positions {

@@ -55,7 +55,7 @@ impl<'a> Iterator for Records<'a> {
         };
         Some(self.step().and_then(|record| {
             read_event(self.input.bytes, record, shared).map_err(|reason| BadRecord {
-                reason,
+                reason: reason.into(),
                 bytes: record.bytes.get(record.at..).unwrap_or_default(),
             })
         }))
@@ -77,7 +77,8 @@ impl<'a> Records<'a> {
     /// The bytes of the next record, as the part of the block that ends with it.
     fn step(&mut self) -> Result<Input<'a>, BadRecord<'a>> {
         if self.input.rest().is_empty() {
-            return Err(BadRecord { reason: "the block ends before this record", bytes: &[] });
+            let reason = "the block ends before this record".into();
+            return Err(BadRecord { reason, bytes: &[] });
         }
         let before = self.input;
         let found = self.input.length().and_then(|length| {
@@ -96,7 +97,7 @@ impl<'a> Records<'a> {
     fn give_up(&mut self, reason: Reason) -> BadRecord<'a> {
         let bytes = self.input.rest();
         self.input.at = self.input.bytes.len();
-        BadRecord { reason, bytes }
+        BadRecord { reason: reason.into(), bytes }
     }
 }
 

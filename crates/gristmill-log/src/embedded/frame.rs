@@ -190,12 +190,8 @@ pub(super) fn split_body(
             let hidden = u32::try_from(next.saturating_sub(first_offset)).ok()?;
             let block = if hidden == 0 { whole } else { codec::suffix(&whole, hidden) };
             bytes += block.len();
-            out.push_back(LogBatch {
-                partition,
-                first_offset: first_offset + u64::from(hidden),
-                count: count - hidden,
-                block,
-            });
+            let first_offset = first_offset + u64::from(hidden);
+            out.push_back(LogBatch::of_codec(partition, first_offset, count - hidden, block));
         }
         first_offset = end;
     }
@@ -261,7 +257,7 @@ mod tests {
             assert!(split_body(&header, body.clone(), next, &mut out).is_some());
             let found: Vec<u64> = out.iter().map(|batch| batch.first_offset).collect();
             assert_eq!(found, firsts);
-            assert!(out.iter().all(|batch| batch.next_offset() <= 1_004));
+            assert!(out.iter().all(|batch| batch.next_offset <= 1_004));
         }
         let short = FrameHeader { count: 5, ..header };
         assert_eq!(split_body(&short, body, 0, &mut VecDeque::new()), None);

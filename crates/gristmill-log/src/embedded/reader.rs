@@ -116,9 +116,9 @@ impl EmbeddedReader {
         let mut bytes = 0;
         let mut taken = Vec::new();
         while let Some(batch) = self.ready.pop_front() {
-            bytes += batch.block.len();
+            bytes += batch.block.bytes();
             taken.push(batch);
-            if self.ready.front().is_some_and(|next| bytes + next.block.len() > max_bytes) {
+            if self.ready.front().is_some_and(|next| bytes + next.block.bytes() > max_bytes) {
                 break;
             }
         }

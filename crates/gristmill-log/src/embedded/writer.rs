@@ -294,7 +294,7 @@ fn answer(group: Vec<Pending>, mut next: Vec<u64>) {
         let Some(next) = next.get_mut(partition as usize) else { continue };
         let first = *next;
         *next += u64::from(pending.count);
-        let appended = Appended { partition: pending.partition, offsets: first..*next };
+        let appended = Appended { partition: pending.partition, offsets: (first..*next).into() };
         // The caller may have gone away; the records are there all the same.
         let _ = pending.answer.send(Ok(appended));
     }

@@ -72,7 +72,7 @@ fn records_that_make_no_sense_have_offsets_like_any_other() {
     block_on(async {
         log.append(Partition(0), &samples(0..2)).await.unwrap();
         let garbage = Bytes::from_static(b"garbage");
-        assert_eq!(log.append_raw(Partition(0), garbage, 2).unwrap().offsets, 2..4);
+        assert_eq!(log.append_raw(Partition(0), garbage, 2).unwrap().offsets, (2..4).into());
         log.append(Partition(0), &samples(4..5)).await.unwrap();
         let mut reader = log.read_from(&Positions::start()).await.unwrap();
         let batches = reader.next(1 << 20).await.unwrap();
@@ -136,7 +136,7 @@ fn closing_answers_what_is_queued_and_ends_readers() {
             Ok(appended) => appended,
             Err(_) => append.await,
         };
-        assert_eq!(appended.unwrap().offsets, 0..1);
+        assert_eq!(appended.unwrap().offsets, (0..1).into());
         assert_eq!(log.append(Partition(0), &events).await, Err(AppendError::Closed));
         assert_eq!(reader.next(1 << 20).await.unwrap()[0].count, 1);
         assert!(matches!(reader.next(1 << 20).await, Err(ReadError::Closed)));

@@ -6,5 +6,6 @@ mod adapters;
 mod crash;
 mod damage;
 mod failing;
+mod kafka;
 mod reuse;
 mod support;

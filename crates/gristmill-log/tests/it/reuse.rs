@@ -4,11 +4,11 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use gristmill_log::EventLog;
 use gristmill_log::conformance::{read_all, samples};
 use gristmill_log::embedded::{
     Disk, DiskFile, DiskLock, EmbeddedConfig, EmbeddedLog, Fault, SimDisk, check,
 };
-use gristmill_log::{EventLog, LogBatch};
 use gristmill_model::{Partition, Positions};
 
 use crate::support::{Ledger, block_on, config, open, start};
@@ -194,7 +194,7 @@ fn a_reader_whose_segment_is_used_again_goes_on_behind_it() {
     block_on(async {
         let mut reader = log.read_from(&Positions::start()).await.unwrap();
         let first = reader.next(1).await.unwrap();
-        assert_eq!(first.iter().map(LogBatch::next_offset).max(), Some(60));
+        assert_eq!(first.iter().map(|batch| batch.next_offset).max(), Some(60));
         // The reader stands at the hint, and the next records are in the next segment.
         log.append(Partition(0), &samples(60..126)).await.unwrap();
         assert!(disk.files().contains_key(&name(1)));

@@ -101,8 +101,8 @@ impl Ledger {
         outcome: &Result<Appended, AppendError>,
     ) -> bool {
         let fate = match outcome {
-            Ok(appended) => Fate::Acknowledged(appended.offsets.start),
-            Err(AppendError::Failed(_)) => Fate::Unknown,
+            Ok(appended) => Fate::Acknowledged(appended.offsets.first()),
+            Err(AppendError::Failed(_) | AppendError::Unavailable(_)) => Fate::Unknown,
             Err(AppendError::Full | AppendError::Closed | AppendError::TooLarge { .. }) => {
                 Fate::Refused
             }

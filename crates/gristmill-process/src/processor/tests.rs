@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use gristmill_log::MemoryLog;
+use gristmill_log::{MemoryLog, codec};
 use gristmill_model::{EventId, Origin, Outcome, Partition, ProjectId, Timestamp, UserId};
 use gristmill_store::{
     Document, DocumentKey, MemoryStore, Progress, Snapshot, StoreStats, Unacceptable,
@@ -56,7 +56,8 @@ async fn what_cannot_be_read_is_set_aside_and_the_rest_goes_on() {
     log.append_raw(Partition(0), poison.clone(), 1).unwrap();
     log.append(Partition(0), &[event("a", 0), event("b", 0)]).await.unwrap();
     let store = settled(&log).await;
-    let outcomes: Vec<_> = store.outcomes(Partition(0), 0..4).into_iter().flatten().collect();
+    let outcomes: Vec<_> =
+        store.outcomes(Partition(0), 0..4).await.unwrap().into_iter().flatten().collect();
     use Outcome::{Duplicate, Quarantined as SetAside, Stored};
     assert_eq!(outcomes, [Stored, SetAside, Duplicate, Stored]);
     let kept = store.quarantined(10).await.unwrap();
@@ -135,8 +136,12 @@ impl Store for Picky {
         self.store.snapshot().await
     }
 
-    fn outcomes(&self, partition: Partition, offsets: Range<u64>) -> Vec<Option<Outcome>> {
-        self.store.outcomes(partition, offsets)
+    async fn outcomes(
+        &self,
+        partition: Partition,
+        offsets: Range<u64>,
+    ) -> Result<Vec<Option<Outcome>>, StoreError> {
+        self.store.outcomes(partition, offsets).await
     }
 
     fn stats(&self) -> StoreStats {

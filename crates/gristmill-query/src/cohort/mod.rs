@@ -18,9 +18,9 @@ use gristmill_model::{
 use gristmill_store::{Dictionaries, UserRun};
 use tokio::sync::Mutex;
 
-use crate::QueryError;
 use crate::fold::{Fold, UserFold, View};
 use crate::select::{Matcher, Plan};
+use crate::{QueryError, cost};
 
 const _: () = assert!(limits::COHORT_BEHAVIOURS < 32);
 
@@ -89,6 +89,8 @@ impl QuestionCohorts {
         if let Some(found) = known.get(id) {
             return Ok(Arc::clone(found));
         }
+        // The answer now follows from the definition too.
+        cost::record(|cost| cost.basis.add(None));
         let definition = match &self.saved {
             Some(saved) => saved.definition(project, id).await?,
             None => None,

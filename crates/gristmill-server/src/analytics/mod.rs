@@ -1,5 +1,6 @@
 //! Questions and answers, one file per route.
 
+mod again;
 mod ask;
 pub(crate) mod cohorts;
 mod csv;

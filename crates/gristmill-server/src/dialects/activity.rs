@@ -27,13 +27,29 @@ pub(crate) async fn one(State(app): State<Arc<App>>, request: Request<Body>) -> 
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
             response
         }
-        Err(problem) => problem.answer_with(JSON, json::text(&json!({"error": problem.detail()}))),
+        Err(problem) => refuse(&problem),
     }
+}
+
+/// What a gateway answers where it has no answer.
+pub(crate) fn relayed(relayed: Result<Response, Problem>) -> Response {
+    relayed.unwrap_or_else(|problem| refuse(&problem))
+}
+
+fn refuse(problem: &Problem) -> Response {
+    if problem.code() == ErrorCode::LogUnavailable {
+        // In the words and with the status of the interface. It may be sent again.
+        let body = json!({"error": "Failed to publish activity"});
+        let mut response = problem.answer_with(JSON, json::text(&body));
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        return response;
+    }
+    problem.answer_with(JSON, json::text(&json!({"error": problem.detail()})))
 }
 
 async fn take(app: &Arc<App>, request: Request<Body>) -> Result<(), Problem> {
     let (parts, body) = request.into_parts();
-    let context = context(app, &parts.headers)?;
+    let context = context(app, &parts)?;
     let received = body::receive(app, &parts.headers, body).await?;
     let since = Instant::now();
     let event = activity::one(&received.bytes, &context).map_err(|error| {

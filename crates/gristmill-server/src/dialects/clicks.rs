@@ -35,9 +35,22 @@ pub(crate) async fn wrong_method() -> Response {
     refuse(&Problem::new(ErrorCode::MethodNotAllowed, "method not allowed"))
 }
 
+/// What a gateway answers where it has no answer to a click.
+pub(crate) fn relayed(relayed: Result<Response, Problem>) -> Response {
+    relayed.unwrap_or_else(|problem| refuse(&problem))
+}
+
+/// What a gateway answers to a count: whatever failed inside was always told in these words.
+pub(crate) fn relayed_count(relayed: Result<Response, Problem>) -> Response {
+    match relayed {
+        Ok(response) if !response.status().is_server_error() => response,
+        Ok(_) | Err(_) => refuse(&Problem::new(ErrorCode::Internal, "failed to get analytics")),
+    }
+}
+
 async fn take(app: &Arc<App>, request: Request<Body>) -> Result<Vec<u8>, Problem> {
     let (parts, body) = request.into_parts();
-    let context = context(app, &parts.headers)?;
+    let context = context(app, &parts)?;
     let received = body::receive(app, &parts.headers, body).await?;
     let since = Instant::now();
     let click = clicks::one(&received.bytes, &context).map_err(|error: ClicksError| {

@@ -18,7 +18,7 @@ use crate::body;
 /// Takes in an event of either system.
 pub(crate) async fn one(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
-    let context = match context(&app, &parts.headers) {
+    let context = match context(&app, &parts) {
         Ok(context) => context,
         Err(problem) => return platform::refuse(&problem, ""),
     };

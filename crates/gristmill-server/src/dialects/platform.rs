@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
+use gristmill_ingest::dialect::Rejection;
 use gristmill_ingest::dialect::platform::{self, PlatformError};
 use gristmill_model::{Coded, ErrorCode, Event, SummaryAnswer, SummaryQuery, Timestamp};
 use http::{Request, StatusCode};
@@ -42,8 +43,18 @@ pub(crate) async fn answer(
             });
             json::respond(StatusCode::OK, &body)
         }
-        Err(problem) => refuse(&problem, "Failed to send event: "),
+        Err(problem) => refuse_away(refuse(&problem, "Failed to send event: "), &problem, 400),
     }
+}
+
+/// When the log is away, each route answers with the status that its clients know.
+fn refuse_away(mut response: Response, problem: &Problem, status: u16) -> Response {
+    if problem.code() == ErrorCode::LogUnavailable
+        && let Ok(status) = StatusCode::from_u16(status)
+    {
+        *response.status_mut() = status;
+    }
+    response
 }
 
 /// Takes in an event whatever it lacks. It is durable before the answer, as everywhere.
@@ -55,10 +66,7 @@ pub(crate) async fn one_async(State(app): State<Arc<App>>, request: Request<Body
             json::respond(StatusCode::ACCEPTED, &body)
         }
         Err(Refusal::Json(text)) => invalid_json(&text),
-        Err(Refusal::Other(problem)) => {
-            let error = format!("Failed to queue async event: {}", problem.detail());
-            problem.answer_with("application/json", json::text(&json!({"error": error})))
-        }
+        Err(Refusal::Other(problem)) => refuse_async(&problem),
     }
 }
 
@@ -67,15 +75,7 @@ pub(crate) async fn batch(State(app): State<Arc<App>>, request: Request<Body>) -
     match take_batch(&app, request).await {
         Ok((status, body)) => json::respond(status, &body),
         Err(Refusal::Json(text)) => invalid_json(&text),
-        Err(Refusal::Other(problem)) => {
-            let body = json!({
-                "success": false,
-                "message": format!("Failed to send batch: {}", problem.detail()),
-                "processed_count": 0,
-                "failed_event_ids": null,
-            });
-            problem.answer_with("application/json", json::text(&body))
-        }
+        Err(Refusal::Other(problem)) => refuse_batch(&problem),
     }
 }
 
@@ -86,8 +86,7 @@ pub(crate) async fn summary(State(app): State<Arc<App>>, request: Request<Body>)
         Ok(answer) => json::respond(StatusCode::OK, &summary_body(&answer, app.now())),
         Err(error) => {
             tracing::warn!(%error, "cannot answer the summary");
-            let problem = Problem::new(error.code(), "failed to get summary");
-            problem.answer_with("application/json", json::text(&json!({"error": problem.detail()})))
+            refuse_summary(&Problem::new(error.code(), "failed to get summary"))
         }
     }
 }
@@ -104,6 +103,46 @@ pub(crate) fn refuse(problem: &Problem, prefix: &str) -> Response {
     let message = format!("{prefix}{}", problem.detail());
     let body = json!({"success": false, "message": message, "event_id": ""});
     problem.answer_with("application/json", json::text(&body))
+}
+
+/// What a gateway answers where it has no answer to an event.
+pub(crate) fn relayed(relayed: Result<Response, Problem>) -> Response {
+    relayed.unwrap_or_else(|problem| refuse(&problem, "Failed to send event: "))
+}
+
+/// The same of `POST /events/async`.
+pub(crate) fn relayed_async(relayed: Result<Response, Problem>) -> Response {
+    relayed.unwrap_or_else(|problem| refuse_async(&problem))
+}
+
+/// The same of `POST /events/batch`.
+pub(crate) fn relayed_batch(relayed: Result<Response, Problem>) -> Response {
+    relayed.unwrap_or_else(|problem| refuse_batch(&problem))
+}
+
+/// The same of `GET /analytics/summary`.
+pub(crate) fn relayed_summary(relayed: Result<Response, Problem>) -> Response {
+    relayed.unwrap_or_else(|problem| refuse_summary(&problem))
+}
+
+fn refuse_async(problem: &Problem) -> Response {
+    let error = format!("Failed to queue async event: {}", problem.detail());
+    let body = json::text(&json!({"error": error}));
+    refuse_away(problem.answer_with("application/json", body), problem, 500)
+}
+
+fn refuse_batch(problem: &Problem) -> Response {
+    let body = json!({
+        "success": false,
+        "message": format!("Failed to send batch: {}", problem.detail()),
+        "processed_count": 0,
+        "failed_event_ids": null,
+    });
+    problem.answer_with("application/json", json::text(&body))
+}
+
+fn refuse_summary(problem: &Problem) -> Response {
+    problem.answer_with("application/json", json::text(&json!({"error": problem.detail()})))
 }
 
 enum Refusal {
@@ -134,7 +173,7 @@ fn invalid(message: String) -> Refusal {
 
 async fn take_async(app: &Arc<App>, request: Request<Body>) -> Result<String, Refusal> {
     let (parts, body) = request.into_parts();
-    let context = context(app, &parts.headers)?;
+    let context = context(app, &parts)?;
     let received = body::receive(app, &parts.headers, body).await?;
     let since = Instant::now();
     let event = platform::one_async(&received.bytes, &context);
@@ -147,14 +186,22 @@ async fn take_batch(
     request: Request<Body>,
 ) -> Result<(StatusCode, Value), Refusal> {
     let (parts, body) = request.into_parts();
-    let context = context(app, &parts.headers)?;
+    let context = context(app, &parts)?;
     let received = body::receive(app, &parts.headers, body).await?;
     let since = Instant::now();
     let events = platform::batch(&received.bytes, &context)?;
     if events.is_empty() {
         return Ok((StatusCode::PARTIAL_CONTENT, batch_body("No events provided", 0, &[], false)));
     }
-    let accepted = accept(app, events, since).await?;
+    let ids: Vec<String> = events.iter().map(id_of).collect();
+    let accepted = match accept(app, events, since).await {
+        Err(problem) if problem.code() == ErrorCode::LogUnavailable => {
+            let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+            let message = format!("Processed 0/{} events", ids.len());
+            return Ok((StatusCode::PARTIAL_CONTENT, batch_body(&message, 0, &ids, false)));
+        }
+        accepted => accepted?,
+    };
     let failed: Vec<_> = accepted.items.iter().filter(|item| item.result.is_err()).collect();
     let failed: Vec<_> = failed.iter().map(|item| item.id.as_str()).collect();
     let (total, processed) = (accepted.items.len(), accepted.items.len() - failed.len());
@@ -162,6 +209,13 @@ async fn take_batch(
     let is_whole = failed.is_empty();
     let status = if is_whole { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT };
     Ok((status, batch_body(&message, processed, &failed, is_whole)))
+}
+
+fn id_of(event: &Result<Event<'_>, Rejection>) -> String {
+    match event {
+        Ok(event) => event.id.as_str().to_owned(),
+        Err(rejection) => rejection.id.clone(),
+    }
 }
 
 fn batch_body(message: &str, processed: usize, failed: &[&str], success: bool) -> Value {

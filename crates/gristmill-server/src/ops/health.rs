@@ -14,7 +14,6 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::TOPIC;
 use super::stats::{TotalsBody, totals};
 use crate::app::App;
 use crate::json::{self, Time};
@@ -36,7 +35,7 @@ struct HealthBody {
 struct BrokersBody {
     is_healthy: bool,
     brokers: [BrokerBody; 1],
-    topics: [&'static str; 1],
+    topics: [String; 1],
     /// In nanoseconds.
     response_time: u64,
     timestamp: Time,
@@ -45,7 +44,7 @@ struct BrokersBody {
 #[derive(JsonSchema, Serialize)]
 struct BrokerBody {
     id: u64,
-    address: &'static str,
+    address: String,
     is_online: bool,
 }
 
@@ -82,10 +81,14 @@ pub(crate) fn describe_health() -> Operation {
 pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
     let is_healthy = !app.draining.is_cancelled();
     let store = if app.services.store.is_available() { "available" } else { "not available" };
+    let place = app.services.ingest.log_place();
+    let is_log_available = app.services.ingest.is_available();
+    let log = if is_log_available { "available" } else { "not available" };
+    let is_online = is_healthy && is_log_available;
     let kafka_health = BrokersBody {
-        is_healthy,
-        brokers: [BrokerBody { id: 0, address: "embedded", is_online: is_healthy }],
-        topics: [TOPIC],
+        is_healthy: is_online,
+        brokers: [BrokerBody { id: 0, address: place.address.to_owned(), is_online }],
+        topics: [place.name.to_owned()],
         response_time: (app.metrics.ack.mean_millis() * 1e6) as u64,
         timestamp: Time(app.now()),
     };
@@ -95,7 +98,8 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
         healthy: is_healthy,
         version: app.services.version,
         kafka_health,
-        details: [("store".to_owned(), store.to_owned())].into(),
+        details: [("log".to_owned(), log.to_owned()), ("store".to_owned(), store.to_owned())]
+            .into(),
     };
     json::respond(status(is_healthy), &body)
 }
@@ -105,16 +109,17 @@ pub(crate) fn describe_ready() -> Operation {
     good_or_not::<ReadyBody>("Whether every acknowledged event can be queried", "Readiness")
 }
 
-/// 200 only when every acknowledged event can be queried.
+/// 200 only when every acknowledged event can be queried, as far as the process's roles have to do with
+/// that.
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
     let totals = totals(&app);
     let is_draining = app.draining.is_cancelled();
-    let is_ready = totals.backlog_records == 0 && !is_draining && app.services.store.is_available();
+    let is_ready = app.is_ready() && !is_draining;
     let body = ReadyBody {
         messages_processed: app.services.store.stats().stored,
         totals,
         ready: is_ready,
-        producer_ready: !is_draining,
+        producer_ready: !is_draining && app.services.ingest.is_available(),
         consumer_ready: is_ready,
         stream_ready: is_ready,
     };
@@ -141,7 +146,7 @@ pub(crate) fn describe_readyz() -> Operation {
 /// Whether the server should get traffic.
 pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Response {
     let backlog_records = app.backlog();
-    if backlog_records == 0 && app.services.store.is_available() {
+    if app.is_ready() {
         app.has_caught_up.store(true, Relaxed);
     }
     let (caught_up, draining) = (app.has_caught_up.load(Relaxed), app.draining.is_cancelled());
@@ -158,7 +163,11 @@ pub(crate) fn describe_actuator() -> Operation {
 
 /// Health in the words of Spring Boot.
 pub(crate) async fn actuator(State(app): State<Arc<App>>) -> Response {
-    let is_up = !app.draining.is_cancelled();
+    actuator_answer(!app.draining.is_cancelled())
+}
+
+/// The answer in the words of Spring Boot.
+pub(crate) fn actuator_answer(is_up: bool) -> Response {
     let word = if is_up { "UP" } else { "OUT_OF_SERVICE" };
     json::respond(status(is_up), &StatusBody { status: word })
 }
@@ -170,6 +179,7 @@ fn good_or_not<T: JsonSchema>(summary: &'static str, name: &str) -> Operation {
         .answers(StatusCode::SERVICE_UNAVAILABLE, Answer::json::<T>(name, "No, or not now."))
 }
 
-fn status(is_good: bool) -> StatusCode {
+/// The status that says so.
+pub(crate) fn status(is_good: bool) -> StatusCode {
     if is_good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }

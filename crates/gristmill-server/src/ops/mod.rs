@@ -21,8 +21,6 @@ use crate::openapi::{Answer, Operation, Tag};
 
 /// The name of the service in answers that ask for one.
 pub(crate) const SERVICE: &str = "gristmill";
-/// The name of the log where older answers name a topic.
-pub(crate) const TOPIC: &str = "events";
 
 /// What the document says of [`metrics`].
 pub(crate) fn describe_metrics() -> Operation {
@@ -33,7 +31,12 @@ pub(crate) fn describe_metrics() -> Operation {
 
 /// All numbers in Prometheus' text format.
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let mut response = Response::new(Body::from(exposition::text(&app)));
+    text_page(exposition::text(&app))
+}
+
+/// A page of numbers in that format.
+pub(crate) fn text_page(page: String) -> Response {
+    let mut response = Response::new(Body::from(page));
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
     response

@@ -10,7 +10,7 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{SERVICE, TOPIC};
+use super::SERVICE;
 use crate::app::App;
 use crate::json::{self, Time};
 use crate::openapi::{Answer, Operation, Tag};
@@ -69,7 +69,7 @@ struct StoreBody {
 struct LagBody {
     service: &'static str,
     /// By the name of the log and the number of the partition.
-    lag: BTreeMap<&'static str, BTreeMap<String, u64>>,
+    lag: BTreeMap<String, BTreeMap<String, u64>>,
     timestamp: Time,
 }
 
@@ -101,7 +101,7 @@ pub(crate) async fn lag(State(app): State<Arc<App>>) -> Response {
     });
     let body = LagBody {
         service: SERVICE,
-        lag: [(TOPIC, lag.collect())].into(),
+        lag: [(app.services.ingest.log_place().name.to_owned(), lag.collect())].into(),
         timestamp: Time(app.now()),
     };
     json::respond(StatusCode::OK, &body)

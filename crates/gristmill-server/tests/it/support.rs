@@ -10,7 +10,7 @@ use gristmill_log::{EventLog, MemoryLog};
 use gristmill_model::Timestamp;
 use gristmill_process::Processor;
 use gristmill_query::{Query, QueryConfig};
-use gristmill_server::{Front, SavedCohorts, Server, ServerConfig, Services};
+use gristmill_server::{Front, Listeners, SavedCohorts, Server, ServerConfig, Services};
 use gristmill_store::{MemoryStore, Store};
 use gristmill_testkit::{ManualClock, SeededEntropy};
 use http::{Method, Request, Response, StatusCode};
@@ -182,6 +182,7 @@ impl Api {
 /// A server with a socket over a platform of its own.
 pub(crate) struct Listening {
     pub(crate) address: SocketAddr,
+    pub(crate) grpc_address: SocketAddr,
     pub(crate) shutdown: CancellationToken,
     pub(crate) running: JoinSet<std::io::Result<()>>,
     _platform: Platform,
@@ -194,12 +195,15 @@ impl Listening {
 
     pub(crate) fn over(config: ServerConfig, platform: Platform) -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
-        let server = Server::bind(&[any], config, platform.services.clone()).unwrap();
-        let address = server.local_addrs()[0];
+        let listeners = Listeners { http: vec![any], grpc: vec![any] };
+        let front = Front::new(config, platform.services.clone());
+        let server = Server::bind(&listeners, front).unwrap();
+        let addresses = server.local_addrs();
+        let (address, grpc_address) = (addresses.http[0], addresses.grpc[0]);
         let shutdown = CancellationToken::new();
         let mut running = JoinSet::new();
         running.spawn(server.run(shutdown.clone()));
-        Self { address, shutdown, running, _platform: platform }
+        Self { address, grpc_address, shutdown, running, _platform: platform }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {

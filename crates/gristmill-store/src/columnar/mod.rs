@@ -226,8 +226,12 @@ impl Store for ColumnarStore {
         Ok(Box::new(scan::ColumnarSnapshot::new(self.shared.view(), cache, self.shared.shards)))
     }
 
-    fn outcomes(&self, partition: Partition, offsets: Range<u64>) -> Vec<Option<Outcome>> {
-        self.shared.outcomes().get(partition, offsets)
+    async fn outcomes(
+        &self,
+        partition: Partition,
+        offsets: Range<u64>,
+    ) -> Result<Vec<Option<Outcome>>, StoreError> {
+        Ok(self.shared.outcomes().get(partition, offsets))
     }
 
     fn stats(&self) -> StoreStats {

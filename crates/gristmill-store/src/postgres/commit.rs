@@ -1,5 +1,10 @@
 //! Commits: one transaction each, on one connection.
 //!
+//! Several may go on at a time, of this process and of others, each of other partitions. All of them
+//! lock in one order, so that they wait for each other in one direction only: positions by partition,
+//! identities by hash, page counts by hash, and last the log, where a window of activity is closed.
+//! Whoever the server chooses to break a deadlock all the same begins again.
+//!
 //! ```text
 //!   lock the positions ── insert the identities, which says what is new ── copy the new rows in
 //!     ── add to the page counts ── keep what was set aside ── move the positions ── COMMIT
@@ -21,9 +26,9 @@ use super::address::Address;
 use super::ledger::{Decided, Ledger, Standing, standing_in};
 use super::refusal;
 use super::rows::{self, FreshRow};
-use super::session::{SharedConnection, setup, unavailable};
+use super::session::{SharedConnection, setup, text_of, unavailable};
 use super::types::Hash;
-use super::windows::{self, Closing};
+use super::windows::{self, Closing, Windows};
 use crate::{Commit, Quarantined, StoreError};
 
 /// How long a commit may take before its connection is given up.
@@ -51,36 +56,92 @@ const END_SILENT: &str = "
 /// The channel on which processes tell each other of their commits.
 pub(super) const CHANNEL: &str = "gristmill_committed";
 
-/// The one connection that commits.
+/// How often the server may choose a commit to break a deadlock, one after the other.
+const DEADLOCKS: usize = 10;
+
+/// The connections that commit.
 pub(super) struct Committer {
-    connection: SharedConnection,
+    connections: Vec<SharedConnection>,
     windows: Closing,
 }
 
+/// Why a transaction was not committed.
+enum Setback {
+    /// It was in the way of another one; nothing is wrong with it.
+    Deadlock(String),
+    Failed(StoreError),
+}
+
+impl From<tokio_postgres::Error> for Setback {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.code() {
+            Some(&SqlState::T_R_DEADLOCK_DETECTED | &SqlState::T_R_SERIALIZATION_FAILURE) => {
+                Self::Deadlock(text_of(&error))
+            }
+            _ => Self::Failed(unavailable(&error)),
+        }
+    }
+}
+
+impl From<StoreError> for Setback {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 impl Committer {
-    pub(super) fn new(address: Address, window_events: u64) -> Self {
+    /// So many commits at a time, and windows that are closed as is said, if at all.
+    pub(super) fn new(address: &Address, connections: usize, windows: Option<Windows>) -> Self {
         let setup = setup(COMMIT_TIMEOUT, SILENCE);
-        let connection = SharedConnection::new(address, setup, COMMIT_TIMEOUT);
-        Self { connection, windows: Closing::new(window_events) }
+        let connection = |_| SharedConnection::new(address.clone(), setup.clone(), COMMIT_TIMEOUT);
+        let connections = (0..connections.max(1)).map(connection).collect();
+        Self { connections, windows: Closing::new(windows.map(|windows| windows.events)) }
     }
 
-    /// Takes in a batch and says what became of each row.
+    /// Takes in a batch.
     pub(super) async fn commit(
         &self,
         opened: &Opened,
         ledger: &Ledger,
         commit: &Commit<'_>,
-    ) -> Result<Vec<Outcome>, StoreError> {
+    ) -> Result<(), StoreError> {
         refusal::check_texts(&commit.rows)?;
-        let work = async |client: &mut Client| self.transact(client, opened, ledger, commit).await;
-        self.connection.with(work).await?;
-        Ok(outcomes_of(commit, ledger))
+        self.with(async |client| {
+            for _ in 0..DEADLOCKS {
+                match self.transact(client, opened, ledger, commit).await {
+                    Ok(()) => return Ok(()),
+                    Err(Setback::Failed(error)) => return Err(error),
+                    Err(Setback::Deadlock(reason)) => tracing::debug!(reason, "begins again"),
+                }
+            }
+            let text = "PostgreSQL ended the transaction again and again to break deadlocks";
+            Err(StoreError::Unavailable(text.to_owned()))
+        })
+        .await
     }
 
     /// Closes the window of activity, if anything is in it.
     pub(super) async fn close_window(&self, opened: &Opened) -> Result<(), StoreError> {
-        let work = async |client: &mut Client| windows::close_now(client, opened.log).await;
-        self.connection.with(work).await
+        self.with(async |client| windows::close_now(client, opened.log).await).await
+    }
+
+    /// Closes the window of activity if it is that old, and gives how long it is until the next.
+    pub(super) async fn close_window_if_old(
+        &self,
+        opened: &Opened,
+        interval: Duration,
+    ) -> Result<Duration, StoreError> {
+        self.with(async |client| windows::close_if_old(client, opened.log, interval).await).await
+    }
+
+    /// Does something with a connection that nobody uses, or else with the first.
+    async fn with<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Client) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let free = self.connections.iter().find(|connection| connection.is_free());
+        let connection = free.or(self.connections.first()).ok_or(StoreError::Closed)?;
+        connection.with(work).await
     }
 
     async fn transact(
@@ -89,19 +150,16 @@ impl Committer {
         opened: &Opened,
         ledger: &Ledger,
         commit: &Commit<'_>,
-    ) -> Result<(), StoreError> {
-        let failed = |error| unavailable(&error);
-        let mut change = client.transaction().await.map_err(failed)?;
+    ) -> Result<(), Setback> {
+        let mut change = client.transaction().await?;
         let held = match lock_positions(&change, opened, ledger, commit).await {
-            Ok(held) => held,
             Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
-                change.rollback().await.map_err(failed)?;
-                return Err(end_silent(client, &error).await);
+                change.rollback().await?;
+                return Err(end_silent(client, &error).await.into());
             }
-            Err(error) => return Err(unavailable(&error)),
+            held => held?,
         };
         check_not_behind(&held, ledger, commit)?;
-        ledger.resolve(&held);
         let is_new = |position: gristmill_model::Position| {
             held.get(&position.partition).is_none_or(|held| position.offset >= held.next)
         };
@@ -114,31 +172,20 @@ impl Committer {
         let stored = match write(&change, opened, &fresh, &aside).await {
             Ok(stored) => stored,
             Err(error) => {
-                if change.rollback().await.is_err() {
-                    return Err(unavailable(&error));
+                if change.rollback().await.is_err() || !refusal::blames_data(&error) {
+                    return Err(error.into());
                 }
-                return Err(refusal::explain(client, opened, &fresh, &error).await);
+                return Err(refusal::explain(client, opened, &fresh, &error).await.into());
             }
         };
         let decided = decide(commit, &held, &fresh, &stored, &aside);
         move_positions(&change, opened.log, &held, &decided).await?;
         self.windows.close_if_due(&mut change, opened.log).await?;
 
-        ledger.propose(decided);
-        change.commit().await.map_err(failed)?;
-        ledger.confirm();
+        change.commit().await?;
+        ledger.confirm(decided);
         Ok(())
     }
-}
-
-/// Rows that were settled long ago are not remembered one by one; they count nothing now.
-fn outcomes_of(commit: &Commit<'_>, ledger: &Ledger) -> Vec<Outcome> {
-    let outcome = |row: &crate::Row<'_>| {
-        let (partition, offset) = (row.position.partition, row.position.offset);
-        let known = ledger.outcomes(partition, offset..offset + 1);
-        known.into_iter().next().flatten().unwrap_or(Outcome::Duplicate)
-    };
-    commit.rows.iter().map(outcome).collect()
 }
 
 /// Locks the positions of all partitions of the commit, until the transaction ends.
@@ -290,7 +337,7 @@ async fn move_positions(
     log: i32,
     held: &BTreeMap<Partition, Standing>,
     decided: &Decided,
-) -> Result<(), StoreError> {
+) -> Result<(), Setback> {
     if decided.standings.is_empty() {
         return Ok(());
     }
@@ -313,13 +360,11 @@ async fn move_positions(
         WHERE held.log = $1 AND held.partition = new.partition AND held.next = new.before";
     let moved = change
         .execute(update, &[&log, &partitions, &before, next, stored, duplicate, quarantined])
-        .await
-        .map_err(|error| unavailable(&error))?;
+        .await?;
     if moved != partitions.len() as u64 {
         let text =
             "the positions moved while they were locked: another process changes them by hand";
-        return Err(StoreError::Unavailable(text.to_owned()));
+        return Err(StoreError::Unavailable(text.to_owned()).into());
     }
-    let notify = format!("NOTIFY {CHANNEL}");
-    change.batch_execute(&notify).await.map_err(|error| unavailable(&error))
+    Ok(change.batch_execute(&format!("NOTIFY {CHANNEL}")).await?)
 }

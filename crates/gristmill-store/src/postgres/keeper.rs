@@ -12,6 +12,7 @@ use super::commit::CHANNEL;
 use super::migrate::migrate;
 use super::session::{PATIENCE, Session, column, in_time, unavailable};
 use super::types::Hash;
+use super::windows::Windows;
 use super::{Opened, Shared};
 use crate::StoreError;
 use crate::identity::IdentityHasher;
@@ -44,6 +45,8 @@ impl Keeper {
 
     /// Comes back with what cannot be mended only.
     async fn keep(&self) -> StoreError {
+        // If nobody can tell the name any more, the loop says so.
+        let _ = self.shared.config.log.clone().wait_for(Option::is_some).await;
         let mut pause = PAUSE;
         loop {
             let Err(error) = self.follow(&mut pause).await;
@@ -67,8 +70,7 @@ impl Keeper {
             Some(opened) => *opened,
             None => in_time(MIGRATION_TIMEOUT, self.open(&mut session.client)).await?,
         };
-        let interval = self.shared.config.windows.interval;
-        let mut window_ends = Instant::now() + interval;
+        let mut look_at_window = Instant::now();
         loop {
             let ledger = &self.shared.ledger;
             in_time(PATIENCE, ledger.refresh(&session.client, opened.log)).await?;
@@ -76,31 +78,46 @@ impl Keeper {
                 tracing::info!("PostgreSQL is reached");
             }
             *pause = PAUSE;
-            if Instant::now() >= window_ends {
-                // If this fails, the next window is longer.
-                if let Err(error) = self.shared.committer.close_window(&opened).await {
-                    tracing::warn!(%error, "a window of activity is not closed in time");
+            let mut look = Instant::now() + LOOK_EVERY;
+            if let Some(Windows { interval, .. }) = self.shared.config.windows {
+                if Instant::now() >= look_at_window {
+                    look_at_window = Instant::now() + self.close_window(&opened, interval).await;
                 }
-                window_ends = Instant::now() + interval;
+                look = look.min(look_at_window);
             }
-            let look = (Instant::now() + LOOK_EVERY).min(window_ends);
             // Late is as good as never told.
             let _ = tokio::time::timeout_at(look, heard.notified()).await;
         }
+    }
+
+    /// Closes the window of activity if it is due, and gives when to look at it again.
+    async fn close_window(&self, opened: &Opened, interval: Duration) -> Duration {
+        let closed = self.shared.committer.close_window_if_old(opened, interval).await;
+        // If this fails, the window is longer.
+        closed.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a window of activity is not closed in time");
+            interval
+        })
+    }
+
+    /// What names the log, once that is known.
+    fn log_name(&self) -> Result<String, StoreError> {
+        let not_yet = || StoreError::Unavailable("the log has not been reached yet".to_owned());
+        self.shared.config.log.borrow().clone().ok_or_else(not_yet)
     }
 
     /// Makes the tables ready and learns what never changes.
     async fn open(&self, client: &mut Client) -> Result<Opened, StoreError> {
         migrate(client).await?;
         let failed = |error| unavailable(&error);
-        let name = &self.shared.config.log;
+        let name = self.log_name()?;
         // A number is drawn even where a conflict leaves it unused, so only a new log may ask.
         let register = "INSERT INTO gristmill.logs (name) SELECT $1 \
                         WHERE NOT EXISTS (SELECT FROM gristmill.logs WHERE name = $1) \
                         ON CONFLICT DO NOTHING";
-        client.execute(register, &[name]).await.map_err(failed)?;
+        client.execute(register, &[&name]).await.map_err(failed)?;
         let question = "SELECT number, key FROM gristmill.logs, gristmill.secret WHERE name = $1";
-        let row = client.query_one(question, &[name]).await.map_err(failed)?;
+        let row = client.query_one(question, &[&name]).await.map_err(failed)?;
         let Hash(key) = column(&row, 1)?;
         let opened = Opened { log: column(&row, 0)?, hasher: IdentityHasher::new(key) };
         Ok(*self.shared.opened.get_or_init(|| opened))

@@ -22,7 +22,7 @@ pub(super) struct Standing {
     pub(super) quarantined: u64,
 }
 
-/// What a commit has decided, and comes to pass when the server says so.
+/// What a commit has decided.
 #[derive(Debug)]
 pub(super) struct Decided {
     /// Every partition that the commit moves, as it then stands.
@@ -42,10 +42,8 @@ pub(super) struct Ledger {
 #[derive(Default)]
 struct Known {
     standings: BTreeMap<Partition, Standing>,
+    /// What this process has committed last. What others did is asked of the server.
     outcomes: Outcomes,
-    /// What a commit of this process brings about as soon as the server says so. Until its outcomes
-    /// can be told, its positions are not.
-    proposed: Option<Decided>,
 }
 
 impl Ledger {
@@ -89,35 +87,13 @@ impl Ledger {
         stats
     }
 
-    /// From here on it is the server that knows whether this has come about.
-    pub(super) fn propose(&self, decided: Decided) {
-        self.known().proposed = Some(decided);
-    }
-
-    /// What was proposed has come about.
-    pub(super) fn confirm(&self) {
+    /// A commit of this process has come about.
+    pub(super) fn confirm(&self, decided: Decided) {
         let mut known = self.known();
-        let Some(decided) = known.proposed.take() else { return };
         for (position, outcome) in decided.outcomes {
             known.outcomes.set(position, outcome);
         }
         self.advance(&mut known, &decided.standings);
-    }
-
-    /// Finds out what became of a proposal whose answer was lost: it came about if the server
-    /// stands where it would have brought it.
-    pub(super) fn resolve(&self, held: &BTreeMap<Partition, Standing>) {
-        let mut known = self.known();
-        let Some(proposed) = &known.proposed else { return };
-        let came_about = !proposed.standings.is_empty()
-            && proposed.standings.iter().all(|(partition, it)| held.get(partition) == Some(it));
-        tracing::info!(came_about, "found out what became of a commit whose answer was lost");
-        if came_about {
-            drop(known);
-            self.confirm();
-        } else {
-            known.proposed = None;
-        }
     }
 
     /// Reads from the server what other processes have brought about. Fails for good if the log no
@@ -136,11 +112,7 @@ impl Ledger {
             standings.insert(Partition(column::<i32>(row, 0)? as u32), standing);
         }
         self.reach_into_log(&standings)?;
-        let mut known = self.known();
-        if let Some(proposed) = &known.proposed {
-            standings.retain(|partition, _| !proposed.standings.contains_key(partition));
-        }
-        self.advance(&mut known, &standings);
+        self.advance(&mut self.known(), &standings);
         Ok(())
     }
 

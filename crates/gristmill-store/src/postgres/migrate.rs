@@ -9,7 +9,8 @@ use super::session::{column, unavailable};
 use crate::StoreError;
 
 /// In the order of their versions, which count from 1.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 
 /// The key of the lock: `gristmil` in ASCII.
 const LOCK: i64 = 0x6772_6973_746d_696c;

@@ -14,7 +14,9 @@ mod commit;
 mod documents;
 mod keeper;
 mod ledger;
+mod lookups;
 mod migrate;
+mod outcomes;
 mod refusal;
 mod rows;
 mod scan;
@@ -39,27 +41,34 @@ pub use windows::Windows;
 
 use crate::identity::IdentityHasher;
 use crate::{
-    Commit, Document, DocumentKey, Progress, Quarantined, Snapshot, Store, StoreError, StoreStats,
+    Commit, Document, DocumentKey, PageCount, Present, Progress, Quarantined, Row, Snapshot, Store,
+    StoreError, StoreStats,
 };
 use commit::Committer;
 use ledger::Ledger;
+use lookups::Lookups;
 use scan::PostgresSnapshot;
 use session::{PATIENCE, Readers, SharedConnection, column, setup, unavailable};
+use types::Hash;
 
 /// What an operator may set, and what the store must know of its log.
 #[derive(Clone)]
 pub struct PostgresConfig {
     /// Where the server is.
     pub address: Address,
-    /// How many questions are answered at a time. Three more connections are held beside these.
+    /// How many questions are answered at a time. Three more connections are held beside
+    /// these, and one for each committer.
     pub connections: usize,
     /// How long the server may work on one step of a question.
     pub statement_timeout: Duration,
     /// Names the log that events come from, among all that ever were. Positions are kept for each
-    /// log, so that a new one, or two at once, are not taken for an old one.
-    pub log: String,
-    /// When rows of `user_activity_metrics` are written.
-    pub windows: Windows,
+    /// log, so that a new one, or two at once, are not taken for an old one. A log on a server may
+    /// not be known yet; until it is, the store counts as not reached.
+    pub log: watch::Receiver<Option<String>>,
+    /// How many commits may be made at the same time, each over a connection of its own.
+    pub committers: usize,
+    /// When rows of `user_activity_metrics` are written; `None` leaves them to others.
+    pub windows: Option<Windows>,
     /// Where the log begins. The database must have been given everything below.
     pub log_start: Positions,
 }
@@ -70,6 +79,7 @@ pub struct PostgresStore {
     readers: Arc<Readers>,
     /// For all that is small.
     connection: SharedConnection,
+    lookups: Lookups,
 }
 
 /// What the store and its keeper share.
@@ -96,10 +106,11 @@ impl PostgresStore {
     pub fn new(config: PostgresConfig) -> (Arc<Self>, Keeper) {
         let address = &config.address;
         let readers = Readers::new(address.clone(), config.connections, config.statement_timeout);
-        let committer = Committer::new(address.clone(), config.windows.events);
+        let committer = Committer::new(address, config.committers, config.windows);
         // A change of a document takes two steps, each of which waits in patience.
         let (limit, lock) = (PATIENCE * 3, PATIENCE / 2);
         let connection = SharedConnection::new(address.clone(), setup(PATIENCE, lock), limit);
+        let lookups = Lookups::new(address.clone());
         let shared = Arc::new(Shared {
             opened: OnceLock::new(),
             reachable: watch::Sender::new(false),
@@ -109,7 +120,7 @@ impl PostgresStore {
             config,
         });
         let keeper = Keeper { shared: Arc::clone(&shared) };
-        (Arc::new(Self { shared, readers: Arc::new(readers), connection }), keeper)
+        (Arc::new(Self { shared, readers: Arc::new(readers), connection, lookups }), keeper)
     }
 
     /// Waits until the server has been reached and the positions are known.
@@ -130,10 +141,10 @@ impl PostgresStore {
         let _ = self.shared.reachable.subscribe().wait_for(|reachable| !*reachable).await;
     }
 
-    /// Closes the window of activity, as long as the server can be reached. For the end, when
-    /// nothing more is committed.
+    /// Closes the window of activity, if that is not left to others, as long as the server can be
+    /// reached. For the end, when nothing more is committed.
     pub async fn finish(&self) {
-        if !self.is_available() {
+        if !self.is_available() || self.shared.config.windows.is_none() {
             return;
         }
         let closed = match self.opened() {
@@ -158,6 +169,22 @@ impl PostgresStore {
         self.shared.opened.get().ok_or_else(not_yet)
     }
 
+    /// The outcome of each row of a commit that has come about, maybe long ago or by another process.
+    async fn outcomes_of(&self, commit: &Commit<'_>) -> Result<Vec<Outcome>, StoreError> {
+        let mut outcomes = Vec::with_capacity(commit.rows.len());
+        for rows in
+            commit.rows.chunk_by(|one, next| one.position.partition == next.position.partition)
+        {
+            let (Some(first), Some(last)) = (rows.first(), rows.last()) else { continue };
+            let (partition, first) = (first.position.partition, first.position.offset);
+            let told = self.outcomes(partition, first..last.position.offset + 1).await?;
+            let outcome = |row: &Row<'_>| told.get((row.position.offset - first) as usize);
+            let told = rows.iter().map(|row| outcome(row).copied().flatten());
+            outcomes.extend(told.map(|outcome| outcome.unwrap_or(Outcome::Duplicate)));
+        }
+        Ok(outcomes)
+    }
+
     /// Asks something small.
     async fn ask<T>(
         &self,
@@ -171,7 +198,8 @@ impl PostgresStore {
 #[async_trait]
 impl Store for PostgresStore {
     async fn commit(&self, commit: Commit<'_>) -> Result<Vec<Outcome>, StoreError> {
-        self.shared.committer.commit(self.opened()?, &self.shared.ledger, &commit).await
+        self.shared.committer.commit(self.opened()?, &self.shared.ledger, &commit).await?;
+        self.outcomes_of(&commit).await
     }
 
     fn progress(&self) -> Progress {
@@ -188,8 +216,37 @@ impl Store for PostgresStore {
         Ok(Box::new(PostgresSnapshot::new(reader, log).await?))
     }
 
-    fn outcomes(&self, partition: Partition, offsets: Range<u64>) -> Vec<Option<Outcome>> {
-        self.shared.ledger.outcomes(partition, offsets)
+    async fn present(&self) -> Result<Option<Present>, StoreError> {
+        self.opened()?;
+        self.lookups.present().await.map(Some)
+    }
+
+    async fn page_count(
+        &self,
+        project: &ProjectId<'_>,
+        user: &str,
+        page_url: &str,
+    ) -> Result<Option<PageCount>, StoreError> {
+        let hasher = &self.opened()?.hasher;
+        // Events without a page are not counted.
+        if page_url.is_empty() {
+            return Ok(None);
+        }
+        let hash = Hash(hasher.identity(project.as_str(), user, page_url));
+        self.lookups.page_count(hash).await.map(Some)
+    }
+
+    async fn outcomes(
+        &self,
+        partition: Partition,
+        offsets: Range<u64>,
+    ) -> Result<Vec<Option<Outcome>>, StoreError> {
+        let told = self.shared.ledger.outcomes(partition, offsets.clone());
+        if told.iter().all(Option::is_some) {
+            return Ok(told);
+        }
+        let log = self.opened()?.log;
+        self.ask(async |client| outcomes::read(client, log, partition, offsets).await).await
     }
 
     fn is_available(&self) -> bool {

@@ -31,16 +31,13 @@ fn unfit(row: &Row<'_>) -> Option<Unacceptable> {
     Some(Unacceptable { position: row.position, reason })
 }
 
-/// What a failed statement means: one of the rows is at fault, or nothing but the server.
+/// What a statement means that failed on its data: one of the rows is at fault, if it can be found.
 pub(super) async fn explain(
     client: &mut Client,
     opened: &Opened,
     rows: &[FreshRow<'_>],
     error: &tokio_postgres::Error,
 ) -> StoreError {
-    if !blames_data(error) {
-        return unavailable(error);
-    }
     let rows: Vec<_> = rows.iter().collect();
     match find(client, opened, &rows).await {
         Ok(Some(refused)) => StoreError::Unacceptable(vec![refused]),
@@ -50,7 +47,7 @@ pub(super) async fn explain(
 }
 
 /// Whether it is a data exception or a limit of the program, by the class of the code.
-fn blames_data(error: &tokio_postgres::Error) -> bool {
+pub(super) fn blames_data(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| ["22", "54"].contains(&&code.code()[..2]))
 }
 

@@ -7,17 +7,18 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use gristmill_model::{Field, Partition, Positions, ProjectId};
+use gristmill_model::{Field, Positions, ProjectId};
 use tokio::runtime::Handle;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
 use super::columns::{Columns, selected};
+use super::lookups;
 use super::rows::user_hash;
 use super::session::{Reader, column, in_time, unavailable};
 use crate::{
     BatchUsers, Dictionary, EventCursor, Events, Scan, Snapshot, StoreError, UserBatch, UserCursor,
-    Work,
+    Version, Work,
 };
 
 /// How many walks a question makes, so that as many cores can fold.
@@ -31,6 +32,7 @@ const LONG_ROWS: usize = if cfg!(test) { 15 } else { 512 };
 pub(super) struct PostgresSnapshot {
     reader: Reader,
     committed: Positions,
+    version: Version,
     runtime: Handle,
     walks: AtomicU64,
     rows: AtomicU64,
@@ -71,16 +73,14 @@ struct Unordered<'a> {
 impl PostgresSnapshot {
     /// Sees what is there now. Must be made within a tokio runtime.
     pub(super) async fn new(reader: Reader, log: i32) -> Result<Self, StoreError> {
-        let question =
-            "SELECT partition, next FROM gristmill.positions WHERE log = $1 AND next > 0";
-        let rows = reader.client()?.query(question, &[&log]).await;
-        let mut committed = Positions::start();
-        for row in rows.map_err(|error| unavailable(&error))? {
-            let partition = Partition(column::<i32>(&row, 0)? as u32);
-            committed.set(partition, column::<i64>(&row, 1)? as u64);
-        }
+        let rows = reader.client()?.query(lookups::POSITIONS, &[]).await;
+        let rows = rows.map_err(|error| unavailable(&error))?;
+        let reached = rows.iter().map(lookups::reached).collect::<Result<Vec<_>, _>>()?;
+        let own = reached.iter().filter(|(feed, _)| feed.log == log as u32);
+        let committed = own.map(|(feed, next)| (feed.partition, *next)).collect();
+        let version = Version::new(reader.lineage(), reached);
         let (walks, rows) = Default::default();
-        Ok(Self { reader, committed, runtime: Handle::current(), walks, rows })
+        Ok(Self { reader, committed, version, runtime: Handle::current(), walks, rows })
     }
 
     /// Waits for the server, on a thread that may wait.
@@ -163,6 +163,10 @@ const SIGN: u64 = 1 << 63;
 impl Snapshot for PostgresSnapshot {
     fn committed(&self) -> &Positions {
         &self.committed
+    }
+
+    fn version(&self) -> Option<&Version> {
+        Some(&self.version)
     }
 
     fn shards(&self) -> u32 {

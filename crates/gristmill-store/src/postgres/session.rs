@@ -13,6 +13,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_postgres::types::FromSql;
 use tokio_postgres::{AsyncMessage, Client, NoTls, Row};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::address::Address;
 use crate::StoreError;
@@ -23,6 +24,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// A connection, and the task that drives it for as long as this is held.
 pub(super) struct Session {
     pub(super) client: Client,
+    /// Tells the database from others, and from itself after it was brought back to an older state.
+    pub(super) lineage: u64,
     _driver: JoinSet<()>,
 }
 
@@ -51,10 +54,26 @@ impl Session {
                 heard.notify_one();
             });
             client.batch_execute(setup).await.map_err(|error| unavailable(&error))?;
-            Ok(Self { client, _driver: driver })
+            let lineage = lineage(&client).await?;
+            Ok(Self { client, lineage, _driver: driver })
         };
         in_time(address.patience() + PATIENCE, connecting).await
     }
+}
+
+/// The hash of what names a database: the cluster, its timeline, which changes when a backup or a
+/// standby takes over, and the number in it. Some who offer databases refuse to tell the first two.
+async fn lineage(client: &Client) -> Result<u64, StoreError> {
+    let whole = "SELECT (SELECT system_identifier FROM pg_control_system()) \
+                 || left(pg_walfile_name(pg_current_wal_lsn()), 8) || oid::text \
+                 FROM pg_database WHERE datname = current_database()";
+    let number = "SELECT oid::text FROM pg_database WHERE datname = current_database()";
+    let row = match client.query_one(whole, &[]).await {
+        Err(error) if error.as_db_error().is_some() => client.query_one(number, &[]).await,
+        answer => answer,
+    };
+    let row = row.map_err(|error| unavailable(&error))?;
+    Ok(xxh3_64(column::<&str>(&row, 0)?.as_bytes()))
 }
 
 /// Waits for the server no longer than that.
@@ -111,6 +130,11 @@ impl SharedConnection {
     /// Each use of it may take so long.
     pub(super) fn new(address: Address, setup: String, limit: Duration) -> Self {
         Self { address, setup, limit, session: tokio::sync::Mutex::new(None) }
+    }
+
+    /// Whether nobody uses it now.
+    pub(super) fn is_free(&self) -> bool {
+        self.session.try_lock().is_ok()
     }
 
     /// Waits until it is free, and does something with it in time.
@@ -214,6 +238,11 @@ impl Reader {
     /// The connection, as long as it has not been given back.
     pub(super) fn client(&self) -> Result<&Client, StoreError> {
         self.session.as_ref().map(|session| &session.client).ok_or(StoreError::Closed)
+    }
+
+    /// The lineage of versions that are read here.
+    pub(super) fn lineage(&self) -> u64 {
+        self.session.as_ref().map_or(0, |session| session.lineage)
     }
 
     /// How long to wait for a step of a question: longer than the server works on one.

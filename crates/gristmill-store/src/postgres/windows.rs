@@ -3,14 +3,15 @@
 //!
 //! Where the open window begins stands in the database, and closing it counts what lies between
 //! there and the positions. So each event is in one row, however often processes and connections
-//! end, and a window goes on where it was left.
+//! end, and a window goes on where it was left. When the last one was closed stands there too, so
+//! that all processors of a log together close one in each interval.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio_postgres::{Client, Transaction};
 
-use super::session::{text_of, unavailable};
+use super::session::{column, text_of, unavailable};
 use crate::StoreError;
 
 /// When windows are closed.
@@ -51,6 +52,10 @@ const CLOSE: &str = "
     written AS (
         INSERT INTO user_activity_metrics (timestamp, unique_users, page_view_count)
         SELECT now() AT TIME ZONE 'UTC', users, views FROM counted WHERE events > 0
+    ),
+    closed AS (
+        UPDATE gristmill.logs SET window_closed = clock_timestamp()
+        WHERE number = $1 AND EXISTS (SELECT FROM due)
     )
     INSERT INTO gristmill.windows (log, partition, next, stored)
     SELECT $1, partition, next, stored FROM due
@@ -61,15 +66,24 @@ const CLOSE: &str = "
 /// from another order of things.
 const SETTLE: &str = "SET LOCAL lock_timeout = '500ms'; SET LOCAL enable_seqscan = off";
 
+/// How old the open window is, in milliseconds. Whoever asks has it to himself.
+const AGE: &str = "
+    SELECT (extract(epoch FROM clock_timestamp() - window_closed) * 1000)::bigint
+    FROM gristmill.logs WHERE number = $1 FOR NO KEY UPDATE";
+
+/// The next one begins, also where there was nothing in the last.
+const RESTART: &str =
+    "UPDATE gristmill.logs SET window_closed = clock_timestamp() WHERE number = $1";
+
 /// Closes windows at the end of commits.
 pub(super) struct Closing {
-    /// With how many events a window is closed.
-    events: u64,
+    /// With how many events a window is closed; never, if this process closes none.
+    events: Option<u64>,
     is_failing: AtomicBool,
 }
 
 impl Closing {
-    pub(super) fn new(events: u64) -> Self {
+    pub(super) fn new(events: Option<u64>) -> Self {
         Self { events, is_failing: AtomicBool::new(false) }
     }
 
@@ -80,9 +94,10 @@ impl Closing {
         change: &mut Transaction<'_>,
         log: i32,
     ) -> Result<(), StoreError> {
+        let Some(events) = self.events else { return Ok(()) };
         let failed = |error| unavailable(&error);
         let attempt = change.savepoint("closing").await.map_err(failed)?;
-        match close(&attempt, log, self.events).await {
+        match close(&attempt, log, events).await {
             Ok(()) => {
                 attempt.commit().await.map_err(failed)?;
                 self.is_failing.store(false, Relaxed);
@@ -122,4 +137,23 @@ pub(super) async fn close_now(client: &mut Client, log: i32) -> Result<(), Store
     let change = client.transaction().await.map_err(failed)?;
     close(&change, log, 1).await.map_err(failed)?;
     change.commit().await.map_err(failed)
+}
+
+/// Closes the window if it is that old, and gives how long it is until the next one may be.
+pub(super) async fn close_if_old(
+    client: &mut Client,
+    log: i32,
+    interval: Duration,
+) -> Result<Duration, StoreError> {
+    let failed = |error| unavailable(&error);
+    let change = client.transaction().await.map_err(failed)?;
+    let age: i64 = column(&change.query_one(AGE, &[&log]).await.map_err(failed)?, 0)?;
+    let age = Duration::from_millis(u64::try_from(age).unwrap_or_default());
+    if age < interval {
+        return Ok(interval - age);
+    }
+    close(&change, log, 1).await.map_err(failed)?;
+    change.execute(RESTART, &[&log]).await.map_err(failed)?;
+    change.commit().await.map_err(failed)?;
+    Ok(interval)
 }

@@ -8,7 +8,7 @@ use gristmill_log::embedded::{self, RealDisk};
 use gristmill_store::columnar;
 
 use crate::ambient;
-use crate::config::{Flags, Settings, StoreSettings};
+use crate::config::{Flags, LogSettings, Settings, StoreSettings};
 use crate::console::{say, thousands};
 
 /// Verify the log and the store on disk, every byte that has a checksum.
@@ -28,7 +28,13 @@ pub(crate) struct CheckArgs {
 /// Runs the command.
 pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(&args.flags, &ambient::environment())?;
-    let log = check_log(&settings.log_dir());
+    let log = match &settings.log {
+        LogSettings::Embedded(_) => check_log(&settings.log_dir()),
+        LogSettings::Kafka(kafka) => Ok(format!(
+            "log: in Kafka, topic {} at {}, which checks itself",
+            kafka.topic, kafka.brokers
+        )),
+    };
     let store = match &settings.store {
         StoreSettings::Columnar(_) => check_store(&settings.store_dir()),
         StoreSettings::Postgres(store) => Ok(format!(

@@ -1,7 +1,8 @@
 //! `gristmill serve`: everything in one process.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
+
+use gristmill_server::{Listeners, Role};
 
 use crate::ambient;
 use crate::config::{Flags, Settings};
@@ -9,7 +10,7 @@ use crate::console::say;
 use crate::roles::{Ambient, start_all};
 use crate::{supervisor, telemetry};
 
-/// Run the server: ingestion, processing, storage and queries in one process.
+/// Run the server: ingestion, processing, storage and queries in one process, or some of them.
 ///
 /// Everything is kept in the data directory, which one process at a time may have open, or behind
 /// the log in PostgreSQL, if `store.kind` or DATABASE_URL says so. SIGTERM or SIGINT stops it in
@@ -19,6 +20,7 @@ use crate::{supervisor, telemetry};
 Examples:
   gristmill serve                                       on 127.0.0.1:8080 with ./data
   gristmill serve --listen 127.0.0.1:8081 --listen 127.0.0.1:8082
+  gristmill serve --role gateway --config gateway.toml   with [gateway] ingest and query
   gristmill serve --config gristmill.toml --data-dir /var/lib/gristmill
   GRISTMILL__STORE__SEAL_BYTES='128 MiB' gristmill serve
 
@@ -34,13 +36,25 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     telemetry::start(&settings.telemetry.filter, settings.telemetry.format)?;
     let ambient = Ambient { clock: ambient::clock(), entropy: ambient::entropy() };
     let running = start_all(&settings, &ambient)?;
-    greet(&running.addresses);
+    greet(&settings, &running.addresses);
     supervisor::run(running.parts, settings.server.drain_timeout.0).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// One line per address with something to try, and how to ask what came of it.
-fn greet(addresses: &[SocketAddr]) {
+/// One line per address with something to try, and how to ask what came of it; or the roles of a
+/// process that does not do all of that.
+fn greet(settings: &Settings, addresses: &Listeners) {
+    for address in &addresses.grpc {
+        say(format!("listening on http://{address} for gRPC"));
+    }
+    let (roles, addresses) = (settings.roles(), &addresses.http);
+    if roles != Role::all_in_one() && !roles.contains(&Role::Gateway) {
+        let names = roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(", ");
+        for address in addresses {
+            say(format!("listening on http://{address} with the roles: {names}"));
+        }
+        return;
+    }
     for address in addresses {
         say(format!(
             "listening on http://{address}  try: curl 'http://{address}/v1/events?wait=visible' \

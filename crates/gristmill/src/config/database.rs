@@ -19,7 +19,7 @@ pub(crate) fn is_chosen_by_older_systems(environment: &HashMap<String, String>) 
 /// those that are set elsewhere. Errors name the variable.
 pub(crate) fn of_older_systems(
     environment: &HashMap<String, String>,
-    is_set: impl Fn(&str) -> bool,
+    is_set: &dyn Fn(&str) -> bool,
 ) -> anyhow::Result<toml::Table> {
     let value = |name| value(environment, name);
     let mut section = toml::Table::new();
@@ -78,7 +78,7 @@ fn url(environment: &HashMap<String, String>) -> Option<(&'static str, String)> 
 }
 
 /// A variable that says something.
-fn value<'a>(environment: &'a HashMap<String, String>, name: &str) -> Option<&'a str> {
+pub(super) fn value<'a>(environment: &'a HashMap<String, String>, name: &str) -> Option<&'a str> {
     environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
 }
 

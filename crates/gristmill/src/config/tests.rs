@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use super::*;
 
-fn environment(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+pub(super) fn environment(pairs: &[(&str, &str)]) -> HashMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn from_file(text: &str) -> (tempfile::TempDir, Flags) {
+pub(super) fn from_file(text: &str) -> (tempfile::TempDir, Flags) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("gristmill.toml");
     std::fs::write(&path, text).unwrap();
     (dir, Flags { config: Some(path), ..Flags::default() })
 }
 
-fn error_of(file: &str, variables: &[(&str, &str)]) -> String {
+pub(super) fn error_of(file: &str, variables: &[(&str, &str)]) -> String {
     let (_dir, flags) = from_file(file);
     format!("{:#}", Settings::load(&flags, &environment(variables)).unwrap_err())
 }
@@ -46,7 +46,7 @@ fn a_later_layer_wins() {
     assert_eq!((store.shards, store.slice_days), (4, 3));
     assert_eq!(store.seal_age, Span(Duration::from_secs(60)));
     assert_eq!(store.seal_bytes, ByteSize(1 << 20));
-    let LogSettings::Embedded(log) = &settings.log;
+    let LogSettings::Embedded(log) = &settings.log else { panic!("{settings:?}") };
     assert_eq!(log.segment_bytes, ByteSize(128 << 20));
     assert_eq!(settings.data_dir, PathBuf::from("/environment"));
     assert_eq!(settings.server.listen.len(), 2);
@@ -69,6 +69,10 @@ fn errors_name_the_setting() {
         ("[sever]\nlisten = []", "sever"),
         ("[log]\nkind = \"floppy\"", "floppy"),
         ("[log]\npartitions = 0", "log.partitions"),
+        ("[log]\nkind = \"kafka\"\ntopic = \"a b\"", "log.topic"),
+        ("[log]\nkind = \"kafka\"\nbrokers = \"\"", "log.brokers"),
+        ("[log]\nkind = \"kafka\"\npartitions = 1000", "log.partitions"),
+        ("[log]\nkind = \"kafka\"\nsegment_bytes = \"64 MiB\"", "segment_bytes"),
         ("[store]\nshards = 1000", "store.shards"),
         ("[server]\nlisten = []", "server.listen"),
         ("[store]\nkind = \"postgres\"", "url"),
@@ -183,4 +187,62 @@ fn other_machines_are_kept_out_unless_let_in_by_name() {
     assert!(error.contains("--insecure-no-auth"), "{error}");
     flags.insecure_no_auth = true;
     assert!(Settings::load(&flags, &HashMap::new()).is_ok());
+}
+
+fn kafka(flags: &Flags, variables: &[(&str, &str)]) -> KafkaSettings {
+    match Settings::load(flags, &environment(variables)).unwrap().log {
+        LogSettings::Kafka(kafka) => *kafka,
+        LogSettings::Embedded(_) => panic!("the log is embedded"),
+    }
+}
+
+#[test]
+fn older_systems_environments_choose_a_topic() {
+    let none = Flags::default();
+    let chosen = kafka(&none, &[("KAFKA_BROKER", "b:1")]);
+    assert_eq!(chosen, KafkaSettings { brokers: "b:1".to_owned(), ..KafkaSettings::default() });
+    let variables = [
+        ("KAFKA_BROKERS", "a:1,b:2"),
+        ("KAFKA_BROKER", "c:3"),
+        ("KAFKA_TOPIC", "clicks"),
+        ("KAFKA_GROUP_ID", "readers"),
+    ];
+    let chosen = kafka(&none, &variables);
+    assert_eq!(chosen.brokers, "a:1,b:2");
+    assert_eq!((chosen.topic.as_str(), chosen.group.as_str()), ("clicks", "readers"));
+
+    // What a file says wins, its kind as well.
+    let (_dir, flags) = from_file("[log]\ntopic = \"mine\"");
+    assert_eq!(kafka(&flags, &variables).topic, "mine");
+    let (_dir, flags) = from_file("[log]\nkind = \"embedded\"");
+    let settings = Settings::load(&flags, &environment(&variables)).unwrap();
+    assert!(matches!(settings.log, LogSettings::Embedded(_)), "{settings:?}");
+    // A topic alone chooses nothing.
+    let settings = Settings::load(&none, &environment(&[("KAFKA_TOPIC", "t")])).unwrap();
+    assert!(matches!(settings.log, LogSettings::Embedded(_)), "{settings:?}");
+}
+
+#[test]
+fn presets_lie_between_the_defaults_and_everything_else() {
+    for (preset, topic, group, partitions, is_postgres) in [
+        (Preset::Clicks, "clicks", "click-processor-group", 1, true),
+        (Preset::Platform, "analytics-events", "analytics-consumer-group", 3, false),
+        (Preset::Activity, "incoming.user_activity", "user-activity-consumer-group", 3, true),
+        (Preset::Sessions, "events", "processor", 6, true),
+    ] {
+        let flags = Flags { preset: Some(preset), ..Flags::default() };
+        let found = kafka(&flags, &[]);
+        let told = (found.topic.as_str(), found.group.as_str(), found.partitions);
+        assert_eq!(told, (topic, group, partitions));
+        let settings = Settings::load(&flags, &HashMap::new()).unwrap();
+        assert_eq!(matches!(settings.store, StoreSettings::Postgres(_)), is_postgres);
+        let found = kafka(&flags, &[("KAFKA_BROKERS", "b:1"), ("KAFKA_TOPIC", "t")]);
+        assert_eq!((found.brokers.as_str(), found.topic.as_str()), ("b:1", "t"));
+        assert_eq!(found.group, group);
+    }
+    let (_dir, flags) = from_file("[log]\nkind = \"embedded\"\n[store]\nkind = \"columnar\"");
+    let flags = Flags { preset: Some(Preset::Clicks), ..flags };
+    let settings = Settings::load(&flags, &HashMap::new()).unwrap();
+    assert!(matches!(settings.log, LogSettings::Embedded(_)), "{settings:?}");
+    assert_eq!(settings.server.listen.len(), 2);
 }

@@ -3,10 +3,15 @@
 
 mod bad_input;
 mod both_stores;
+mod cache;
 mod dialect_curls;
+mod gateway;
+mod gateway_faults;
+mod kafka;
 mod kill_nine;
 mod openapi;
 mod postgres;
+mod profiles;
 mod readme;
 mod real_data;
 mod restart;

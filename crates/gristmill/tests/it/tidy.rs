@@ -49,6 +49,8 @@ const FENCED: &[(&[&str], &[&str])] = &[
     ),
     (&["arrow-array", "arrow-buffer", "arrow-schema", "parquet"], &["gristmill-store"]),
     (&["tokio-postgres"], &["gristmill-store", "gristmill-testkit"]),
+    (&["moka", "redis"], &["gristmill-store"]),
+    (&["rdkafka"], &["gristmill-log", "gristmill-testkit"]),
     (&["clap", "config", "indicatif", "tracing-subscriber"], &["gristmill"]),
     (&["anyhow"], &["gristmill", "gristmill-testkit"]),
 ];

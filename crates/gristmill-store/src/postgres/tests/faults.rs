@@ -21,22 +21,16 @@ async fn a_commit_whose_answer_is_lost_is_not_done_twice() {
     assert_eq!(proxy.mode(), Mode::Open, "an answer was swallowed");
     assert_eq!(counted(&database), [20, 20, 20], "it came through all the same");
 
-    // The keeper, which looks at all positions when it hears of another partition's, sees it; but
-    // who waits for a position wants to be told outcomes then.
-    let elsewhere = Partition(1);
-    let next = [(elsewhere, 1)].into_iter().collect();
-    let other = Open::at(&database).await;
-    commit(&other.store, &Commit { next, ..Commit::default() }).await;
-    let mut progress = open.store.watch();
-    progress.wait_for(|progress| progress.committed.next(elsewhere) == 1).await.unwrap();
-    assert_eq!(open.store.progress().committed.next(FEED), 10);
+    // The keeper sees it, and the tables tell the outcomes to whoever waits for them.
+    open.knows_of(20).await;
+    let told = open.store.outcomes(FEED, 10..21).await.unwrap();
+    assert_eq!(told[..10], [Some(Outcome::Stored); 10]);
+    assert_eq!(told[10], None, "it is not committed");
 
     let outcomes = commit(&open.store, &records(10, 20)).await;
-    assert_eq!(open.store.progress().committed.next(FEED), 20);
     assert_eq!(outcomes, [Outcome::Stored; 10], "the outcomes are those of the first time");
     assert_eq!(counted(&database), [20, 20, 20]);
     assert_eq!(totals(&open.store), [20, 0, 0]);
-    assert_eq!(open.store.outcomes(FEED, 19..20), [Some(Outcome::Stored)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,10 +69,8 @@ async fn of_two_committers_the_one_that_is_behind_changes_nothing() {
     let (first, second) = (Open::at(&database).await, Open::at(&database).await);
     assert_eq!(commit(&first.store, &records(0, 3)).await, [Outcome::Stored; 3]);
     // The second has the same log, and begins where it last knew.
-    let mut expected = vec![Outcome::Duplicate; 3];
-    expected.extend([Outcome::Stored; 2]);
-    assert_eq!(commit(&second.store, &records(0, 5)).await, expected);
-    assert_eq!(commit(&first.store, &records(3, 4)).await, [Outcome::Duplicate]);
+    assert_eq!(commit(&second.store, &records(0, 5)).await, [Outcome::Stored; 5]);
+    assert_eq!(commit(&first.store, &records(3, 4)).await, [Outcome::Stored]);
     assert_eq!(counted(&database), [5, 5, 5]);
     for open in [&first, &second] {
         open.knows_of(5).await;

@@ -2,6 +2,7 @@
 
 mod faults;
 mod others;
+mod parallel;
 mod proxy;
 mod refused;
 mod silent;
@@ -36,7 +37,7 @@ impl Open {
     }
 
     fn with_windows(url: &str, log: &str, windows: Windows) -> Self {
-        Self::with(PostgresConfig { windows, ..config(url, log) })
+        Self::with(PostgresConfig { windows: Some(windows), ..config(url, log) })
     }
 
     fn with(config: PostgresConfig) -> Self {
@@ -73,9 +74,9 @@ fn config(url: &str, log: &str) -> PostgresConfig {
         address: Address::parse(url).unwrap(),
         connections: 8,
         statement_timeout: Duration::from_secs(30),
-        log: log.to_owned(),
-        // No window is ever closed.
-        windows: Windows { interval: Duration::from_secs(3600), events: 1_000_000 },
+        log: tokio::sync::watch::channel(Some(log.to_owned())).1,
+        committers: 1,
+        windows: None,
         log_start: Positions::start(),
     }
 }
@@ -83,6 +84,7 @@ fn config(url: &str, log: &str) -> PostgresConfig {
 /// A store in a database of its own.
 struct Own {
     open: Open,
+    other: Open,
     database: TestDatabase,
     settled: usize,
 }
@@ -90,6 +92,10 @@ struct Own {
 impl Subject for Own {
     fn store(&self) -> &dyn Store {
         &*self.open.store
+    }
+
+    fn onlooker(&self) -> Option<&dyn Store> {
+        Some(&*self.other.store)
     }
 
     /// Starts again every other time, for that is all that could make a difference.
@@ -106,7 +112,8 @@ impl Subject for Own {
 async fn keeps_the_contract() {
     conformance::check(async || {
         let database = TestDatabase::create().unwrap();
-        Own { open: Open::at(&database).await, database, settled: 0 }
+        let (open, other) = (Open::at(&database).await, Open::at(&database).await);
+        Own { open, other, database, settled: 0 }
     })
     .await;
 }

@@ -78,6 +78,29 @@ async fn windows_close_after_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn processors_of_one_log_close_its_windows_together() {
+    const INTERVAL: Duration = Duration::from_secs(1);
+    let database = TestDatabase::create().unwrap();
+    let windows = Windows { interval: INTERVAL, events: 1_000_000 };
+    let mut opens = Vec::new();
+    for _ in 0..3 {
+        opens.push(open(&database.url(), windows).await);
+    }
+    let mut next = 0;
+    while rows(&database).len() < 3 {
+        let open = &opens[next as usize % opens.len()];
+        commit(&open.store, &views(next, next + 1)).await;
+        next += 1;
+    }
+    drop(opens);
+    // A row says when its window was closed: each about an interval after the one before.
+    let between = "SELECT coalesce(min(extract(epoch FROM after - before)), 0) > 0.9 FROM (SELECT \
+                   timestamp AS after, lag(timestamp) OVER (ORDER BY id) AS before \
+                   FROM user_activity_metrics) AS rows";
+    assert_eq!(database.run(between).unwrap(), [["t"]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_others_do_to_the_table_of_windows_holds_up_no_commit() {
     let database = TestDatabase::create().unwrap();
     let open = open(&database.url(), Windows { interval: HOUR, events: 2 }).await;

@@ -1,0 +1,58 @@
+//! Readers: a thread that polls, and the queue that it fills.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use gristmill_model::Positions;
+
+use super::Shared;
+use super::poller::{self, Poller};
+use super::queue::Queue;
+use crate::{Committed, LogBatch, LogReader, ReadError};
+
+/// A reader of a topic.
+pub(super) struct KafkaReader {
+    queue: Arc<Queue>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl KafkaReader {
+    /// A reader of all partitions that stands at `from`.
+    pub(super) async fn from(shared: &Arc<Shared>, from: Positions) -> Result<Self, ReadError> {
+        let queue = Arc::new(Queue::default());
+        let (to, shared) = (Arc::clone(&queue), Arc::clone(shared));
+        let made = tokio::task::spawn_blocking(move || poller::of_all(&shared, to, &from));
+        Self::run(queue, made.await.map_err(std::io::Error::other)??)
+    }
+
+    /// A reader that is a member of the group.
+    pub(super) fn share(shared: &Arc<Shared>, committed: Committed) -> Result<Self, ReadError> {
+        let queue = Arc::new(Queue::default());
+        let poller = poller::of_share(shared, Arc::clone(&queue), committed)?;
+        Self::run(queue, poller)
+    }
+
+    fn run(queue: Arc<Queue>, poller: Poller) -> Result<Self, ReadError> {
+        let thread =
+            std::thread::Builder::new().name("kafka-reader".to_owned()).spawn(|| poller.run())?;
+        Ok(Self { queue, thread: Some(thread) })
+    }
+}
+
+#[async_trait]
+impl LogReader for KafkaReader {
+    async fn next(&mut self, max_bytes: usize) -> Result<Vec<LogBatch>, ReadError> {
+        self.queue.take(max_bytes).await
+    }
+}
+
+impl Drop for KafkaReader {
+    /// Waits until the group has been left, so that others get the partitions at once.
+    fn drop(&mut self) {
+        self.queue.abandon();
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("a reader of Kafka has panicked");
+        }
+    }
+}
