@@ -87,6 +87,12 @@ impl App {
             && reaches_others
     }
 
+    /// Whether it appends to the log, and so knows where that ends. Otherwise others append, and it
+    /// hears of that a little later.
+    pub(crate) fn appends(&self) -> bool {
+        self.roles.contains(&Role::Ingest)
+    }
+
     /// How many acknowledged records cannot be queried yet.
     pub(crate) fn backlog(&self) -> u64 {
         let committed = self.services.store.progress().committed;

@@ -85,7 +85,7 @@ pub(super) async fn at_least(app: &App, token: Option<String>) -> Result<(), Pro
     let Some(token) = token else { return Ok(()) };
     let positions: Positions =
         token.parse().map_err(|error| Problem::argument(format!("`at_least` is {error}")))?;
-    if !app.services.ingest.durable().covers(&positions) {
+    if app.appends() && !app.services.ingest.durable().covers(&positions) {
         return Err(Problem::argument("`at_least` lies beyond the end of this server's log"));
     }
     wait_until_visible(app, &positions).await

@@ -6,14 +6,16 @@ use anyhow::Context as _;
 
 use super::{DEFAULTS, Flags, Preset, Settings, cache, database, kafka, roles};
 
+/// Gives what an environment says of a section, without what is set elsewhere.
+type Says = fn(&HashMap<String, String>, &dyn Fn(&str) -> bool) -> anyhow::Result<toml::Table>;
+
 /// A section that has a kind of its own for a server, which an older system's environment may choose.
 struct Chosen {
     section: &'static str,
     /// The kind that is chosen.
     kind: &'static str,
     is_chosen: fn(&HashMap<String, String>) -> bool,
-    /// What the environment says of it, without what is set elsewhere.
-    says: fn(&HashMap<String, String>, &dyn Fn(&str) -> bool) -> anyhow::Result<toml::Table>,
+    says: Says,
 }
 
 const CHOSEN: [Chosen; 3] = [

@@ -24,7 +24,7 @@ fn server(topic: &TestTopic) -> ServerOptions {
         .setting("GRISTMILL__STORE__CONNECTIONS", "2")
 }
 
-fn with_postgres(topic: &TestTopic, database: &TestDatabase) -> ServerOptions {
+pub(crate) fn with_postgres(topic: &TestTopic, database: &TestDatabase) -> ServerOptions {
     server(topic).setting("DATABASE_URL", &database.url())
 }
 

@@ -15,5 +15,6 @@ mod profiles;
 mod readme;
 mod real_data;
 mod restart;
+mod split;
 mod support;
 mod tidy;

@@ -1,9 +1,12 @@
 //! What the platform promises, on every way it can be deployed.
 
 use anyhow::{Context, ensure};
-use gristmill_testkit::{Behind, Deployment, Request, TestServer};
+use gristmill_testkit::{
+    Behind, Deployment, Request, TestDatabase, TestServer, TestTopic, shared_redis,
+};
 use serde_json::{Value, json};
 
+use crate::kafka;
 use crate::support::{server, summary, wait_for_total};
 
 #[test]
@@ -14,6 +17,25 @@ fn promises_hold_in_one_process() -> anyhow::Result<()> {
 #[test]
 fn promises_hold_behind_a_gateway() -> anyhow::Result<()> {
     promises_hold(behind_gateway()?)
+}
+
+#[test]
+fn promises_hold_with_each_role_in_a_process_of_its_own() -> anyhow::Result<()> {
+    let (topic, database) = (TestTopic::unmade()?, TestDatabase::create()?);
+    let roles = ["ingest", "process", "query"];
+    promises_hold(split(&topic, &database, &shared_redis()?, &roles)?)
+}
+
+/// A process for each of these roles behind a gateway, over Kafka, PostgreSQL and Redis.
+pub(crate) fn split(
+    topic: &TestTopic,
+    database: &TestDatabase,
+    redis: &str,
+    roles: &[&'static str],
+) -> anyhow::Result<Deployment> {
+    let options = kafka::with_postgres(topic, database).setting("REDIS_ADDR", redis);
+    let behind = |roles: &&'static str| Behind { options: options.clone(), roles };
+    Deployment::behind_gateway(server(), &roles.iter().map(behind).collect::<Vec<_>>())
 }
 
 /// Everything in one process, which only a gateway speaks to.
