@@ -259,10 +259,13 @@ async fn parts_are_merged_while_nothing_is_committed() {
     }
     let mut progress = running.store.watch();
     let is_tidy = |stats: StoreStats| stats.hot_rows == 0 && stats.parts == 1;
-    while !is_tidy(running.store.stats()) {
-        let changed = tokio::time::timeout(Duration::from_secs(60), progress.changed()).await;
-        changed.unwrap().unwrap();
-    }
+    let tidied = async {
+        while !is_tidy(running.store.stats()) {
+            // A merge that moves no position may tell nobody.
+            let _ = tokio::time::timeout(Duration::from_millis(20), progress.changed()).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), tidied).await.unwrap();
     assert_eq!(running.store.stats().stored, 400);
 }
 
