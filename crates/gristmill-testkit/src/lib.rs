@@ -21,6 +21,8 @@ pub use deployment::{Behind, Deployment};
 pub use http::{Connection, Request, Response};
 pub use kafka::{KafkaRecord, TestKafka, TestTopic};
 pub use ledger::{Ledger, Tally};
-pub use outside::{Stopwatch, data_file, pause, raise_open_files_limit, setting, wait_until};
+pub use outside::{
+    Stopwatch, data_file, pause, raise_open_files_limit, repository, setting, wait_until,
+};
 pub use redis::{TestRedis, shared_redis};
 pub use server::{ServerOptions, TestServer};

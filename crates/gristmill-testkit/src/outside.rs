@@ -54,6 +54,14 @@ pub fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// The folder of the checkout that is tested. Asked at run time: a test that was built in another
+/// checkout is not built again if its sources are the same.
+pub fn repository() -> PathBuf {
+    let of_crate = setting("CARGO_MANIFEST_DIR");
+    let of_crate = of_crate.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").to_owned());
+    Path::new(&of_crate).join("../..")
+}
+
 /// Lets this process, and those it starts, have as many files and connections open as the system
 /// allows it to ask for; the usual limit is too low for a thousand clients.
 pub fn raise_open_files_limit() -> anyhow::Result<()> {
@@ -66,10 +74,8 @@ pub fn raise_open_files_limit() -> anyhow::Result<()> {
 /// and gives `None`; the test should then return.
 #[expect(clippy::print_stderr, reason = "a test that checks nothing must say so")]
 pub fn data_file(name: &str) -> Option<PathBuf> {
-    let folder = setting("GRISTMILL_DATA_DIR").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-        PathBuf::from,
-    );
+    let folder = setting("GRISTMILL_DATA_DIR")
+        .map_or_else(|| repository().join("../shared/data"), PathBuf::from);
     let file = folder.join(name);
     if file.is_file() {
         return Some(file);
@@ -80,8 +86,7 @@ pub fn data_file(name: &str) -> Option<PathBuf> {
 
 /// Has `scripts/services` do something with one service in a folder, and gives what it says.
 pub(crate) fn services(folder: &Path, command: &str, service: &str) -> anyhow::Result<String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/services");
-    let mut services = Command::new(script);
+    let mut services = Command::new(repository().join("scripts/services"));
     let done = services.args([command, service]).env("GRISTMILL_SERVICES_DIR", folder).output()?;
     let said = String::from_utf8_lossy(&done.stderr);
     anyhow::ensure!(done.status.success(), "scripts/services {command} {service}: {said}");

@@ -4,12 +4,13 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::Context;
+use gristmill_testkit::repository;
 
 const RENEW: &str = "cargo run --locked --package gristmill -- openapi > docs/openapi.json";
 
 #[test]
 fn committed_document_is_what_the_code_says() -> anyhow::Result<()> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+    let path = repository().join("docs/openapi.json");
     let committed = fs::read_to_string(path).context("docs/openapi.json cannot be read")?;
     let output = Command::new(env!("CARGO_BIN_EXE_gristmill")).arg("openapi").output()?;
     anyhow::ensure!(output.status.success(), "{output:?}");

@@ -1,14 +1,13 @@
 //! The commands of README.md answer exactly as printed there.
 
 use anyhow::Context;
-use gristmill_testkit::{Curl, http};
+use gristmill_testkit::{Curl, http, repository};
 
 use crate::support::server;
 
 #[test]
 fn first_commands_answer_as_printed() -> anyhow::Result<()> {
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
-    let readme = std::fs::read_to_string(readme)?;
+    let readme = std::fs::read_to_string(repository().join("README.md"))?;
     let server = server().start()?;
     let mut examples = 0;
     for block in readme.split("```console\n").skip(1) {

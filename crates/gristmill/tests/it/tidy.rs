@@ -188,7 +188,7 @@ fn every_test_that_the_guarantees_name_exists() -> anyhow::Result<()> {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    gristmill_testkit::repository()
 }
 
 fn read_toml(path: &Path) -> anyhow::Result<Table> {
