@@ -1,10 +1,10 @@
 # `make` alone prints what there is. Every target works in a fresh clone.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench bench-queries chaos lint fmt clean deny
+.PHONY: help run test bench bench-queries bench-services chaos lint fmt clean deny
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build the release binary and serve on 127.0.0.1:8080 with ./data (ARGS="…" adds flags)
 	@scripts/require.sh build
@@ -19,6 +19,9 @@ bench: ## Measure ingestion on this machine and print the numbers
 
 bench-queries: ## Compare questions with ClickHouse's engine and DuckDB (ARGS="…" adds flags)
 	@scripts/bench-queries.sh
+
+bench-services: ## Measure over Kafka, PostgreSQL and Redis, beside Kafka's producer tool and COPY
+	@scripts/bench-services.sh
 
 chaos: ## Kill the server at 200 random moments under load and check that nothing is lost
 	@scripts/require.sh build

@@ -1,5 +1,5 @@
 # One Kafka broker in KRaft mode, for `scripts/services`, which sources this and gives `$root`,
-# `$dir`, `say` and `fail`. The jars come from Maven once for each user and stay in a cache.
+# `$dir`, `$set_up`, `say` and `fail`. The jars come from Maven once for each user and stay in a cache.
 
 kafka_home=$dir/kafka
 kafka_jars=${XDG_CACHE_HOME:-$HOME/.cache}/gristmill/kafka-4.1.0
@@ -21,9 +21,13 @@ kafka_install() {
     mv -T "$new" "$kafka_jars" 2>/dev/null || rm -rf "$new"
 }
 
-# Java with little memory and a quick start.
-kafka_java=(java -Xms64m -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData
-    -Dorg.apache.logging.log4j.level=INFO -cp "$kafka_jars/*")
+# Java with little memory and a quick start, or as Kafka's own scripts start it.
+kafka_java=(java -Xms64m -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData)
+if [[ $set_up == shipped ]]; then
+    kafka_java=(java -server -Xms1g -Xmx1g -XX:+UseG1GC -XX:MaxGCPauseMillis=20
+        -XX:InitiatingHeapOccupancyPercent=35 -XX:+ExplicitGCInvokesConcurrent)
+fi
+kafka_java+=(-Dorg.apache.logging.log4j.level=INFO -cp "$kafka_jars/*")
 
 # After a crash of the machine, the number may be that of another process.
 kafka_runs() {
@@ -62,12 +66,8 @@ broker.session.timeout.ms=1000
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 log.retention.ms=-1
-num.network.threads=2
-num.io.threads=4
-background.threads=2
-log.cleaner.dedupe.buffer.size=2097152
-log.index.size.max.bytes=1048576
 CONF
+    if [[ $set_up == test ]]; then kafka_small >>"$kafka_home/server.properties"; fi
     if [[ ! -d $kafka_home/data ]]; then
         local id
         id=$("${kafka_java[@]}" kafka.tools.StorageTool random-uuid)
@@ -75,6 +75,16 @@ CONF
             --config "$kafka_home/server.properties" >"$kafka_home/log" 2>&1 ||
             fail "Kafka's storage cannot be formatted: $(tail -n5 "$kafka_home/log")"
     fi
+}
+
+kafka_small() {
+    cat <<CONF
+num.network.threads=2
+num.io.threads=4
+background.threads=2
+log.cleaner.dedupe.buffer.size=2097152
+log.index.size.max.bytes=1048576
+CONF
 }
 
 # Starts the broker, also after a crash, and waits until it answers.
@@ -116,6 +126,7 @@ kafka_wait() {
 
 kafka_env() {
     echo "export GRISTMILL_TEST_KAFKA=127.0.0.1:$(cat "$kafka_home/port")"
+    echo "export GRISTMILL_KAFKA_JARS=$kafka_jars"
 }
 
 # Ends the broker without order.

@@ -8,6 +8,7 @@
 //! Where to read from is never asked of the broker: positions are the store's. Those that the group
 //! commits are for tools that show its lag.
 
+mod dead_letters;
 mod foreign;
 mod keeper;
 mod messages;
@@ -21,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gristmill_model::{Event, Partition, Positions};
+use gristmill_model::{Clock, Event, Partition, Positions};
 use rdkafka::ClientConfig;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -34,7 +35,7 @@ use self::messages::Source;
 use self::producer::Producer;
 use self::reader::KafkaReader;
 use crate::{
-    AppendError, Appended, Committed, EventLog, LogPlace, LogReader, ReadError, TrimError,
+    AppendError, Appended, Committed, EventLog, LogPlace, LogReader, ReadError, SetAside, TrimError,
 };
 
 /// Where the topic is, and who reads and writes it.
@@ -56,6 +57,10 @@ pub struct KafkaConfig {
     pub delivery_timeout: Duration,
     /// How long a member of the group may be silent before its partitions go to others.
     pub session_timeout: Duration,
+    /// A topic that gets copies of records that were set aside, if there is to be one.
+    pub dead_letters: Option<String>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
     /// Understands records of other producers.
     pub foreign: Arc<dyn ForeignRecords>,
 }
@@ -223,6 +228,19 @@ impl EventLog for KafkaLog {
     async fn share(&self, committed: Committed) -> Result<Box<dyn LogReader>, ReadError> {
         self.shared.reached().await?;
         Ok(Box::new(KafkaReader::share(&self.shared, committed)?))
+    }
+
+    /// They go to the topic of dead letters.
+    async fn show_set_aside(&self, records: &[SetAside<'_>]) {
+        let config = &self.shared.config;
+        let Some(letters) = &config.dead_letters else { return };
+        let now = config.clock.now();
+        let letter = |record: &SetAside<'_>| dead_letters::letter(record, &config.topic, now);
+        let values: Vec<_> = records.iter().map(|record| (record.key, letter(record))).collect();
+        if let Err(error) = self.producer.send(letters, &values).await {
+            let (topic, count) = (letters.as_str(), records.len());
+            tracing::warn!(%error, topic, count, "dead letters are missing in their topic");
+        }
     }
 
     /// Records stay for as long as the topic's settings say. The group's positions follow, for

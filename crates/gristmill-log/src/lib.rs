@@ -14,5 +14,5 @@ mod port;
 pub use memory::MemoryLog;
 pub use port::{
     AppendError, Appended, BadRecord, Block, Committed, EventLog, LogBatch, LogPlace, LogReader,
-    Offsets, Payload, ReadError, Record, TrimError,
+    Offsets, Payload, ReadError, Record, SetAside, TrimError,
 };

@@ -99,6 +99,11 @@ pub trait EventLog: Send + Sync + 'static {
         self.read_from(&committed()).await
     }
 
+    /// Shows copies of records that have been set aside to whoever looks after the log, if it has a place
+    /// for them. What is to be kept of them is the store's: a process that dies first shows nothing, and
+    /// what cannot be shown is only reported.
+    async fn show_set_aside(&self, _: &[SetAside<'_>]) {}
+
     /// Allows the log to forget every record below `below`. It may keep any of them for as long
     /// as it likes, and never forgets a record at or above.
     async fn trim(&self, below: &Positions) -> Result<(), TrimError>;
@@ -111,6 +116,21 @@ pub struct LogPlace<'a> {
     pub name: &'a str,
     /// The brokers.
     pub address: &'a str,
+}
+
+/// A record that makes no sense, or that a store refuses.
+#[derive(Clone, Copy, Debug)]
+pub struct SetAside<'a> {
+    /// Its partition.
+    pub partition: Partition,
+    /// Its offset.
+    pub offset: u64,
+    /// Its key, where records have one.
+    pub key: &'a [u8],
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// Why it was set aside.
+    pub reason: &'a str,
 }
 
 /// Tells how far the records of each partition have been taken in.
@@ -231,6 +251,14 @@ impl LogBatch {
                     .map(|(payload, offset)| Record { offset, payload }),
             ),
             Block::Messages(messages) => Box::new(messages.records(self.partition)),
+        }
+    }
+
+    /// The key of a record of this batch; empty where records have none.
+    pub fn key(&self, offset: u64) -> &[u8] {
+        match &self.block {
+            Block::Codec(_) => &[],
+            Block::Messages(messages) => messages.key(offset).unwrap_or_default(),
         }
     }
 

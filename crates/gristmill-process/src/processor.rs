@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gristmill_log::{Committed, EventLog, LogBatch, LogReader, Payload, ReadError};
+use gristmill_log::{Committed, EventLog, LogBatch, LogReader, Payload, ReadError, SetAside};
 use gristmill_model::{Event, Position, Positions};
 use gristmill_store::{Commit, Quarantined, Row, Store, StoreError, Unacceptable};
 use thiserror::Error;
@@ -89,8 +89,12 @@ impl Processor {
         let mut pause = PAUSE;
         loop {
             let (commit, next) = commit_from(batches, place, &refused);
+            let aside = commit.quarantine.clone();
             match self.store.commit(commit).await {
-                Ok(_) => return Ok(next),
+                Ok(_) => {
+                    self.show_set_aside(batches, &aside).await;
+                    return Ok(next);
+                }
                 Err(StoreError::Unacceptable(events)) => {
                     for Unacceptable { position, reason } in events {
                         let (partition, offset) = (position.partition.0, position.offset);
@@ -106,6 +110,22 @@ impl Processor {
                 Err(error) => return Err(ProcessError::Store(error)),
             }
         }
+    }
+
+    async fn show_set_aside(&self, batches: &[LogBatch], aside: &[Quarantined]) {
+        if aside.is_empty() {
+            return;
+        }
+        let shown = aside.iter().filter_map(|Quarantined { position, reason, bytes }| {
+            let Position { partition, offset } = *position;
+            let holds = |batch: &&LogBatch| {
+                batch.partition == partition
+                    && (batch.first_offset..batch.next_offset).contains(&offset)
+            };
+            let key = batches.iter().find(holds)?.key(offset);
+            Some(SetAside { partition, offset, key, bytes, reason })
+        });
+        self.log.show_set_aside(&shown.collect::<Vec<_>>()).await;
     }
 
     /// Lets the log forget what the store holds durably. A log that cannot be trimmed only grows,

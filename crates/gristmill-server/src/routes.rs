@@ -226,7 +226,7 @@ fn older() -> Vec<Route> {
         // Activities.
         Route::older("/activity", post(activity::one), Ingest, activity::relayed),
         // Sessions.
-        Route::older("/metrics/stream", stream, Query, or_problem),
+        Route { methods: stream, ..Route::at("/metrics/stream") },
     ]
 }
 

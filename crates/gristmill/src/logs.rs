@@ -9,7 +9,7 @@ use gristmill_ingest::dialect;
 use gristmill_log::EventLog;
 use gristmill_log::embedded::{Disk as _, EmbeddedConfig, EmbeddedLog, RealDisk};
 use gristmill_log::kafka::{ForeignRecord, ForeignRecords, KafkaConfig, KafkaLog};
-use gristmill_model::{Entropy, Event, Positions, ProjectId};
+use gristmill_model::{Clock, Entropy, Event, Positions, ProjectId};
 use gristmill_store::Store;
 use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_128;
@@ -43,7 +43,7 @@ pub(crate) enum Origin {
 pub(crate) fn start(settings: &Settings, ambient: &Ambient) -> anyhow::Result<StartedLog> {
     match &settings.log {
         LogSettings::Embedded(embedded) => start_embedded(settings, embedded, ambient),
-        LogSettings::Kafka(kafka) => start_kafka(kafka),
+        LogSettings::Kafka(kafka) => start_kafka(kafka, Arc::clone(&ambient.clock)),
     }
 }
 
@@ -69,7 +69,7 @@ fn start_embedded(
     Ok(StartedLog { log, part, origin })
 }
 
-fn start_kafka(kafka: &KafkaSettings) -> anyhow::Result<StartedLog> {
+fn start_kafka(kafka: &KafkaSettings, clock: Arc<dyn Clock>) -> anyhow::Result<StartedLog> {
     let config = KafkaConfig {
         brokers: kafka.brokers.clone(),
         topic: kafka.topic.clone(),
@@ -79,6 +79,8 @@ fn start_kafka(kafka: &KafkaSettings) -> anyhow::Result<StartedLog> {
         replication: kafka.replication,
         delivery_timeout: kafka.delivery_timeout.0,
         session_timeout: kafka.session_timeout.0,
+        dead_letters: Some(kafka.dead_letters.clone()).filter(|topic| !topic.is_empty()),
+        clock,
         foreign: Arc::new(Dialects),
     };
     let (log, keeper) = KafkaLog::new(config);

@@ -32,7 +32,7 @@ pub(super) struct Source {
 
 #[derive(Default)]
 struct Gathered {
-    /// The values, one after the other.
+    /// The keys and values, one after the other.
     bytes: Vec<u8>,
     items: Vec<Item>,
 }
@@ -41,6 +41,7 @@ struct Item {
     offset: u64,
     time: Timestamp,
     writer: Writer,
+    key: Range<usize>,
     /// `None` is Kafka's way to say that a key is deleted.
     value: Option<Range<usize>>,
 }
@@ -76,6 +77,13 @@ impl Messages {
         let items = &self.gathered.items;
         let at = items.binary_search_by_key(&offset, |item| item.offset).ok()?;
         self.value_of(items.get(at)?)
+    }
+
+    /// The key of the message at an offset.
+    pub(crate) fn key(&self, offset: u64) -> Option<&[u8]> {
+        let items = &self.gathered.items;
+        let at = items.binary_search_by_key(&offset, |item| item.offset).ok()?;
+        self.gathered.bytes.get(items.get(at)?.key.clone())
     }
 
     fn value_of(&self, item: &Item) -> Option<&[u8]> {
@@ -118,20 +126,22 @@ impl Gathering {
         Self { partition, gathered: Gathered::default() }
     }
 
-    /// How many bytes of values there are.
+    /// How many bytes of keys and values there are.
     pub(super) fn bytes(&self) -> usize {
         self.gathered.bytes.len()
     }
 
     pub(super) fn push(&mut self, offset: u64, message: &BorrowedMessage<'_>) {
-        let value = message.payload().map(|value| {
+        let mut keep = |bytes: &[u8]| {
             let start = self.gathered.bytes.len();
-            self.gathered.bytes.extend_from_slice(value);
+            self.gathered.bytes.extend_from_slice(bytes);
             start..self.gathered.bytes.len()
-        });
+        };
+        let key = keep(message.key().unwrap_or_default());
+        let value = message.payload().map(keep);
         let millis = message.timestamp().to_millis().unwrap_or_default();
         let time = Timestamp(millis.saturating_mul(1_000));
-        self.gathered.items.push(Item { offset, time, writer: writer_of(message), value });
+        self.gathered.items.push(Item { offset, time, writer: writer_of(message), key, value });
     }
 
     /// The batch of what was gathered, if that is anything.

@@ -38,6 +38,7 @@ pub(super) struct Producer {
 }
 
 type Native = Arc<ThreadedProducer<Deliveries>>;
+type Answer = oneshot::Receiver<Result<Appended, AppendError>>;
 
 impl Producer {
     pub(super) fn new(config: &KafkaConfig) -> Self {
@@ -81,15 +82,54 @@ impl Producer {
     ) -> Result<Appended, AppendError> {
         let values = Values::of(events)?;
         let bytes = values.bytes.len() + events.len() * RECORD_BYTES;
+        let (pending, answer) = self.begin(partition, events.len(), bytes).await?;
+        self.queue(&pending, events, &values);
+        self.wait_for(answer).await
+    }
+
+    /// Sends keys and values to a topic, and answers when the broker has all of them.
+    pub(super) async fn send(
+        &self,
+        topic: &str,
+        records: &[(&[u8], Vec<u8>)],
+    ) -> Result<(), AppendError> {
+        let largest = records.iter().map(|(_, value)| value.len()).max().unwrap_or_default();
+        let bytes = records.iter().map(|(_, value)| value.len() + RECORD_BYTES).sum();
+        let (pending, answer) = self.begin(Partition(0), records.len(), bytes).await?;
+        for (index, (key, value)) in records.iter().enumerate() {
+            let delivery = Box::new(Delivery { pending: Arc::clone(&pending), index });
+            let record = BaseRecord::with_opaque_to(topic, delivery).key(*key).payload(value);
+            let sent = match self.native(&mut self.lock()) {
+                Ok(native) => {
+                    native.send(record).map_err(|(error, _)| append_error(&error, largest))
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = sent {
+                pending.fail(1, error);
+            }
+        }
+        self.wait_for(answer).await.map(drop)
+    }
+
+    /// Waits for room.
+    async fn begin(
+        &self,
+        partition: Partition,
+        count: usize,
+        bytes: usize,
+    ) -> Result<(Arc<Pending>, Answer), AppendError> {
         if bytes > IN_FLIGHT_BYTES {
             return Err(AppendError::TooLarge { bytes, limit: IN_FLIGHT_BYTES });
         }
         let room = Arc::clone(&self.room).acquire_many_owned(bytes as u32).await;
         let room = room.map_err(|_| AppendError::Closed)?;
         let (answer, answered) = oneshot::channel();
-        let pending = Arc::new(Pending::new(partition, events.len(), answer, room));
-        self.queue(&pending, events, &values);
-        match timeout(self.delivery_timeout + GRACE, answered).await {
+        Ok((Arc::new(Pending::new(partition, count, answer, room)), answered))
+    }
+
+    async fn wait_for(&self, answer: Answer) -> Result<Appended, AppendError> {
+        match timeout(self.delivery_timeout + GRACE, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => {
                 Err(AppendError::Unavailable("no answer came for some records".to_owned()))

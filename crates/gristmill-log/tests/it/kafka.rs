@@ -7,8 +7,8 @@ use std::time::Duration;
 use gristmill_log::conformance::{sample, samples, suite};
 use gristmill_log::kafka::{KafkaConfig, KafkaLog, NoForeignRecords};
 use gristmill_log::{AppendError, Committed, EventLog, LogBatch, LogReader, ReadError};
-use gristmill_model::{Partition, Positions};
-use gristmill_testkit::TestTopic;
+use gristmill_model::{Partition, Positions, Timestamp};
+use gristmill_testkit::{ManualClock, TestTopic};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tokio::time::timeout;
@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn config(brokers: &str, topic: &str, partitions: u32) -> KafkaConfig {
     KafkaConfig {
+        dead_letters: None,
+        clock: Arc::new(ManualClock::at(Timestamp(0))),
         brokers: brokers.to_owned(),
         topic: topic.to_owned(),
         group: format!("{topic}-readers"),

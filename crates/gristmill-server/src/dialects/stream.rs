@@ -60,12 +60,14 @@ impl hyper::body::Body for Ticker {
 
 fn event(app: &App) -> Bytes {
     let stats = app.services.store.stats();
-    let ingest = app.services.ingest.stats();
+    let backlog = app.backlog();
+    // What has come into the log, so that every process of a platform tells the same.
+    let settled = stats.stored + stats.duplicate + stats.quarantined + stats.expired;
     let data = json!({
-        "receivedTotal": ingest.accepted as f64,
+        "receivedTotal": (settled + backlog) as f64,
         "writtenTotal": stats.stored as f64,
         "avgProcessingMs": app.metrics.visible.mean_millis(),
-        "lag": app.backlog(),
+        "lag": backlog,
         "ts": app.now().to_string(),
     });
     let mut text = b"event:metrics\ndata:".to_vec();

@@ -2,19 +2,23 @@
 //!
 //! Several may go on at a time, of this process and of others, each of other partitions. All of them
 //! lock in one order, so that they wait for each other in one direction only: positions by partition,
-//! identities by hash, page counts by hash, and last the log, where a window of activity is closed.
-//! Whoever the server chooses to break a deadlock all the same begins again.
+//! identities by hash, page counts by user and hash, and last the log, where a window of activity is
+//! closed. Whoever the server chooses to break a deadlock all the same begins again.
 //!
 //! ```text
-//!   lock the positions ── insert the identities, which says what is new ── copy the new rows in
+//!   lock the positions ── keep the identities, which says what is new ── copy the new rows in
 //!     ── add to the page counts ── keep what was set aside ── move the positions ── COMMIT
 //! ```
+//!
+//! Keys that are not there yet are looked for and then copied in, which costs the server half of what
+//! inserting them one by one does. When another commit has been quicker with one of them, the copy is
+//! refused, and this one begins again with inserts, which wait for others instead.
 //!
 //! The positions are the fence: whoever has locked them knows what has been taken in, ignores what
 //! lies below, and moves them from there. So a process that was taken for dead, or one that does
 //! not know whether its last COMMIT came through, finds out before it changes anything.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use gristmill_model::{Outcome, Partition};
@@ -23,11 +27,11 @@ use tokio_postgres::{Client, Row, Transaction};
 
 use super::Opened;
 use super::address::Address;
+use super::identities;
 use super::ledger::{Decided, Ledger, Standing, standing_in};
 use super::refusal;
 use super::rows::{self, FreshRow};
 use super::session::{SharedConnection, setup, text_of, unavailable};
-use super::types::Hash;
 use super::windows::{self, Closing, Windows};
 use crate::{Commit, Quarantined, StoreError};
 
@@ -56,8 +60,21 @@ const END_SILENT: &str = "
 /// The channel on which processes tell each other of their commits.
 pub(super) const CHANNEL: &str = "gristmill_committed";
 
-/// How often the server may choose a commit to break a deadlock, one after the other.
-const DEADLOCKS: usize = 10;
+/// Commits look up keys, however few of them the server expects to find, or many.
+const BY_KEY: &str = "; SET enable_seqscan = off; SET enable_hashjoin = off; \
+                      SET enable_mergejoin = off; SET jit = off";
+
+/// How often a commit may be in the way of others, one time after the other.
+const ATTEMPTS: usize = 10;
+
+/// How keys are added to a table that may not hold one twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Those that are not there are copied in, which fails if others add one of them meanwhile.
+    Quick,
+    /// One by one, waiting for others.
+    Patient,
+}
 
 /// The connections that commit.
 pub(super) struct Committer {
@@ -68,16 +85,18 @@ pub(super) struct Committer {
 /// Why a transaction was not committed.
 enum Setback {
     /// It was in the way of another one; nothing is wrong with it.
-    Deadlock(String),
+    InTheWay(String),
     Failed(StoreError),
 }
 
 impl From<tokio_postgres::Error> for Setback {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.code() {
-            Some(&SqlState::T_R_DEADLOCK_DETECTED | &SqlState::T_R_SERIALIZATION_FAILURE) => {
-                Self::Deadlock(text_of(&error))
-            }
+            Some(
+                &SqlState::T_R_DEADLOCK_DETECTED
+                | &SqlState::T_R_SERIALIZATION_FAILURE
+                | &SqlState::UNIQUE_VIOLATION,
+            ) => Self::InTheWay(text_of(&error)),
             _ => Self::Failed(unavailable(&error)),
         }
     }
@@ -92,7 +111,7 @@ impl From<StoreError> for Setback {
 impl Committer {
     /// So many commits at a time, and windows that are closed as is said, if at all.
     pub(super) fn new(address: &Address, connections: usize, windows: Option<Windows>) -> Self {
-        let setup = setup(COMMIT_TIMEOUT, SILENCE);
+        let setup = setup(COMMIT_TIMEOUT, SILENCE) + BY_KEY;
         let connection = |_| SharedConnection::new(address.clone(), setup.clone(), COMMIT_TIMEOUT);
         let connections = (0..connections.max(1)).map(connection).collect();
         Self { connections, windows: Closing::new(windows.map(|windows| windows.events)) }
@@ -107,15 +126,19 @@ impl Committer {
     ) -> Result<(), StoreError> {
         refusal::check_texts(&commit.rows)?;
         self.with(async |client| {
-            for _ in 0..DEADLOCKS {
-                match self.transact(client, opened, ledger, commit).await {
+            let (mut manner, mut last) = (Manner::Quick, String::new());
+            for _ in 0..ATTEMPTS {
+                match self.transact(client, opened, ledger, commit, manner).await {
                     Ok(()) => return Ok(()),
                     Err(Setback::Failed(error)) => return Err(error),
-                    Err(Setback::Deadlock(reason)) => tracing::debug!(reason, "begins again"),
+                    Err(Setback::InTheWay(reason)) => {
+                        tracing::debug!(reason, "begins again");
+                        (manner, last) = (Manner::Patient, reason);
+                    }
                 }
             }
-            let text = "PostgreSQL ended the transaction again and again to break deadlocks";
-            Err(StoreError::Unavailable(text.to_owned()))
+            let text = format!("the transaction was refused again and again: {last}");
+            Err(StoreError::Unavailable(text))
         })
         .await
     }
@@ -150,6 +173,7 @@ impl Committer {
         opened: &Opened,
         ledger: &Ledger,
         commit: &Commit<'_>,
+        manner: Manner,
     ) -> Result<(), Setback> {
         let mut change = client.transaction().await?;
         let held = match lock_positions(&change, opened, ledger, commit).await {
@@ -169,7 +193,7 @@ impl Committer {
         let aside: Vec<&Quarantined> =
             commit.quarantine.iter().filter(|record| is_new(record.position)).collect();
 
-        let stored = match write(&change, opened, &fresh, &aside).await {
+        let stored = match write(&change, opened, &fresh, &aside, manner).await {
             Ok(stored) => stored,
             Err(error) => {
                 if change.rollback().await.is_err() || !refusal::blames_data(&error) {
@@ -248,34 +272,14 @@ async fn write(
     opened: &Opened,
     fresh: &[FreshRow<'_>],
     aside: &[&Quarantined],
+    manner: Manner,
 ) -> Result<Vec<bool>, tokio_postgres::Error> {
-    let stored = insert_identities(change, fresh).await?;
+    let stored = identities::keep(change, fresh, manner).await?;
     let rows: Vec<&FreshRow<'_>> =
         fresh.iter().zip(&stored).filter(|(_, stored)| **stored).map(|(row, _)| row).collect();
-    rows::insert(change, opened, &rows).await?;
+    rows::insert(change, opened, &rows, manner).await?;
     insert_quarantine(change, opened.log, aside).await?;
     Ok(stored)
-}
-
-/// Inserts the identities and says of each row whether its is new. Of several rows with the same
-/// identity the first one is.
-async fn insert_identities(
-    change: &Transaction<'_>,
-    fresh: &[FreshRow<'_>],
-) -> Result<Vec<bool>, tokio_postgres::Error> {
-    let mut hashes: Vec<Hash> = fresh.iter().map(|row| row.identity).collect();
-    // In one order, so that two transactions with the same identities do not lock each other out.
-    hashes.sort_unstable();
-    hashes.dedup();
-    if hashes.is_empty() {
-        return Ok(Vec::new());
-    }
-    let insert = "INSERT INTO gristmill.identities SELECT unnest($1::uuid[]) \
-                  ON CONFLICT DO NOTHING RETURNING hash";
-    let inserted = change.query(insert, &[&hashes]).await?;
-    let new: Result<HashSet<Hash>, _> = inserted.iter().map(|row| row.try_get(0)).collect();
-    let mut new = new?;
-    Ok(fresh.iter().map(|row| new.remove(&row.identity)).collect())
 }
 
 async fn insert_quarantine(

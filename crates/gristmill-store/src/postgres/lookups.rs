@@ -26,7 +26,8 @@ pub(super) const POSITIONS: &str =
 /// A page's count and how far everything has been taken in, as of one moment.
 const PAGE_COUNT: &str = "
     SELECT p.log, p.partition, p.next, c.events
-    FROM gristmill.positions p LEFT JOIN gristmill.page_counts c ON c.hash = $1
+    FROM gristmill.positions p LEFT JOIN gristmill.page_counts c
+        ON c.user_id = $1 AND c.hash = $2
     WHERE p.next > 0";
 
 /// Whose events lie between two offsets of each of some feeds, and the newest of each user.
@@ -73,10 +74,10 @@ impl Lookups {
         Ok(Present::new(version, Arc::clone(&self.changes)))
     }
 
-    /// A page's count.
-    pub(super) async fn page_count(&self, page: Hash) -> Result<PageCount, StoreError> {
+    /// The count of a user's page, given the hash of both.
+    pub(super) async fn page_count(&self, user: &str, page: Hash) -> Result<PageCount, StoreError> {
         self.with(async |prepared| {
-            let rows = prepared.query(&prepared.page_count, &[&page]).await?;
+            let rows = prepared.query(&prepared.page_count, &[&user, &page]).await?;
             let version = prepared.version(&rows)?;
             let events = rows.first().map(|row| column::<Option<i64>>(row, 3)).transpose()?;
             Ok(PageCount { events: events.flatten().unwrap_or(0) as u64, version })
@@ -142,7 +143,7 @@ impl Prepared {
         let statements = async {
             Ok((
                 client.prepare(POSITIONS).await?,
-                client.prepare_typed(PAGE_COUNT, &[Type::UUID]).await?,
+                client.prepare_typed(PAGE_COUNT, &[Type::TEXT, Type::UUID]).await?,
                 client.prepare(WHOSE).await?,
             ))
         };

@@ -9,8 +9,11 @@ use super::session::{column, unavailable};
 use crate::StoreError;
 
 /// In the order of their versions, which count from 1.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+];
 
 /// The key of the lock: `gristmil` in ASCII.
 const LOCK: i64 = 0x6772_6973_746d_696c;

@@ -12,11 +12,13 @@ mod address;
 mod columns;
 mod commit;
 mod documents;
+mod identities;
 mod keeper;
 mod ledger;
 mod lookups;
 mod migrate;
 mod outcomes;
+mod page_counts;
 mod refusal;
 mod rows;
 mod scan;
@@ -233,7 +235,7 @@ impl Store for PostgresStore {
             return Ok(None);
         }
         let hash = Hash(hasher.identity(project.as_str(), user, page_url));
-        self.lookups.page_count(hash).await.map(Some)
+        self.lookups.page_count(user, hash).await.map(Some)
     }
 
     async fn outcomes(

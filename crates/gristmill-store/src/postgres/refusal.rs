@@ -3,6 +3,7 @@
 use tokio_postgres::Client;
 
 use super::Opened;
+use super::commit::Manner;
 use super::rows::{FreshRow, insert};
 use super::session::{text_of, unavailable};
 use crate::{Row, StoreError, Unacceptable};
@@ -81,7 +82,7 @@ async fn refused(
     rows: &[&FreshRow<'_>],
 ) -> Result<Option<String>, StoreError> {
     let trial = client.transaction().await.map_err(|error| unavailable(&error))?;
-    let tried = insert(&trial, opened, rows).await;
+    let tried = insert(&trial, opened, rows, Manner::Patient).await;
     trial.rollback().await.map_err(|error| unavailable(&error))?;
     match tried {
         Ok(()) => Ok(None),

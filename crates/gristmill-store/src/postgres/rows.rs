@@ -1,6 +1,5 @@
 //! Rows on their way into the tables.
 
-use std::collections::BTreeMap;
 use std::pin::pin;
 
 use gristmill_model::SessionId;
@@ -10,6 +9,8 @@ use tokio_postgres::types::{ToSql, Type};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Opened;
+use super::commit::Manner;
+use super::page_counts;
 use super::types::{Hash, JsonText};
 use crate::Row;
 use crate::identity::IdentityHasher;
@@ -40,12 +41,13 @@ pub(super) async fn insert(
     change: &Transaction<'_>,
     opened: &Opened,
     rows: &[&FreshRow<'_>],
+    manner: Manner,
 ) -> Result<(), tokio_postgres::Error> {
     if rows.is_empty() {
         return Ok(());
     }
     copy_in(change, opened.log, rows).await?;
-    count_pages(change, &opened.hasher, rows).await
+    page_counts::add(change, &opened.hasher, rows, manner).await
 }
 
 /// Copies rows into the table of events.
@@ -97,35 +99,4 @@ async fn copy_in(
     }
     writer.finish().await?;
     Ok(())
-}
-
-/// Adds to how many events each user made on each page.
-async fn count_pages(
-    change: &Transaction<'_>,
-    hasher: &IdentityHasher,
-    rows: &[&FreshRow<'_>],
-) -> Result<(), tokio_postgres::Error> {
-    // By their hashes, so that transactions lock them in one order.
-    let mut counts: BTreeMap<Hash, (&Row<'_>, i64)> = BTreeMap::new();
-    for FreshRow { row, .. } in rows {
-        let event = &row.event;
-        if !event.page_url.is_empty() {
-            let (project, user) = (event.project.as_str(), event.user.as_str());
-            let hash = Hash(hasher.identity(project, user, &event.page_url));
-            counts.entry(hash).or_insert((row, 0)).1 += 1;
-        }
-    }
-    if counts.is_empty() {
-        return Ok(());
-    }
-    let hashes: Vec<Hash> = counts.keys().copied().collect();
-    let events = || counts.values().map(|(row, _)| &row.event);
-    let projects: Vec<&str> = events().map(|event| event.project.as_str()).collect();
-    let users: Vec<&str> = events().map(|event| event.user.as_str()).collect();
-    let pages: Vec<&str> = events().map(|event| event.page_url.as_ref()).collect();
-    let numbers: Vec<i64> = counts.values().map(|(_, count)| *count).collect();
-    let add = "INSERT INTO gristmill.page_counts AS held (hash, project, user_id, page_url, events) \
-               SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[]) \
-               ON CONFLICT (hash) DO UPDATE SET events = held.events + excluded.events";
-    change.execute(add, &[&hashes, &projects, &users, &pages, &numbers]).await.map(drop)
 }

@@ -49,12 +49,17 @@ Examples:
   gristmill bench ingest --kill --seconds 20              then kill -9, restart and recount
   gristmill bench ingest --single --baseline              single events against a bare server
   gristmill bench ingest --rate 200000 --json half.json   latencies at a given load
+  gristmill bench ingest --uncounted --url http://a:8080  a process with the role ingest only
 
 The exit status is 1 if an acknowledged event is missing or one is counted twice.")]
 struct IngestArgs {
     /// A running server, instead of one that is started for this
     #[arg(long, conflicts_with_all = ["kill", "dir", "config"])]
     url: Option<String>,
+    /// Ask nothing of the server, neither how soon events can be queried nor how many there are: for one
+    /// that only takes events in
+    #[arg(long, requires = "url")]
+    uncounted: bool,
     /// Connections at once
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     connections: u16,
@@ -163,7 +168,10 @@ async fn measure_running(url: &str, args: &IngestArgs) -> anyhow::Result<Report>
         true => Some(measure_baseline(workload, tempfile::tempdir()?.path()).await?),
         false => None,
     };
-    let mut report = measure(address, workload, args).await?;
+    let mut report = match args.uncounted {
+        true => measure_uncounted(address, workload, args).await?,
+        false => measure(address, workload, args).await?,
+    };
     report.baseline = baseline;
     Ok(report)
 }
@@ -249,24 +257,23 @@ async fn measure(
     let found = total_events(&client).await? - before;
     let known = driven.accepted + freshness.accepted;
     Ok(Report {
-        workload: args.describe(&workload),
-        durability: "as the server is set up",
-        accepted_per_second: driven.rate(),
-        queryable_per_second: known as f64 / seconds,
+        queryable_per_second: Some(known as f64 / seconds),
         miscounted: miscounted(&driven, &freshness, found),
-        driven,
         freshness: Some(freshness),
-        sync_before: None,
-        sync_after: None,
-        store: store_totals(&client).await?,
+        store: Some(store_totals(&client).await?),
         looks,
-        sizes: None,
-        idle_memory_bytes: None,
-        peak_memory_bytes: None,
-        start_seconds: None,
-        baseline: None,
-        kill: None,
+        ..Report::of(driven, args.describe(&workload))
     })
+}
+
+/// The load itself and nothing else.
+async fn measure_uncounted(
+    address: SocketAddr,
+    workload: Workload,
+    args: &IngestArgs,
+) -> anyhow::Result<Report> {
+    let driven = drive(address, workload, ambient::clock()).await?;
+    Ok(Report::of(driven, args.describe(&workload)))
 }
 
 /// How many events too many (or, negative, too few) there are, beyond what cannot be known.

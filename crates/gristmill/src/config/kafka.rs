@@ -27,6 +27,9 @@ pub(crate) struct KafkaSettings {
     pub(crate) replication: i32,
     pub(crate) delivery_timeout: Span,
     pub(crate) session_timeout: Span,
+    /// Empty: there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) dead_letters: String,
 }
 
 /// The manual's section is about the other kind of log, so these defaults stand here too.
@@ -41,6 +44,7 @@ impl Default for KafkaSettings {
             replication: -1,
             delivery_timeout: Span(Duration::from_secs(5)),
             session_timeout: Span(Duration::from_secs(10)),
+            dead_letters: String::new(),
         }
     }
 }
@@ -54,14 +58,15 @@ impl KafkaSettings {
             "log.brokers: {:?} is no list of host:port, separated by commas",
             self.brokers
         );
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        ensure!(
-            (1..=TOPIC_BYTES).contains(&self.topic.len())
-                && self.topic.bytes().all(is_plain)
-                && ![".", ".."].contains(&self.topic.as_str()),
-            "log.topic: {:?} cannot name a topic: letters, digits, '.', '_' and '-' can",
-            self.topic
-        );
+        check_topic("log.topic", &self.topic)?;
+        if !self.dead_letters.is_empty() {
+            check_topic("log.dead_letters", &self.dead_letters)?;
+            ensure!(
+                self.dead_letters != self.topic,
+                "log.dead_letters: {:?} is the topic of the events: take another one",
+                self.dead_letters
+            );
+        }
         ensure!(is_named(&self.group), "log.group: a name is needed");
         ensure!(
             (1..=limits::PARTITIONS).contains(&self.partitions),
@@ -84,6 +89,17 @@ impl KafkaSettings {
         }
         Ok(())
     }
+}
+
+fn check_topic(setting: &str, topic: &str) -> anyhow::Result<()> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    ensure!(
+        (1..=TOPIC_BYTES).contains(&topic.len())
+            && topic.bytes().all(is_plain)
+            && ![".", ".."].contains(&topic),
+        "{setting}: {topic:?} cannot name a topic: letters, digits, '.', '_' and '-' can"
+    );
+    Ok(())
 }
 
 /// Whether an older system's environment chooses a log in Kafka.

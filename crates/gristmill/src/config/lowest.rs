@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use anyhow::Context as _;
 
-use super::{DEFAULTS, Flags, Preset, Settings, cache, database, kafka, roles};
+use gristmill_server::Roles;
+
+use super::{DEFAULTS, Flags, RoleName, Settings, cache, database, kafka, roles};
 
 /// Gives what an environment says of a section, without what is set elsewhere.
 type Says = fn(&HashMap<String, String>, &dyn Fn(&str) -> bool) -> anyhow::Result<toml::Table>;
@@ -45,7 +47,10 @@ pub(super) fn layers(
     environment: &HashMap<String, String>,
 ) -> anyhow::Result<Vec<String>> {
     let defaults: toml::Table = DEFAULTS.parse().context("the defaults cannot be read")?;
-    let preset = flags.preset.map_or(Ok(toml::Table::new()), Preset::settings)?;
+    let preset = match flags.preset {
+        Some(preset) => preset.settings(&roles_above(&defaults, flags, environment)?)?,
+        None => toml::Table::new(),
+    };
     let mut older = toml::Table::new();
     if let Some(process) = roles::of_older_systems(environment)? {
         insert(&mut older, "process", process);
@@ -69,6 +74,18 @@ pub(super) fn layers(
         insert(&mut tables[2], section, said);
     }
     texts(&tables)
+}
+
+/// The roles that the process is given; no preset says anything of them. What makes no sense is found
+/// when all settings are read.
+fn roles_above(
+    defaults: &toml::Table,
+    flags: &Flags,
+    environment: &HashMap<String, String>,
+) -> anyhow::Result<Roles> {
+    let look = Settings::layers(&texts(std::slice::from_ref(defaults))?, flags, environment)?;
+    let names: Vec<RoleName> = look.get("roles").unwrap_or_default();
+    Ok(names.into_iter().map(|name| name.0).collect())
 }
 
 fn of_kind(kind: &str) -> (String, toml::Value) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use gristmill_server::Role;
+
 use super::*;
 
 pub(super) fn environment(pairs: &[(&str, &str)]) -> HashMap<String, String> {
@@ -245,4 +247,39 @@ fn presets_lie_between_the_defaults_and_everything_else() {
     let settings = Settings::load(&flags, &HashMap::new()).unwrap();
     assert!(matches!(settings.log, LogSettings::Embedded(_)), "{settings:?}");
     assert_eq!(settings.server.listen.len(), 2);
+}
+
+#[test]
+fn a_preset_gives_each_role_the_addresses_of_its_service() {
+    let database = environment(&[("DATABASE_URL", "postgres://h/d")]);
+    let addresses = |preset, roles: &[Role]| {
+        let roles = roles.iter().copied().map(RoleName).collect();
+        let flags = Flags { preset: Some(preset), roles, ..Flags::default() };
+        let settings = Settings::load(&flags, &database).unwrap();
+        let ports = |addresses: &[SocketAddr]| addresses.iter().map(SocketAddr::port).collect();
+        let ports: [Vec<u16>; 2] =
+            [&settings.server.listen, &settings.server.grpc_listen].map(|it| ports(it));
+        ports
+    };
+    use Role::{Gateway, Ingest, Process, Query};
+    assert_eq!(addresses(Preset::Clicks, &[]), [vec![8080, 8081], vec![50051]]);
+    assert_eq!(addresses(Preset::Clicks, &[Query]), [vec![8082], vec![50051]]);
+    assert_eq!(addresses(Preset::Clicks, &[Gateway]), [vec![8081], vec![]]);
+    assert_eq!(addresses(Preset::Platform, &[Process]), [vec![8082], vec![50052]]);
+    assert_eq!(addresses(Preset::Sessions, &[Process, Ingest]), [vec![8081, 8082], vec![50051]]);
+    for preset in [Preset::Clicks, Preset::Platform, Preset::Activity, Preset::Sessions] {
+        // On one machine no two of them want the same port, and the gateway finds the others.
+        let apart = [Ingest, Process, Query, Gateway].map(|role| addresses(preset, &[role]));
+        let mut ports: Vec<_> = apart.iter().flatten().flatten().copied().collect();
+        let count = ports.len();
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), count, "{preset:?}: {apart:?}");
+        let flags =
+            Flags { preset: Some(preset), roles: vec![RoleName(Gateway)], ..Flags::default() };
+        let gateway = Settings::load(&flags, &database).unwrap().gateway;
+        for (targets, role) in [(&gateway.ingest, &apart[0]), (&gateway.query, &apart[2])] {
+            assert_eq!(targets[0].to_string(), format!("http://127.0.0.1:{}", role[1][0]));
+        }
+    }
 }

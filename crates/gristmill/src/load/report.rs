@@ -17,14 +17,14 @@ pub(crate) struct Report {
     pub(crate) driven: Driven,
     pub(crate) accepted_per_second: f64,
     /// Accepted events by the time until the last of them could be queried.
-    pub(crate) queryable_per_second: f64,
+    pub(crate) queryable_per_second: Option<f64>,
     /// Events that can be queried more or less than were acknowledged. Must be 0.
     pub(crate) miscounted: i64,
     pub(crate) freshness: Option<Freshness>,
     pub(crate) sync_before: Option<SyncProbe>,
     pub(crate) sync_after: Option<SyncProbe>,
     /// The store when all events could be queried, and now and then before.
-    pub(crate) store: StoreTotals,
+    pub(crate) store: Option<StoreTotals>,
     pub(crate) looks: Vec<Look>,
     pub(crate) sizes: Option<Sizes>,
     /// Before the load, and at most.
@@ -53,6 +53,29 @@ pub(crate) struct KillReport {
 }
 
 impl Report {
+    /// What a load alone says.
+    pub(crate) fn of(driven: Driven, workload: String) -> Self {
+        Self {
+            workload,
+            durability: "as the server is set up",
+            accepted_per_second: driven.rate(),
+            driven,
+            queryable_per_second: None,
+            miscounted: 0,
+            freshness: None,
+            sync_before: None,
+            sync_after: None,
+            store: None,
+            looks: Vec::new(),
+            sizes: None,
+            idle_memory_bytes: None,
+            peak_memory_bytes: None,
+            start_seconds: None,
+            baseline: None,
+            kill: None,
+        }
+    }
+
     /// Whether everything that must be 0 is.
     pub(crate) fn is_sound(&self) -> bool {
         let kept = self.kill.as_ref().is_none_or(|kill| kill.lost == 0 && kill.surplus == 0);
@@ -62,7 +85,8 @@ impl Report {
 
     /// Bytes that the store's files take per event in them.
     fn stored_bytes_per_event(&self) -> Option<f64> {
-        let filed = self.store.stored.saturating_sub(self.store.hot_rows);
+        let store = self.store?;
+        let filed = store.stored.saturating_sub(store.hot_rows);
         let bytes = self.sizes?.store_bytes;
         (filed > 0).then(|| bytes as f64 / filed as f64)
     }
@@ -83,8 +107,9 @@ impl fmt::Display for Report {
             driven.seconds
         );
         line(f, "accepted", accepted)?;
-        let queryable = format!("{} events/s", thousands(self.queryable_per_second as u64));
-        line(f, "queryable", queryable)?;
+        if let Some(queryable) = self.queryable_per_second {
+            line(f, "queryable", format!("{} events/s", thousands(queryable as u64)))?;
+        }
         line(f, "acknowledgement", driven.latencies.to_string())?;
         line(f, "not accepted", self.refusals())?;
         if self.miscounted != 0 {
@@ -121,14 +146,16 @@ impl Report {
             writeln!(f, "{:<22} store {store} MiB ({per_event}), log {log} MiB", "on disk")?;
         }
         let debt = |look: &Look| look.totals.merge_debt_rows;
-        writeln!(
-            f,
-            "{:<22} {} parts, {} events wait to be merged, at most {} during the load",
-            "upkeep",
-            thousands(self.store.parts),
-            thousands(self.store.merge_debt_rows),
-            thousands(self.looks.iter().map(debt).max().unwrap_or_default()),
-        )?;
+        if let Some(store) = self.store {
+            writeln!(
+                f,
+                "{:<22} {} parts, {} events wait to be merged, at most {} during the load",
+                "upkeep",
+                thousands(store.parts),
+                thousands(store.merge_debt_rows),
+                thousands(self.looks.iter().map(debt).max().unwrap_or_default()),
+            )?;
+        }
         if let (Some(idle), Some(peak)) = (self.idle_memory_bytes, self.peak_memory_bytes) {
             let (idle, peak) = (thousands(idle >> 20), thousands(peak >> 20));
             writeln!(f, "{:<22} {idle} MiB idle, {peak} MiB at most", "memory")?;

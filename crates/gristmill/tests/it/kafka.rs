@@ -264,6 +264,30 @@ fn processes_share_the_partitions_and_each_event_counts_once() -> anyhow::Result
     Ok(())
 }
 
+#[test]
+fn records_that_are_set_aside_are_shown_in_a_topic_of_their_own() -> anyhow::Result<()> {
+    let (topic, letters) = (TestTopic::create(2, &[])?, TestTopic::create(1, &[])?);
+    let server = with_files(&topic).setting("GRISTMILL__LOG__DEAD_LETTERS", letters.name());
+    let server = server.start()?;
+    topic.write(1, &[("k", Some("nonsense")), ("k", None)])?;
+    post(&server, 0)?;
+    wait_for_total(&server, 1)?;
+    let shown = || letters.read().ok().filter(|shown| shown.len() == 2);
+    let shown = wait_until("the letters", NOTICED_WITHIN, shown)?;
+    for (record, (offset, value)) in shown.iter().zip([(0, "nonsense"), (1, "")]) {
+        let mut letter: Value = serde_json::from_str(&record.value)?;
+        let reason = letter["error"].take();
+        assert!(reason.as_str().is_some_and(|reason| !reason.is_empty()), "{letter}");
+        assert!(letter["timestamp"].take().as_i64() > Some(1_700_000_000), "{letter}");
+        let told = json!({
+            "original_topic": topic.name(), "original_partition": 1, "original_offset": offset,
+            "original_key": "k", "original_value": value, "error": null, "timestamp": null,
+        });
+        assert_eq!((letter, &*record.key), (told, "k"));
+    }
+    Ok(())
+}
+
 fn status(server: &TestServer, target: &str) -> Option<u16> {
     Some(server.send(&Request::get(target)).ok()?.status)
 }

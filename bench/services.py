@@ -1,0 +1,281 @@
+"""Measures Gristmill split into roles over Kafka, PostgreSQL and Redis, beside Kafka's own producer
+tool and a bare COPY on the same machine.
+
+Run it by `make bench-services`, which starts the servers; README.md says what it does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from http.client import HTTPConnection
+from pathlib import Path
+from threading import Event, Thread
+from time import perf_counter
+from urllib.parse import quote
+
+from deployed import Deployed, Process, Servers, wait_for
+
+RECORD_BYTES, BATCH = 350, 100
+PARTITIONS = 4
+CLICK_USERS, CLICK_PAGES = 200, 10
+
+
+def main() -> int:
+    """Measures and prints."""
+    options = _options()
+    servers = Servers(
+        postgres=os.environ["GRISTMILL_TEST_POSTGRES"],
+        kafka=os.environ["GRISTMILL_TEST_KAFKA"],
+        redis=os.environ["GRISTMILL_TEST_REDIS"],
+        java=["java", "-Xmx512m", "-cp", os.environ["GRISTMILL_KAFKA_JARS"] + "/*"],
+    )
+    options.dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="services-", dir=options.dir) as scratch:
+        deployed = Deployed(options.binary.resolve(), servers, Path(scratch).resolve())
+        for name in options.only or MEASUREMENTS:
+            measure = MEASUREMENTS[name]
+            print(f"\n== {name}: {(measure.__doc__ or '').splitlines()[0]}", flush=True)
+            measure(deployed, options)
+    return 0
+
+
+def intake(deployed: Deployed, options: argparse.Namespace) -> None:
+    """Events a second into the log, batches of 100, interleaved."""
+    measures: dict[str, Callable[[], float]] = {
+        "Kafka's producer tool": lambda: producer_tool(deployed, options),
+        "the same, flush.messages=1": lambda: producer_tool(deployed, options, "flush.messages=1"),
+        "role ingest over Kafka": lambda: ingest_over_kafka(deployed, options),
+        "embedded log, synced": lambda: embedded(deployed, options),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in measures}
+    for _ in range(options.rounds):
+        for name, measure in measures.items():
+            rates[name].append(measure())
+    table(rates, "events/s", next(iter(measures)))
+
+
+def producer_tool(deployed: Deployed, options: argparse.Namespace, *settings: str) -> float:
+    """Records a second of Kafka's own tool in its best five seconds, for it starts slowly."""
+    topic = deployed.create_topic(1, *settings)
+    records = options.records // 4 if settings else options.records
+    flags = ["--topic", topic, "--num-records", str(records), "--record-size", str(RECORD_BYTES)]
+    flags += ["--throughput", "-1", "--producer-props", f"batch.size={BATCH * RECORD_BYTES}"]
+    flags += [f"bootstrap.servers={deployed.servers.kafka}", "acks=all"]
+    output = deployed.tool("org.apache.kafka.tools.ProducerPerformance", *flags)
+    return max(float(rate) for rate in re.findall(r"([\d.]+) records/sec", output))
+
+
+def ingest_over_kafka(deployed: Deployed, options: argparse.Namespace) -> float:
+    """Events a second that a process with this role only acknowledges."""
+    with deployed.process("ingest", deployed.shared(1)) as ingest:
+        ingest.wait_ready()
+        return accepted(deployed, ingest, f"--seconds={options.seconds}")
+
+
+def accepted(deployed: Deployed, ingest: Process, *flags: str) -> float:
+    """Events a second that it acknowledges."""
+    report = deployed.load("--uncounted", f"--url=http://{ingest.address}", *flags)
+    return float(report["accepted_per_second"])
+
+
+def embedded(deployed: Deployed, options: argparse.Namespace) -> float:
+    """Events a second that one process acknowledges, which also settles them in its store."""
+    report = deployed.load(f"--dir={deployed.scratch}", f"--seconds={options.seconds}")
+    return float(report["accepted_per_second"])
+
+
+def sink(deployed: Deployed, options: argparse.Namespace) -> None:
+    """Events a second from Kafka into PostgreSQL, beside COPY of the same rows."""
+    bare = "COPY into the same table and indexes"
+    counts = {count: f"{count} process{'' if count == 1 else 'es'}" for count in (1, 2, 4)}
+    rates: dict[str, list[float]] = {name: [] for name in (bare, *counts.values())}
+    for _ in range(options.rounds):
+        shared = deployed.shared(PARTITIONS)
+        with deployed.process("ingest", shared) as ingest:
+            ingest.wait_ready()
+            flags = [f"--rate={options.rows // 5}", "--seconds=5", "--users=100000"]
+            report = deployed.load("--uncounted", f"--url=http://{ingest.address}", *flags)
+        events = int(report["driven"]["accepted"])
+        for count, name in counts.items():
+            # Another database has settled nothing yet.
+            environment = {**shared, "DATABASE_URL": deployed.create_database()}
+            rates[name].append(settled(deployed, environment, count, events))
+            # The last of them has the rows that COPY is given.
+            if count == max(counts):
+                rates[bare].append(copied(deployed, environment["DATABASE_URL"]))
+    table(rates, "events/s", bare)
+
+
+def settled(deployed: Deployed, environment: dict[str, str], count: int, events: int) -> float:
+    """Events a second that so many processors commit, from their first commit to the last."""
+    with ExitStack() as stack:
+        start = [deployed.process("process", environment) for _ in range(count)]
+        processes = [stack.enter_context(process) for process in start]
+        first = processes[0]
+        wait_for(lambda: first.settled() > 0, "nothing is settled")
+        before, began = first.settled(), perf_counter()
+        wait_for(lambda: first.settled() >= events, "not all is settled")
+        return (events - before) / (perf_counter() - began)
+
+
+def copied(deployed: Deployed, database: str) -> float:
+    """Rows a second of COPY from a file into an empty table like the one of events."""
+    file = deployed.scratch / "rows"
+    psql = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", database]
+    deployed.sql(database, "CREATE TABLE bare (LIKE gristmill.events INCLUDING ALL)")
+    rows = int(deployed.sql(database, "SELECT count(*) FROM gristmill.events"))
+    out = f"\\copy gristmill.events TO '{file}' (FORMAT binary)"
+    subprocess.run([*psql, "-c", out], check=True)
+    began = perf_counter()
+    subprocess.run([*psql, "-c", f"\\copy bare FROM '{file}' (FORMAT binary)"], check=True)
+    took = perf_counter() - began
+    file.unlink()
+    return rows / took
+
+
+def latency(deployed: Deployed, options: argparse.Namespace) -> None:
+    """How long until an event is acknowledged by Kafka and until it is in PostgreSQL, at half load."""
+    roles = "ingest,process,query"
+    usual = {"GRISTMILL__INGEST__PACED_BACKLOG_RECORDS", "GRISTMILL__INGEST__MAX_BACKLOG_RECORDS"}
+    shared = {name: text for name, text in deployed.shared(3).items() if name not in usual}
+    with deployed.process(roles, shared) as process:
+        process.wait_ready()
+        url, seconds = f"--url=http://{process.address}", f"--seconds={options.seconds}"
+        most = float(deployed.load(url, seconds)["queryable_per_second"])
+        print(f"at most {most:,.0f} events/s can be queried, all roles in one process")
+        for batch, rate in ((100, most / 2), (1, min(most / 2, 2_000))):
+            flags = [f"--rate={rate:.0f}", f"--batch={batch}", "--connections=16"]
+            report = deployed.load(url, seconds, *flags)
+            print(f"{rate:,.0f} events/s in batches of {batch}:")
+            print("  acknowledged       ", told(report["driven"]["latencies"]))
+            print("  sent until queryable", told(report["freshness"]["latencies"]))
+
+
+def told(latencies: dict[str, float]) -> str:
+    """Latencies as the load tells them."""
+    return ", ".join(f"{name} {value:,.2f}" for name, value in latencies.items())
+
+
+def clicks(deployed: Deployed, options: argparse.Namespace) -> None:
+    """How long a count of page clicks takes through gateway, query role, Redis and PostgreSQL."""
+    pairs = [(f"user{user}", f"/{page}") for user in range(CLICK_USERS) for page in range(CLICK_PAGES)]
+    shared = deployed.shared(1)
+    with ExitStack() as stack:
+        ingest, process, query = (
+            stack.enter_context(deployed.process(role, shared))
+            for role in ("ingest", "process", "query")
+        )
+        gateway = stack.enter_context(deployed.process("gateway", {
+            "GRISTMILL__GATEWAY__INGEST": f"http://{ingest.grpc_address}",
+            "GRISTMILL__GATEWAY__QUERY": f"http://{query.grpc_address}",
+        }))
+        gateway.wait_ready()
+        send_clicks(ingest, pairs)
+        wait_for(lambda: process.settled() >= len(pairs), "the clicks are not settled")
+        connection = HTTPConnection(gateway.address)
+        print("not in Redis:", quantiles([count(connection, *pair) for pair in pairs]))
+        again = [count(connection, *pair) for _ in range(5) for pair in pairs]
+        print("in Redis:    ", quantiles(again))
+        hit_rate(query, ingest, connection, options.seconds)
+
+
+def hit_rate(query: Process, ingest: Process, connection: HTTPConnection, seconds: int) -> None:
+    """Asks for few pages again and again while ten clicks a second come in."""
+    pairs = [(f"user{user}", f"/{page}") for user in range(20) for page in range(5)]
+    before, is_over = hits(query), Event()
+
+    def click() -> None:
+        number = 0
+        while not is_over.wait(0.1):
+            send_clicks(ingest, [pairs[number % len(pairs)]])
+            number += 1
+
+    clicking = Thread(target=click)
+    clicking.start()
+    deadline, asked = perf_counter() + seconds, 0
+    while perf_counter() < deadline:
+        count(connection, *pairs[asked % len(pairs)])
+        asked += 1
+    is_over.set()
+    clicking.join()
+    hit, missed = (after - earlier for after, earlier in zip(hits(query), before, strict=True))
+    rate = hit / (hit + missed)
+    print(f"{rate:.2%} of {asked:,} questions about 100 counts were answered from Redis, while ten "
+          f"clicks a second changed them")
+
+
+def hits(query: Process) -> tuple[float, float]:
+    """How often the cache had an answer that held, and how often not."""
+    return query.metric("gristmill_cache_hits_total"), query.metric("gristmill_cache_misses_total")
+
+
+def count(connection: HTTPConnection, user: str, page: str) -> float:
+    """Seconds for one count of page clicks."""
+    target = f"/analytics/events?user_id={quote(user)}&page_url={quote(page)}"
+    began = perf_counter()
+    connection.request("GET", target)
+    answer = connection.getresponse()
+    body = answer.read()
+    if answer.status != 200:
+        raise RuntimeError(f"{answer.status}: {body[:200]!r}")
+    return perf_counter() - began
+
+
+def send_clicks(ingest: Process, pairs: Sequence[tuple[str, str]]) -> None:
+    """Posts a click for each pair of a user and a page, over one connection."""
+    connection = HTTPConnection(ingest.address)
+    for user, page in pairs:
+        body = f'{{"event_type":"click","user_id":"{user}","page_url":"{page}"}}'
+        connection.request("POST", "/v1/events", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        text = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{answer.status}: {text[:200]!r}")
+    connection.close()
+
+
+def quantiles(seconds: Sequence[float]) -> str:
+    """The latencies that people ask for."""
+    ordered = sorted(seconds)
+    at = [ordered[min(len(ordered) - 1, int(len(ordered) * q))] * 1e3 for q in (0.5, 0.95, 0.99)]
+    return "p50 {:.2f} ms, p95 {:.2f} ms, p99 {:.2f} ms of {:,}".format(*at, len(ordered))
+
+
+def table(rates: dict[str, list[float]], unit: str, against: str) -> None:
+    """Medians of the rounds, and their ratio to one of them."""
+    base = statistics.median(rates[against])
+    for name, values in rates.items():
+        median, every = statistics.median(values), ", ".join(f"{value:,.0f}" for value in values)
+        print(f"{name:<38} {median:>9,.0f} {unit}  {median / base:5.2f}x  ({every})", flush=True)
+
+
+MEASUREMENTS: dict[str, Callable[[Deployed, argparse.Namespace], None]] = {
+    "intake": intake,
+    "sink": sink,
+    "latency": latency,
+    "clicks": clicks,
+}
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--binary", type=Path, required=True)
+    parser.add_argument("--dir", type=Path, default=Path("data"), help="where data is written")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=15, help="of each load")
+    parser.add_argument("--records", type=int, default=4_000_000, help="of Kafka's tool")
+    parser.add_argument("--rows", type=int, default=300_000, help="of the sink")
+    parser.add_argument("--only", action="append", choices=sorted(MEASUREMENTS))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
