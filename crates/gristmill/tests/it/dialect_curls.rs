@@ -7,73 +7,11 @@ use anyhow::Context;
 use gristmill_testkit::{Connection, Curl, Request, Response, TestServer, http, wait_until};
 use serde_json::{Value, json};
 
+use crate::manuals::{
+    ACTIVITY, CLICK, CLICK_COUNT, HEALTH, METRICS_STREAM, PLATFORM_EVENT, PLATFORM_SUMMARY,
+    SESSION_EVENT, SUMMARY, WRAPPED_EVENT,
+};
 use crate::support::{server, wait_for_total};
-
-const CLICK: &str = r#"curl -X POST http://localhost:8080/ingest \
-  -H "Content-Type: application/json" \
-  -d '{
-    "event_id": "test_123",
-    "user_id": "user_1",
-    "event_type": "click",
-    "page_url": "https://example.com",
-    "time_stamp": "2025-11-05T20:00:00Z"
-  }'"#;
-
-const CLICK_COUNT: &str = r#"curl -X GET http://localhost:8081/analytics/events \
-  -H "Content-Type: application/json" \
-  -d '{"user_id": "user_1", "page_url": "https://example.com"}'"#;
-
-const WRAPPED_EVENT: &str = r#"curl -X POST http://localhost:8080/v1/events \
-  -H "x-api-key: your-api-key" \
-  -H "Content-Type: application/json" \
-  -d '{
-    "event": {
-      "id": "evt-123",
-      "user_id": "user-456",
-      "event_type": "EVENT_TYPE_USER",
-      "timestamp": "2024-01-01T12:00:00Z",
-      "source": "web-app"
-    }
-  }'"#;
-
-const SUMMARY: &str = r#"curl -X GET "http://localhost:8080/v1/analytics/summary" \
-  -H "x-api-key: your-api-key""#;
-
-const PLATFORM_EVENT: &str = r#"curl -X POST http://localhost:8081/events \
-  -H "Content-Type: application/json" \
-  -d '{
-    "id": "event_123",
-    "user_id": "user_456", 
-    "event_type": "page_view",
-    "properties": {
-      "page": "/dashboard",
-      "duration": "45"
-    },
-    "timestamp": 1640995200,
-    "source": "web-app"
-  }'"#;
-
-const PLATFORM_SUMMARY: &str = "curl http://localhost:8083/analytics/summary | jq";
-
-const ACTIVITY: &str = r#"curl -X POST http://localhost:8080/activity \
-  -H "Content-Type: application/json" \
-  -d '{
-    "user_id": "12345",
-    "activity_type": "page_view",
-    "timestamp": "2024-07-01T12:34:56Z",
-    "metadata": {
-      "page_url": "https://example.com/home",
-      "referrer": "https://google.com"
-    }
-  }'"#;
-
-const HEALTH: &str = "curl http://localhost:8080/health";
-
-const SESSION_EVENT: &str = r#"curl -X POST http://localhost:8081/events \
-  -H 'Content-Type: application/json' \
-  -d '{"sessionId":"test-1","eventType":"page_view","payload":"{\"path\":\"/home\"}"}'"#;
-
-const METRICS_STREAM: &str = "curl -N http://localhost:8082/metrics/stream";
 
 /// How long a count may take to show an acknowledged event.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(10);
@@ -168,18 +106,26 @@ fn sessions(server: &TestServer) -> anyhow::Result<()> {
     assert_eq!((answer.status, answer.text().as_str()), (202, ""));
 
     let curl = Curl::parse(METRICS_STREAM)?;
-    let mut stream = Connection::open(address(server, curl.port)?)?;
-    stream.write(&curl.request.to_bytes())?;
-    let text = stream.read_through("}")?;
-    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
-    assert!(text.to_ascii_lowercase().contains("content-type: text/event-stream"), "{text}");
-    let (_, event) = text.split_once("event:metrics\ndata:").context("no event")?;
-    let data: Value = serde_json::from_str(event.lines().next().unwrap_or_default())?;
+    let data = metrics_of_stream(address(server, curl.port)?, &curl.request)?;
     for key in ["receivedTotal", "writtenTotal", "avgProcessingMs", "lag"] {
         assert!(data[key].is_number(), "{key} in {data}");
     }
     assert!(data["ts"].is_string(), "{data}");
     Ok(())
+}
+
+/// The first of the numbers that the session system streams.
+pub(crate) fn metrics_of_stream(
+    address: std::net::SocketAddr,
+    request: &Request,
+) -> anyhow::Result<Value> {
+    let mut stream = Connection::open(address)?;
+    stream.write(&request.to_bytes())?;
+    let text = stream.read_through("}")?;
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    assert!(text.to_ascii_lowercase().contains("content-type: text/event-stream"), "{text}");
+    let (_, event) = text.split_once("event:metrics\ndata:").context("no event")?;
+    Ok(serde_json::from_str(event.lines().next().unwrap_or_default())?)
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Each role in a process of its own, over Kafka, PostgreSQL and Redis: an older system's walk through
-//! it, and processors that die and stand still under load.
+//! Each role in a process of its own, over Kafka, PostgreSQL and Redis: processors that die and stand
+//! still under load.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use gristmill_testkit::{
-    Connection, Deployment, Ledger, Request, SeededEntropy, Tally, TestDatabase, TestRedis,
-    TestServer, TestTopic, http, pause, shared_redis, wait_until,
+    Connection, Deployment, Ledger, Request, SeededEntropy, Tally, TestDatabase, TestServer,
+    TestTopic, http, pause, shared_redis, wait_until,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::profiles::split;
 
@@ -19,43 +19,6 @@ const KILLS: usize = 12;
 const WRITERS: u64 = 4;
 /// Longer than a group waits for one of its members.
 const STANDS_STILL: Duration = Duration::from_secs(5);
-
-#[test]
-fn clicks_are_counted_as_their_document_says() -> anyhow::Result<()> {
-    let (topic, database) = (TestTopic::unmade()?, TestDatabase::create()?);
-    let redis = TestRedis::start()?;
-    let deployment = split(&topic, &database, &redis.address(), &["ingest", "process", "query"])?;
-    let front = deployment.front();
-    let click = |id: &str| json!({"event_id": id, "user_id": "user_1", "event_type": "click", "page_url": "https://example.com", "time_stamp": "2025-11-05T20:00:00Z"});
-    for _ in 0..3 {
-        assert_eq!(front.post_json("/ingest", &click("test_123"))?, click("test_123"));
-    }
-    wait_for_clicks(front, 1)?;
-    front.post_json("/ingest", &click("test_124"))?;
-    wait_for_clicks(front, 2)?;
-
-    let rows =
-        "SELECT (SELECT count(*) FROM click_events), (SELECT sum(click_count) FROM page_clicks)";
-    assert_eq!(database.run(rows)?, [["2", "2"]]);
-    assert_eq!(redis.run(&["get", "user_1__+__https://example.com"])?.trim(), "2");
-    let records = topic.read()?;
-    assert_eq!(records.len(), 4);
-    for record in records {
-        let value: Value = serde_json::from_str(&record.value)?;
-        assert_eq!((&value["page_url"], &*record.key), (&json!("https://example.com"), "user_1"));
-    }
-    let told = || (topic.committed().ok()?.values().sum::<i64>() == 4).then_some(());
-    wait_until("tools to see how far the group is", PATIENCE, told)
-}
-
-fn wait_for_clicks(front: &TestServer, count: u64) -> anyhow::Result<()> {
-    let asked = json!({"user_id": "user_1", "page_url": "https://example.com"});
-    let request = Request::get("/analytics/events").body(asked.to_string());
-    let told = json!({"count": count, "page_url": "https://example.com", "user_id": "user_1"});
-    wait_until("the clicks to be counted", PATIENCE, || {
-        (front.send(&request).ok()?.json().ok()? == told).then_some(())
-    })
-}
 
 #[test]
 fn processors_that_die_or_stand_still_lose_and_double_nothing() -> anyhow::Result<()> {
