@@ -20,10 +20,8 @@ bench: ## Measure ingestion on this machine and print the numbers
 bench-queries: ## Compare questions with ClickHouse's engine and DuckDB (ARGS="…" adds flags)
 	@scripts/bench-queries.sh
 
-chaos: ## Kill the server at 200 random moments under load and check that nothing is lost
-	@scripts/require.sh build
-	GRISTMILL_CHAOS_CYCLES=$${GRISTMILL_CHAOS_CYCLES:-200} \
-	  cargo test --locked --package gristmill --test it kill_nine_under_load -- --nocapture
+chaos: ## Kill and stop servers under load, often and for long, and check that nothing is lost
+	@scripts/chaos.sh
 
 lint: ## Format check and lints only
 	@scripts/require.sh build
