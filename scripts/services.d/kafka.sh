@@ -70,7 +70,8 @@ log.index.size.max.bytes=1048576
 CONF
     if [[ ! -d $kafka_home/data ]]; then
         local id
-        id=$("${kafka_java[@]}" kafka.tools.StorageTool random-uuid)
+        # Before it comes what the program logs.
+        id=$("${kafka_java[@]}" kafka.tools.StorageTool random-uuid | tail -n1)
         "${kafka_java[@]}" kafka.tools.StorageTool format --cluster-id "$id" \
             --config "$kafka_home/server.properties" >"$kafka_home/log" 2>&1 ||
             fail "Kafka's storage cannot be formatted: $(tail -n5 "$kafka_home/log")"
