@@ -23,10 +23,8 @@ bench-queries: ## Compare questions with ClickHouse's engine and DuckDB (ARGS="â
 bench-services: ## Measure over Kafka, PostgreSQL and Redis, beside Kafka's producer tool and COPY
 	@scripts/bench-services.sh
 
-chaos: ## Kill the server at 200 random moments under load and check that nothing is lost
-	@scripts/require.sh build
-	GRISTMILL_CHAOS_CYCLES=$${GRISTMILL_CHAOS_CYCLES:-200} \
-	  cargo test --locked --package gristmill --test it kill_nine_under_load -- --nocapture
+chaos: ## Kill and stop servers under load, often and for long, and check that nothing is lost
+	@scripts/chaos.sh
 
 lint: ## Format check and lints only
 	@scripts/require.sh build

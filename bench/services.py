@@ -35,7 +35,7 @@ def main() -> int:
         postgres=os.environ["GRISTMILL_TEST_POSTGRES"],
         kafka=os.environ["GRISTMILL_TEST_KAFKA"],
         redis=os.environ["GRISTMILL_TEST_REDIS"],
-        java=["java", "-Xmx512m", "-cp", os.environ["GRISTMILL_KAFKA_JARS"] + "/*"],
+        java=["java", "-Xmx512m", "-cp", os.environ["GRISTMILL_TEST_KAFKA_JARS"] + "/*"],
     )
     options.dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="services-", dir=options.dir) as scratch:

@@ -70,7 +70,8 @@ CONF
     if [[ $set_up == test ]]; then kafka_small >>"$kafka_home/server.properties"; fi
     if [[ ! -d $kafka_home/data ]]; then
         local id
-        id=$("${kafka_java[@]}" kafka.tools.StorageTool random-uuid)
+        # Before it comes what the program logs.
+        id=$("${kafka_java[@]}" kafka.tools.StorageTool random-uuid | tail -n1)
         "${kafka_java[@]}" kafka.tools.StorageTool format --cluster-id "$id" \
             --config "$kafka_home/server.properties" >"$kafka_home/log" 2>&1 ||
             fail "Kafka's storage cannot be formatted: $(tail -n5 "$kafka_home/log")"
@@ -126,19 +127,23 @@ kafka_wait() {
 
 kafka_env() {
     echo "export GRISTMILL_TEST_KAFKA=127.0.0.1:$(cat "$kafka_home/port")"
-    echo "export GRISTMILL_KAFKA_JARS=$kafka_jars"
+    printf 'export GRISTMILL_TEST_KAFKA_JARS=%q\n' "$kafka_jars"
 }
 
+# Ends the broker in order.
+kafka_halt() { kafka_end TERM; }
+
 # Ends the broker without order.
-kafka_crash() {
+kafka_crash() { kafka_end KILL; }
+
+kafka_end() {
     if kafka_runs; then
-        local pid
-        pid=$(cat "$kafka_home/pid")
-        kill -KILL "$pid"
-        for _ in {1..100}; do
+        kill -"$1" "$(cat "$kafka_home/pid")"
+        for _ in {1..600}; do
             if ! kafka_runs; then break; fi
             sleep 0.05
         done
+        ! kafka_runs || fail "Kafka does not end: $(tail -n5 "$kafka_home/log")"
     fi
     rm -f "$kafka_home/pid"
 }

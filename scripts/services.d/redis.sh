@@ -55,11 +55,15 @@ redis_env() {
     echo "export GRISTMILL_TEST_REDIS=redis://127.0.0.1:$(cat "$dir/redis/port")"
 }
 
-redis_crash() {
+redis_halt() { redis_end TERM; }
+
+redis_crash() { redis_end KILL; }
+
+redis_end() {
     if redis_runs; then
         local pid
         pid=$(cat "$dir/redis/pid")
-        kill -KILL "$pid"
+        kill -"$1" "$pid"
         while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
     fi
     rm -f "$dir/redis/pid"

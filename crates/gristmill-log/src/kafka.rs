@@ -130,6 +130,8 @@ struct Contact {
     is_known: bool,
     is_available: bool,
     is_closed: bool,
+    /// How often the brokers have been asked how far the partitions reach, and told it.
+    looks: u64,
 }
 
 /// How far the partitions reach, as last seen.
@@ -162,6 +164,16 @@ impl KafkaLog {
     /// Waits until the topic has been reached; false if the log was closed first.
     pub async fn reached(&self) -> bool {
         self.shared.reached().await.is_ok()
+    }
+
+    /// Waits until the brokers have been asked anew how far the topic reaches; false if the log was closed
+    /// first.
+    pub async fn looked_again(&self) -> bool {
+        let mut contact = self.shared.contact.subscribe();
+        // One look may have begun already.
+        let wanted = contact.borrow().looks + 2;
+        let seen = contact.wait_for(|contact| contact.looks >= wanted || contact.is_closed).await;
+        seen.is_ok_and(|contact| !contact.is_closed)
     }
 
     /// What names the topic among all topics, once it has been reached: `kafka:cluster/topic`.

@@ -100,6 +100,11 @@ impl TestPostgres {
         self.services("crash").map(drop)
     }
 
+    /// Stops it in order, which cuts all connections and waits for nobody.
+    pub fn halt(&self) -> anyhow::Result<()> {
+        self.services("halt").map(drop)
+    }
+
     /// Starts it again where it was.
     pub fn restart(&self) -> anyhow::Result<()> {
         self.services("start").map(drop)

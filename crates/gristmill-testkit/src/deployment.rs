@@ -67,18 +67,33 @@ impl Deployment {
     /// Kills all processes at once, starts them again and waits until they are ready.
     pub fn crash(&mut self) -> anyhow::Result<()> {
         self.all().try_for_each(TestServer::kill9)?;
-        self.all().try_for_each(TestServer::spawn)?;
-        self.all().try_for_each(|process| process.wait_ready().map(drop))
+        self.start()
     }
 
     /// Stops all processes in order, the one that clients speak to first, and starts them again.
     pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.stop()?;
+        self.start()
+    }
+
+    /// Stops all processes in order, the one that clients speak to first.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
         for process in self.all() {
             let status = process.terminate()?;
             anyhow::ensure!(status.success(), "{status}: {}", process.log());
         }
+        Ok(())
+    }
+
+    /// Starts all processes again and waits until they are ready.
+    pub fn start(&mut self) -> anyhow::Result<()> {
         self.all().try_for_each(TestServer::spawn)?;
         self.all().try_for_each(|process| process.wait_ready().map(drop))
+    }
+
+    /// All processes, the one that clients speak to first.
+    pub fn processes(&self) -> impl Iterator<Item = &TestServer> {
+        std::iter::once(&self.front).chain(&self.behind)
     }
 
     fn all(&mut self) -> impl Iterator<Item = &mut TestServer> {

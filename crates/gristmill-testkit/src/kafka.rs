@@ -1,7 +1,7 @@
 //! Topics of the Kafka broker that `scripts/services` starts, and brokers that are one test's own.
 
 use std::collections::BTreeMap;
-use std::process::id;
+use std::process::{Command, id};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -20,6 +20,8 @@ use crate::setting;
 
 /// Names the broker.
 const BROKER: &str = "GRISTMILL_TEST_KAFKA";
+/// Names the folder of Kafka's own programs.
+const JARS: &str = "GRISTMILL_TEST_KAFKA_JARS";
 /// How long the broker may take for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -119,6 +121,21 @@ impl TestTopic {
         Ok(producer.flush(PATIENCE)?)
     }
 
+    /// Writes records once more as they are, as a producer does that has not heard of the first time.
+    pub fn write_again(&self, records: &[KafkaRecord]) -> anyhow::Result<()> {
+        let producer: BaseProducer = self.client().create()?;
+        for KafkaRecord { partition, key, value, headers, .. } in records {
+            let header = |all: OwnedHeaders, (key, value): (&String, &String)| {
+                all.insert(Header { key, value: Some(value) })
+            };
+            let headers = headers.iter().fold(OwnedHeaders::new(), header);
+            let record = BaseRecord::to(&self.name).partition(*partition).key(key).payload(value);
+            producer.send(record.headers(headers)).map_err(|(error, _)| error)?;
+            producer.poll(Duration::ZERO);
+        }
+        Ok(producer.flush(PATIENCE)?)
+    }
+
     /// Writes records in a transaction, whose end takes an offset of its own.
     pub fn write_in_transaction(
         &self,
@@ -192,6 +209,28 @@ impl TestTopic {
         Ok(told.collect())
     }
 
+    /// What Kafka's own `kafka-consumer-groups --describe` tells of its group, a row for each partition
+    /// or, with `--members`, for each member, by the names of the columns.
+    pub fn describe_group(&self, more: &[&str]) -> anyhow::Result<Vec<BTreeMap<String, String>>> {
+        let jars =
+            setting(JARS).context("GRISTMILL_TEST_KAFKA_JARS is not set: run scripts/services")?;
+        let mut tool = Command::new("java");
+        tool.args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", &format!("{jars}/*")]);
+        tool.arg("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand");
+        tool.args(["--bootstrap-server", &self.brokers, "--group", &self.group(), "--describe"]);
+        let done = tool.args(more).output().context("cannot start java")?;
+        let said = String::from_utf8_lossy(&done.stdout);
+        let complaint = String::from_utf8_lossy(&done.stderr);
+        anyhow::ensure!(done.status.success(), "kafka-consumer-groups: {said}{complaint}");
+        let mut lines = said.lines().filter(|line| !line.trim().is_empty());
+        let names = lines.find(|line| line.starts_with("GROUP ")).context("no table")?;
+        let row = |line: &str| {
+            let names = names.split_whitespace().map(str::to_owned);
+            names.zip(line.split_whitespace().map(str::to_owned)).collect()
+        };
+        Ok(lines.map(row).collect())
+    }
+
     fn partitions(&self, consumer: &BaseConsumer) -> anyhow::Result<i32> {
         let metadata = consumer.fetch_metadata(Some(&self.name), PATIENCE)?;
         let topic = metadata.topics().first().context("no topic")?;
@@ -243,6 +282,11 @@ impl TestKafka {
     /// Ends it in the middle of what it does, so that it must recover when it starts again.
     pub fn crash(&self) -> anyhow::Result<()> {
         services(self.dir.path(), "crash", "kafka").map(drop)
+    }
+
+    /// Stops it in order.
+    pub fn halt(&self) -> anyhow::Result<()> {
+        services(self.dir.path(), "halt", "kafka").map(drop)
     }
 
     /// Starts it again where it was.

@@ -125,6 +125,15 @@ impl Origin {
         }
     }
 
+    /// Waits until what is known of the log is no older than these positions of a store, which others
+    /// may have settled since the log was last looked at; false if it was closed first.
+    pub(crate) async fn looked_since(&self, held: &Positions) -> bool {
+        match self {
+            Origin::Embedded { .. } => true,
+            Origin::Kafka { log, .. } => log.durable().covers(held) || log.looked_again().await,
+        }
+    }
+
     /// What names the topic among all there are, if this is one that has been reached.
     pub(crate) fn topic_name(&self) -> Option<String> {
         match self {

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
-use gristmill_model::Timestamp;
+use gristmill_model::{Positions, Timestamp};
 use gristmill_server::Role;
 use gristmill_store::Store;
 use gristmill_store::columnar::{ColumnarConfig, ColumnarStore};
@@ -99,7 +99,10 @@ fn start_postgres(
     let ready = async move {
         if origin.reached().await {
             reached.reached().await?;
-            belong_together(&origin, &address, &*reached)?;
+            let held = reached.progress().durable;
+            if origin.looked_since(&held).await {
+                belong_together(&origin, &address, &held)?;
+            }
         }
         Ok(())
     };
@@ -119,27 +122,27 @@ fn columnar_ready(
     let origin = log.origin.clone();
     if let Origin::Embedded { .. } = &origin {
         claim(&data_dir, None, &*store)?;
-        belong_together(&origin, &place.display(), &*store)?;
+        belong_together(&origin, &place.display(), &store.progress().durable)?;
         return Ok(Box::pin(std::future::ready(Ok(()))));
     }
     Ok(Box::pin(async move {
         if origin.reached().await {
             claim(&data_dir, origin.topic_name().as_deref(), &*store)?;
-            belong_together(&origin, &place.display(), &*store)?;
+            belong_together(&origin, &place.display(), &store.progress().durable)?;
         }
         Ok(())
     }))
 }
 
-/// Makes sure that the log reaches as far as the store, and back to it.
+/// Makes sure that the log reaches as far as what a store held, and back to it.
 fn belong_together(
     origin: &Origin,
     place: &dyn std::fmt::Display,
-    store: &dyn Store,
+    held: &Positions,
 ) -> anyhow::Result<()> {
-    let (held, log) = (store.progress().durable, origin.log());
+    let log = origin.log();
     ensure!(
-        log.durable().covers(&held),
+        log.durable().covers(held),
         "{origin} does not reach as far as the store in {place}: they do not belong together, or \
          one of them was lost; {}",
         origin.advice()

@@ -126,6 +126,7 @@ impl Keeper {
                 contact.is_available = true;
             });
         }
+        self.shared.contact.send_modify(|contact| contact.looks += 1);
         Ok(())
     }
 

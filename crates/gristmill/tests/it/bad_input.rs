@@ -1,14 +1,17 @@
-//! Bad and slow clients against the real binary: they are told so, leave nothing behind, and
+//! Bad and slow clients against the real binary, however it is deployed: they are told so, leave nothing behind, and
 //! disturb nobody.
 
 use std::io;
 use std::time::Duration;
 
+use anyhow::Context;
 use gristmill_testkit::{
-    Connection, Request, Response, Stopwatch, TestServer, raise_open_files_limit, wait_until,
+    Connection, Deployment, Request, Response, Stopwatch, TestServer, raise_open_files_limit,
+    wait_until,
 };
 use serde_json::json;
 
+use crate::profiles::on_each_profile;
 use crate::support::{metric, server, store_number, summary, wait_for_total};
 
 const SLOW_CLIENTS: usize = 1_000;
@@ -16,22 +19,26 @@ const MEMORY_BYTES: u64 = 512 * 1024 * 1024;
 
 #[test]
 fn bad_requests_are_refused_one_by_one_and_store_nothing() -> anyhow::Result<()> {
-    let server = server().start()?;
-    for (what, bytes, status) in bad_requests() {
-        let answer = exchange(&server, bytes.as_bytes())?;
-        assert_eq!(answer.status, status, "{what}: {}", answer.text());
-        // Below the routes, nothing but a status is promised.
-        let is_below_routes = matches!(status, 414 | 431) || what == "length and chunks";
-        if !is_below_routes {
-            let problem = answer.json()?;
-            for key in ["type", "title", "status", "code", "message", "error"] {
-                assert!(!problem[key].is_null(), "{what}: {key} in {problem}");
+    on_each_profile(&server(), |deployment| {
+        let server = deployment.front();
+        for (what, bytes, status) in bad_requests() {
+            let answer = exchange(server, bytes.as_bytes())?;
+            assert_eq!(answer.status, status, "{what}: {}", answer.text());
+            // Below the routes, nothing but a status is promised.
+            let is_below_routes = matches!(status, 414 | 431) || what == "length and chunks";
+            if !is_below_routes {
+                let problem = answer.json()?;
+                for key in ["type", "title", "status", "code", "message", "error"] {
+                    assert!(!problem[key].is_null(), "{what}: {key} in {problem}");
+                }
             }
         }
-    }
-    assert_eq!(summary(&server)?["total_events"], 0);
-    assert!(!server.log().contains("panicked"), "{}", server.log());
-    Ok(())
+        assert_eq!(summary(server)?["total_events"], 0);
+        for process in deployment.processes() {
+            assert!(!process.log().contains("panicked"), "{}", process.log());
+        }
+        Ok(())
+    })
 }
 
 /// Requests with what is bad about them and the status they deserve.
@@ -59,83 +66,104 @@ fn bad_requests() -> Vec<(&'static str, String, u16)> {
 
 #[test]
 fn body_that_is_cut_short_stores_nothing() -> anyhow::Result<()> {
-    let server = server().start()?;
-    let event = r#"{"id":"cut","user_id":"u","event_type":"t"}"#;
-    let bytes = post("/v1/events", &json_with(""), event);
-    let mut connection = Connection::open(server.address())?;
-    connection.write(&bytes.as_bytes()[..bytes.len() - 1])?;
-    drop(connection);
+    on_each_profile(&server(), |deployment| {
+        let server = deployment.front();
+        let event = r#"{"id":"cut","user_id":"u","event_type":"t"}"#;
+        let bytes = post("/v1/events", &json_with(""), event);
+        let mut connection = Connection::open(server.address())?;
+        connection.write(&bytes.as_bytes()[..bytes.len() - 1])?;
+        drop(connection);
 
-    let whole = server.send(&Request::post_json("/v1/events?wait=visible", event))?;
-    assert_eq!(whole.json()?["results"][0]["status"], "stored", "{}", whole.text());
-    wait_for_total(&server, 1)
+        let whole = server.send(&Request::post_json("/v1/events?wait=visible", event))?;
+        assert_eq!(whole.json()?["results"][0]["status"], "stored", "{}", whole.text());
+        wait_for_total(server, 1)
+    })
 }
 
 #[test]
 fn partial_success_names_each_event() -> anyhow::Result<()> {
-    let server = server().start()?;
-    let events = json!([
-        {"id": "a", "user_id": "u", "event_type": "t"},
-        {"id": "b", "user_id": "u"},
-        {"id": "a", "user_id": "u", "event_type": "t"},
-    ]);
-    let answer = server.post_json("/v1/events/batch?wait=visible", &events)?;
-    assert_eq!((&answer["accepted"], &answer["rejected"]), (&json!(2), &json!(1)), "{answer}");
-    let status = |index: usize| answer["results"][index]["status"].as_str().unwrap_or_default();
-    assert_eq!([status(0), status(1), status(2)], ["stored", "rejected", "duplicate"], "{answer}");
-    assert_eq!(answer["results"][1]["code"], "invalid_event", "{answer}");
-    wait_for_total(&server, 1)
+    on_each_profile(&server(), |deployment| {
+        let server = deployment.front();
+        let events = json!([
+            {"id": "a", "user_id": "u", "event_type": "t"},
+            {"id": "b", "user_id": "u"},
+            {"id": "a", "user_id": "u", "event_type": "t"},
+        ]);
+        let answer = server.post_json("/v1/events/batch?wait=visible", &events)?;
+        assert_eq!((&answer["accepted"], &answer["rejected"]), (&json!(2), &json!(1)), "{answer}");
+        let status = |index: usize| answer["results"][index]["status"].as_str().unwrap_or_default();
+        assert_eq!(
+            [status(0), status(1), status(2)],
+            ["stored", "rejected", "duplicate"],
+            "{answer}"
+        );
+        assert_eq!(answer["results"][1]["code"], "invalid_event", "{answer}");
+        wait_for_total(server, 1)
+    })
 }
 
 #[test]
 fn every_accepted_event_is_accounted_for() -> anyhow::Result<()> {
-    let server = server().start()?;
-    for round in 0..20 {
-        let good = |id: u64| json!({"id": id.to_string(), "user_id": "u", "event_type": "t"});
-        let events = json!([good(round), good(round + 1), {"id": "no type"}, good(round)]);
-        server.post_json("/v1/events/batch", &events)?;
-    }
-    wait_for_total(&server, 21)?;
-    wait_until("the log to be settled", Duration::from_secs(10), || {
-        (metric(&server, "gristmill_consumer_lag_records").ok()? == 0).then_some(())
-    })?;
+    on_each_profile(&server(), |deployment| {
+        let server = deployment.front();
+        for round in 0..20 {
+            let good = |id: u64| json!({"id": id.to_string(), "user_id": "u", "event_type": "t"});
+            let events = json!([good(round), good(round + 1), {"id": "no type"}, good(round)]);
+            server.post_json("/v1/events/batch", &events)?;
+        }
+        wait_for_total(server, 21)?;
+        let count = |name: &str| highest(deployment, &format!("gristmill_events_{name}_total"));
+        let is_settled = || (count("processed").ok()? == 60).then_some(());
+        wait_until(
+            "stored, duplicate, quarantined and expired",
+            Duration::from_secs(10),
+            is_settled,
+        )?;
+        assert_eq!(highest(deployment, "gristmill_consumer_lag_records")?, 0);
+        assert_eq!(count("received")?, 80);
+        assert_eq!((count("accepted")?, count("rejected")?, count("failed")?), (60, 20, 0));
+        let duplicates = || (store_number(server, "duplicate").ok()? == 39).then_some(());
+        wait_until("the duplicates to be told", Duration::from_secs(10), duplicates)
+    })
+}
 
-    let count = |name: &str| metric(&server, &format!("gristmill_events_{name}_total"));
-    assert_eq!(count("received")?, 80);
-    assert_eq!((count("accepted")?, count("rejected")?, count("failed")?), (60, 20, 0));
-    assert_eq!(count("processed")?, 60, "stored, duplicate, quarantined and expired together");
-    assert_eq!(store_number(&server, "duplicate")?, 39);
-    Ok(())
+/// The highest that any process says a metric is: all that settle one log tell the same totals, and
+/// what comes in is counted where it does.
+fn highest(deployment: &Deployment, name: &str) -> anyhow::Result<u64> {
+    let told = deployment.processes().filter_map(|process| metric(process, name).ok());
+    told.max().with_context(|| format!("nobody tells {name}"))
 }
 
 #[test]
 fn slow_clients_do_not_disturb_others() -> anyhow::Result<()> {
-    raise_open_files_limit()?;
-    let server = server().start()?;
-    let slow: Vec<_> = (0..SLOW_CLIENTS)
-        .map(|number| {
-            let mut connection = Connection::open(server.address())?;
-            // Half of them never finish their headers, the others never finish their body.
-            let bytes = if number % 2 == 0 {
-                "POST /v1/events HTTP/1.1\r\nhost: a\r\n".to_owned()
-            } else {
-                let bytes = post("/v1/events", &json_with(""), &"x".repeat(1_000));
-                bytes[..bytes.len() - 900].to_owned()
-            };
-            connection.write(bytes.as_bytes())?;
-            Ok(connection)
-        })
-        .collect::<io::Result<_>>()?;
+    on_each_profile(&server(), |deployment| {
+        raise_open_files_limit()?;
+        let server = deployment.front();
+        let slow: Vec<_> = (0..SLOW_CLIENTS)
+            .map(|number| {
+                let mut connection = Connection::open(server.address())?;
+                // Half of them never finish their headers, the others never finish their body.
+                let bytes = if number % 2 == 0 {
+                    "POST /v1/events HTTP/1.1\r\nhost: a\r\n".to_owned()
+                } else {
+                    let bytes = post("/v1/events", &json_with(""), &"x".repeat(1_000));
+                    bytes[..bytes.len() - 900].to_owned()
+                };
+                connection.write(bytes.as_bytes())?;
+                Ok(connection)
+            })
+            .collect::<io::Result<_>>()?;
 
-    let event = Request::post_json("/v1/events", r#"{"user_id":"u","event_type":"t"}"#);
-    for _ in 0..100 {
-        let waited = Stopwatch::start();
-        assert_eq!(server.send(&event)?.status, 200);
-        assert!(waited.elapsed() < Duration::from_secs(1), "{:?}", waited.elapsed());
-    }
-    assert_eq!(slow.len(), SLOW_CLIENTS);
-    assert!(server.peak_memory()? < MEMORY_BYTES);
-    wait_for_total(&server, 100)
+        let event = Request::post_json("/v1/events", r#"{"user_id":"u","event_type":"t"}"#);
+        for _ in 0..100 {
+            let waited = Stopwatch::start();
+            assert_eq!(server.send(&event)?.status, 200);
+            assert!(waited.elapsed() < Duration::from_secs(1), "{:?}", waited.elapsed());
+        }
+        assert_eq!(slow.len(), SLOW_CLIENTS);
+        assert!(server.peak_memory()? < MEMORY_BYTES);
+        wait_for_total(server, 100)
+    })
 }
 
 /// Sends bytes as they are over a connection of their own.

@@ -1,17 +1,19 @@
-//! Both stores answer alike: some hundreds of random questions over the same events, in which ties,
-//! late events, repeats and absent values are common.
+//! Both stores answer alike, files in one process and tables that are filled from a topic: some
+//! hundreds of random questions over the same events, in which ties, late events, repeats and absent
+//! values are common.
 
 use anyhow::Context;
 use gristmill_testkit::{
-    Connection, Request, SeededEntropy, TestDatabase, TestServer, http, setting,
+    Connection, Request, SeededEntropy, TestDatabase, TestServer, TestTopic, http, setting,
+    shared_redis,
 };
 use serde_json::{Value, json};
 
-use crate::postgres;
+use crate::profiles::split;
 use crate::support::{server, summary};
 
 const EVENTS: u64 = 3_000;
-const QUESTIONS: u64 = 400;
+const QUESTIONS: u64 = 500;
 /// The first moment of the events, and how many minutes after it the last one lies.
 const START: u64 = 1_476_500_000;
 const MINUTES: u64 = 60 * 24 * 60;
@@ -28,16 +30,19 @@ fn both_stores_answer_alike() -> anyhow::Result<()> {
     let seed = setting("GRISTMILL_QUESTIONS_SEED").map_or(Ok(default_seed), |text| text.parse())?;
     println!("GRISTMILL_QUESTIONS_SEED={seed}");
     let dice = SeededEntropy::new(seed);
-    let database = TestDatabase::create()?;
+    let (topic, database) = (TestTopic::unmade()?, TestDatabase::create()?);
     // Little is kept in memory, so that the files are asked as well.
     let columnar = server().setting("GRISTMILL__STORE__SEAL_BYTES", "64 KiB").start()?;
-    let tables = postgres::server(&database).start()?;
-    fill(&[&columnar, &tables], &dice)?;
+    // Two processors take what they find in three partitions.
+    let roles = ["ingest", "process", "process", "query"];
+    let apart = split(&topic, &database, &shared_redis()?, &roles)?;
+    let tables = apart.front();
+    fill(&[&columnar, tables], &dice)?;
 
     let mut told = 0;
     for number in 0..QUESTIONS {
         let request = question(&dice);
-        let answers = [answer(&columnar, &request)?, answer(&tables, &request)?];
+        let answers = [answer(&columnar, &request)?, answer(tables, &request)?];
         let (target, body) = (&request.target, String::from_utf8_lossy(&request.body));
         assert_eq!(answers[0], answers[1], "seed {seed}, question {number}: {target} {body}");
         told += u64::from(answers[0]["status"] == 200);

@@ -1,5 +1,5 @@
 //! The commands of the four systems' manuals, unchanged, against a server on four listeners that
-//! stand for their ports 8080 to 8083.
+//! stand for their ports 8080 to 8083, however the platform is deployed.
 
 use std::time::Duration;
 
@@ -7,89 +7,30 @@ use anyhow::Context;
 use gristmill_testkit::{Connection, Curl, Request, Response, TestServer, http, wait_until};
 use serde_json::{Value, json};
 
+use crate::manuals::{
+    ACTIVITY, CLICK, CLICK_COUNT, HEALTH, METRICS_STREAM, PLATFORM_EVENT, PLATFORM_SUMMARY,
+    SESSION_EVENT, SUMMARY, WRAPPED_EVENT,
+};
+use crate::profiles::on_each_profile;
 use crate::support::{server, wait_for_total};
-
-const CLICK: &str = r#"curl -X POST http://localhost:8080/ingest \
-  -H "Content-Type: application/json" \
-  -d '{
-    "event_id": "test_123",
-    "user_id": "user_1",
-    "event_type": "click",
-    "page_url": "https://example.com",
-    "time_stamp": "2025-11-05T20:00:00Z"
-  }'"#;
-
-const CLICK_COUNT: &str = r#"curl -X GET http://localhost:8081/analytics/events \
-  -H "Content-Type: application/json" \
-  -d '{"user_id": "user_1", "page_url": "https://example.com"}'"#;
-
-const WRAPPED_EVENT: &str = r#"curl -X POST http://localhost:8080/v1/events \
-  -H "x-api-key: your-api-key" \
-  -H "Content-Type: application/json" \
-  -d '{
-    "event": {
-      "id": "evt-123",
-      "user_id": "user-456",
-      "event_type": "EVENT_TYPE_USER",
-      "timestamp": "2024-01-01T12:00:00Z",
-      "source": "web-app"
-    }
-  }'"#;
-
-const SUMMARY: &str = r#"curl -X GET "http://localhost:8080/v1/analytics/summary" \
-  -H "x-api-key: your-api-key""#;
-
-const PLATFORM_EVENT: &str = r#"curl -X POST http://localhost:8081/events \
-  -H "Content-Type: application/json" \
-  -d '{
-    "id": "event_123",
-    "user_id": "user_456", 
-    "event_type": "page_view",
-    "properties": {
-      "page": "/dashboard",
-      "duration": "45"
-    },
-    "timestamp": 1640995200,
-    "source": "web-app"
-  }'"#;
-
-const PLATFORM_SUMMARY: &str = "curl http://localhost:8083/analytics/summary | jq";
-
-const ACTIVITY: &str = r#"curl -X POST http://localhost:8080/activity \
-  -H "Content-Type: application/json" \
-  -d '{
-    "user_id": "12345",
-    "activity_type": "page_view",
-    "timestamp": "2024-07-01T12:34:56Z",
-    "metadata": {
-      "page_url": "https://example.com/home",
-      "referrer": "https://google.com"
-    }
-  }'"#;
-
-const HEALTH: &str = "curl http://localhost:8080/health";
-
-const SESSION_EVENT: &str = r#"curl -X POST http://localhost:8081/events \
-  -H 'Content-Type: application/json' \
-  -d '{"sessionId":"test-1","eventType":"page_view","payload":"{\"path\":\"/home\"}"}'"#;
-
-const METRICS_STREAM: &str = "curl -N http://localhost:8082/metrics/stream";
 
 /// How long a count may take to show an acknowledged event.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(10);
 
 #[test]
 fn every_command_of_the_manuals_works_unchanged() -> anyhow::Result<()> {
-    let server = server().listeners(4).start()?;
+    on_each_profile(&server().listeners(4), |deployment| {
+        let server = deployment.front();
 
-    clicks(&server)?;
-    native_events(&server)?;
-    platform_events(&server)?;
-    activities(&server)?;
-    sessions(&server)?;
+        clicks(server)?;
+        native_events(server)?;
+        platform_events(server)?;
+        activities(server)?;
+        sessions(server)?;
 
-    // One event of each of the five commands that post one.
-    wait_for_total(&server, 5)
+        // One event of each of the five commands that post one.
+        wait_for_total(server, 5)
+    })
 }
 
 fn clicks(server: &TestServer) -> anyhow::Result<()> {
@@ -168,13 +109,7 @@ fn sessions(server: &TestServer) -> anyhow::Result<()> {
     assert_eq!((answer.status, answer.text().as_str()), (202, ""));
 
     let curl = Curl::parse(METRICS_STREAM)?;
-    let mut stream = Connection::open(address(server, curl.port)?)?;
-    stream.write(&curl.request.to_bytes())?;
-    let text = stream.read_through("}")?;
-    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
-    assert!(text.to_ascii_lowercase().contains("content-type: text/event-stream"), "{text}");
-    let (_, event) = text.split_once("event:metrics\ndata:").context("no event")?;
-    let data: Value = serde_json::from_str(event.lines().next().unwrap_or_default())?;
+    let data = metrics_of_stream(address(server, curl.port)?, &curl.request)?;
     for key in ["receivedTotal", "writtenTotal", "avgProcessingMs", "lag"] {
         assert!(data[key].is_number(), "{key} in {data}");
     }
@@ -182,58 +117,89 @@ fn sessions(server: &TestServer) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn routes_without_a_command_answer_as_their_clients_expect() -> anyhow::Result<()> {
-    let server = server().listeners(4).start()?;
-
-    let event = json!({"id": "a", "user_id": "u", "event_type": "page_view"});
-    let answer = post(&server, "/events/async", &event)?;
-    assert_eq!((answer.status, &answer.json()?["event_id"]), (202, &json!("a")));
-
-    let answer = post(&server, "/events/batch", &json!({"events": [event, event]}))?;
-    let body = answer.json()?;
-    assert_eq!((answer.status, &body["success"]), (200, &json!(true)), "{body}");
-    assert_eq!(body["message"], "Processed 2/2 events");
-    assert_eq!(body["processed_count"], 2);
-    assert_eq!(body["failed_event_ids"], Value::Null);
-
-    let answer = post(&server, "/events/batch", &json!({"events": []}))?;
-    assert_eq!((answer.status, &answer.json()?["message"]), (206, &json!("No events provided")));
-
-    let answer = post(&server, "/ingest", &json!([]))?;
-    assert_eq!((answer.status, answer.text().as_str()), (400, "invalid json body\n"));
-    let answer = server.send(&Request::get("/ingest"))?;
-    assert_eq!((answer.status, answer.text().as_str()), (405, "method not allowed\n"));
-
-    let answer = post(&server, "/activity", &json!({"user_id": "u"}))?;
-    assert_eq!(answer.status, 400);
-    assert!(answer.text().contains("required"), "{}", answer.text());
-
-    let object = json!({"sessionId": "s", "eventType": "t", "payload": {"path": "/"}});
-    assert_eq!(post(&server, "/events", &object)?.status, 400);
-    Ok(())
+/// The first of the numbers that the session system streams.
+pub(crate) fn metrics_of_stream(
+    address: std::net::SocketAddr,
+    request: &Request,
+) -> anyhow::Result<Value> {
+    let mut stream = Connection::open(address)?;
+    stream.write(&request.to_bytes())?;
+    let text = stream.read_through("}")?;
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    assert!(text.to_ascii_lowercase().contains("content-type: text/event-stream"), "{text}");
+    let (_, event) = text.split_once("event:metrics\ndata:").context("no event")?;
+    Ok(serde_json::from_str(event.lines().next().unwrap_or_default())?)
 }
 
 #[test]
+fn routes_without_a_command_answer_as_their_clients_expect() -> anyhow::Result<()> {
+    on_each_profile(&server().listeners(4), |deployment| {
+        let server = deployment.front();
+
+        let event = json!({"id": "a", "user_id": "u", "event_type": "page_view"});
+        let answer = post(server, "/events/async", &event)?;
+        assert_eq!((answer.status, &answer.json()?["event_id"]), (202, &json!("a")));
+
+        let answer = post(server, "/events/batch", &json!({"events": [event, event]}))?;
+        let body = answer.json()?;
+        assert_eq!((answer.status, &body["success"]), (200, &json!(true)), "{body}");
+        assert_eq!(body["message"], "Processed 2/2 events");
+        assert_eq!(body["processed_count"], 2);
+        assert_eq!(body["failed_event_ids"], Value::Null);
+
+        let answer = post(server, "/events/batch", &json!({"events": []}))?;
+        assert_eq!(
+            (answer.status, &answer.json()?["message"]),
+            (206, &json!("No events provided"))
+        );
+
+        let answer = post(server, "/ingest", &json!([]))?;
+        assert_eq!((answer.status, answer.text().as_str()), (400, "invalid json body\n"));
+        let answer = server.send(&Request::get("/ingest"))?;
+        assert_eq!((answer.status, answer.text().as_str()), (405, "method not allowed\n"));
+
+        let answer = post(server, "/activity", &json!({"user_id": "u"}))?;
+        assert_eq!(answer.status, 400);
+        assert!(answer.text().contains("required"), "{}", answer.text());
+
+        let object = json!({"sessionId": "s", "eventType": "t", "payload": {"path": "/"}});
+        assert_eq!(post(server, "/events", &object)?.status, 400);
+        Ok(())
+    })
+}
+
+/// Routes that several systems shared, with what one or the other of their clients read there.
+const SHARED: [(&str, &[&str]); 7] = [
+    ("/stats", &["service", "uptime_seconds", "messages_sent", "consumer", "stream"]),
+    ("/lag", &["service", "lag", "timestamp"]),
+    ("/livez", &[]),
+    ("/readyz", &[]),
+    ("/metrics", &[]),
+    ("/health", &["status", "service", "timestamp", "uptime_seconds", "kafka_health"]),
+    ("/ready", &["ready", "service", "timestamp", "producer_ready", "consumer_ready"]),
+];
+
+#[test]
 fn shared_routes_answer_one_superset_on_every_listener() -> anyhow::Result<()> {
-    let server = server().listeners(4).start()?;
-    let wanted = [
-        ("/health", &["status", "service", "timestamp", "uptime_seconds", "kafka_health"][..]),
-        ("/ready", &["ready", "service", "timestamp", "producer_ready", "consumer_ready"]),
-        ("/stats", &["service", "uptime_seconds", "messages_sent", "consumer", "stream"]),
-        ("/lag", &["service", "lag", "timestamp"]),
-    ];
-    for address in server.addresses() {
-        for (path, keys) in wanted {
-            let answer = http::send(*address, &Request::get(path))?;
-            assert_eq!(answer.status, 200, "{path}");
-            let body = answer.json()?;
-            for key in keys {
-                assert!(!body[key].is_null(), "{key} of {path} in {body}");
-            }
+    on_each_profile(&server().listeners(4), |deployment| {
+        let mut processes: Vec<_> = deployment.processes().collect();
+        if processes.len() > 1 {
+            // Of itself, a gateway tells whom it reaches instead.
+            tells(processes.remove(0), &SHARED[..5])?;
         }
-        for path in ["/livez", "/readyz", "/metrics"] {
-            assert_eq!(http::send(*address, &Request::get(path))?.status, 200, "{path}");
+        processes.iter().try_for_each(|process| tells(process, &SHARED))
+    })
+}
+
+fn tells(server: &TestServer, wanted: &[(&str, &[&str])]) -> anyhow::Result<()> {
+    for (address, (path, keys)) in
+        server.addresses().iter().flat_map(|address| wanted.iter().map(move |it| (*address, it)))
+    {
+        let answer = http::send(address, &Request::get(path))?;
+        assert_eq!(answer.status, 200, "{path}");
+        for key in *keys {
+            let body = answer.json()?;
+            assert!(!body[key].is_null(), "{key} of {path} in {body}");
         }
     }
     Ok(())

@@ -15,7 +15,7 @@ use crate::support::{self, store_number, summary, wait_for_total};
 const NOTICED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A server with its log in a topic, chosen as older systems' environments do.
-fn server(topic: &TestTopic) -> ServerOptions {
+pub(crate) fn server(topic: &TestTopic) -> ServerOptions {
     support::server()
         .setting("KAFKA_BROKERS", topic.brokers())
         .setting("KAFKA_TOPIC", topic.name())

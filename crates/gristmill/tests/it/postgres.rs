@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use gristmill_testkit::{
-    Request, ServerOptions, TestDatabase, TestPostgres, TestServer, data_file, http, wait_until,
+    Deployment, Request, ServerOptions, TestDatabase, TestPostgres, TestServer, TestTopic,
+    data_file, http, shared_redis, wait_until,
 };
 use serde_json::{Value, json};
 
+use crate::profiles::split;
 use crate::real_data::{
     DESKDROP, DataSet, GHARCHIVE, Report, deskdrop_answers, gharchive_answers, import,
 };
@@ -17,6 +19,9 @@ use crate::support::{self, summary, wait_for_total};
 /// How long a server may take to notice that its database is gone, or back.
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);
 
+/// The roles of a process each; two of them share the partitions.
+const APART: [&str; 4] = ["ingest", "process", "process", "query"];
+
 /// A server with its store in a database, chosen as older systems' environments do.
 pub(crate) fn server(database: &TestDatabase) -> ServerOptions {
     support::server().setting("DATABASE_URL", &database.url())
@@ -24,33 +29,52 @@ pub(crate) fn server(database: &TestDatabase) -> ServerOptions {
 
 #[test]
 fn gharchive_in_postgres_is_answered_as_expected() -> anyhow::Result<()> {
-    answers_hold(&GHARCHIVE, gharchive_answers, [GHARCHIVE.events, 0])
+    let database = TestDatabase::create()?;
+    let alone = || Deployment::alone(server(&database));
+    answers_hold(&GHARCHIVE, gharchive_answers, [GHARCHIVE.events, 0], &database, alone)
 }
 
 #[test]
 fn deskdrop_in_postgres_is_answered_as_expected() -> anyhow::Result<()> {
-    answers_hold(&DESKDROP, deskdrop_answers, [0, DESKDROP.events])
+    let database = TestDatabase::create()?;
+    let alone = || Deployment::alone(server(&database));
+    answers_hold(&DESKDROP, deskdrop_answers, [0, DESKDROP.events], &database, alone)
 }
 
-/// Imports a data set and holds the answers, also after a kill, and what older systems' SQL finds:
-/// so many clicks and so many events with a session.
+#[test]
+fn gharchive_through_kafka_is_answered_as_expected() -> anyhow::Result<()> {
+    let (topic, database) = (TestTopic::unmade()?, TestDatabase::create()?);
+    let apart = || split(&topic, &database, &shared_redis()?, &APART);
+    answers_hold(&GHARCHIVE, gharchive_answers, [GHARCHIVE.events, 0], &database, apart)
+}
+
+#[test]
+fn deskdrop_through_kafka_is_answered_as_expected() -> anyhow::Result<()> {
+    let (topic, database) = (TestTopic::unmade()?, TestDatabase::create()?);
+    let apart = || split(&topic, &database, &shared_redis()?, &APART);
+    answers_hold(&DESKDROP, deskdrop_answers, [0, DESKDROP.events], &database, apart)
+}
+
+/// Imports a data set and holds the answers, also after a kill of all processes, and what older systems'
+/// SQL finds: so many clicks and so many events with a session.
 fn answers_hold(
     set: &DataSet,
     answers: fn(&TestServer, &Value) -> anyhow::Result<()>,
     [clicks, with_session]: [u64; 2],
+    database: &TestDatabase,
+    start: impl Fn() -> anyhow::Result<Deployment>,
 ) -> anyhow::Result<()> {
     let (Some(file), Some(expected)) = (data_file(set.file), data_file("expected.json")) else {
         return Ok(());
     };
     let expected: Value = serde_json::from_slice(&std::fs::read(expected)?)?;
-    let database = TestDatabase::create()?;
-    let mut server = server(&database).start()?;
-    assert_eq!(import(&server, set, &file)?, Report::stored(set.events));
-    server.kill9()?;
-    server.restart()?;
-    answers(&server, &expected).context("after a kill")?;
-    assert_eq!(import(&server, set, &file)?, Report::duplicates(set.events));
-    assert_eq!(summary(&server)?["total_events"], set.events);
+    let mut deployment = start()?;
+    assert_eq!(import(deployment.front(), set, &file)?, Report::stored(set.events));
+    deployment.crash()?;
+    let front = deployment.front();
+    answers(front, &expected).context("after a kill")?;
+    assert_eq!(import(front, set, &file)?, Report::duplicates(set.events));
+    assert_eq!(summary(front)?["total_events"], set.events);
     let found = database.run(
         "SELECT (SELECT count(*) FROM click_events), (SELECT count(*) FROM web_events), \
          (SELECT coalesce(sum(click_count), 0) FROM page_clicks)",

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, ensure};
 use gristmill_testkit::{
-    Behind, Deployment, Request, TestDatabase, TestServer, TestTopic, shared_redis,
+    Behind, Deployment, Request, ServerOptions, TestDatabase, TestServer, TestTopic, shared_redis,
 };
 use serde_json::{Value, json};
 
@@ -26,6 +26,20 @@ fn promises_hold_with_each_role_in_a_process_of_its_own() -> anyhow::Result<()> 
     promises_hold(split(&topic, &database, &shared_redis()?, &roles)?)
 }
 
+/// Checks something on both ways to deploy the platform: all in one process over files, and each role in
+/// a process of its own over Kafka, PostgreSQL and Redis. The options are for the process that clients
+/// speak to.
+pub(crate) fn on_each_profile(
+    front: &ServerOptions,
+    check: impl Fn(&mut Deployment) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    check(&mut Deployment::alone(front.clone())?).context("in one process")?;
+    let (topic, database) = (TestTopic::unmade()?, TestDatabase::create()?);
+    let behind = apart(&topic, &database, &shared_redis()?, &["ingest", "process", "query"]);
+    let mut deployment = Deployment::behind_gateway(front.clone(), &behind)?;
+    check(&mut deployment).context("each role in a process of its own")
+}
+
 /// A process for each of these roles behind a gateway, over Kafka, PostgreSQL and Redis.
 pub(crate) fn split(
     topic: &TestTopic,
@@ -33,9 +47,17 @@ pub(crate) fn split(
     redis: &str,
     roles: &[&'static str],
 ) -> anyhow::Result<Deployment> {
+    Deployment::behind_gateway(server(), &apart(topic, database, redis, roles))
+}
+
+fn apart(
+    topic: &TestTopic,
+    database: &TestDatabase,
+    redis: &str,
+    roles: &[&'static str],
+) -> Vec<Behind> {
     let options = kafka::with_postgres(topic, database).setting("REDIS_ADDR", redis);
-    let behind = |roles: &&'static str| Behind { options: options.clone(), roles };
-    Deployment::behind_gateway(server(), &roles.iter().map(behind).collect::<Vec<_>>())
+    roles.iter().map(|roles| Behind { options: options.clone(), roles }).collect()
 }
 
 /// Everything in one process, which only a gateway speaks to.
