@@ -49,28 +49,35 @@ def main() -> int:
 
 def intake(deployed: Deployed, options: argparse.Namespace) -> None:
     """Events a second into the log, batches of 100, interleaved."""
-    measures: dict[str, Callable[[], float]] = {
-        "Kafka's producer tool": lambda: producer_tool(deployed, options),
-        "the same, flush.messages=1": lambda: producer_tool(deployed, options, "flush.messages=1"),
-        "role ingest over Kafka": lambda: ingest_over_kafka(deployed, options),
-        "embedded log, synced": lambda: embedded(deployed, options),
+    tool, best, synced = "Kafka's producer tool", "its best five seconds", "flush.messages=1"
+    ours, own = "role ingest over Kafka", "embedded log, synced"
+    rates: dict[str, list[float]] = {
+        name: [] for name in (tool, best, f"{tool}, {synced}", f"{best}, {synced}", ours, own)
     }
-    rates: dict[str, list[float]] = {name: [] for name in measures}
     for _ in range(options.rounds):
-        for name, measure in measures.items():
-            rates[name].append(measure())
-    table(rates, "events/s", next(iter(measures)))
+        whole, most = producer_tool(deployed, options)
+        rates[tool].append(whole)
+        rates[best].append(most)
+        rates[ours].append(ingest_over_kafka(deployed, options))
+        whole, most = producer_tool(deployed, options, synced)
+        rates[f"{tool}, {synced}"].append(whole)
+        rates[f"{best}, {synced}"].append(most)
+        rates[own].append(embedded(deployed, options))
+    table(rates, "events/s", tool)
 
 
-def producer_tool(deployed: Deployed, options: argparse.Namespace, *settings: str) -> float:
-    """Records a second of Kafka's own tool in its best five seconds, for it starts slowly."""
+def producer_tool(
+    deployed: Deployed, options: argparse.Namespace, *settings: str
+) -> tuple[float, float]:
+    """Records a second of Kafka's own tool, in all and in its best five seconds: it starts slowly."""
     topic = deployed.create_topic(1, *settings)
     records = options.records // 4 if settings else options.records
     flags = ["--topic", topic, "--num-records", str(records), "--record-size", str(RECORD_BYTES)]
     flags += ["--throughput", "-1", "--producer-props", f"batch.size={BATCH * RECORD_BYTES}"]
     flags += [f"bootstrap.servers={deployed.servers.kafka}", "acks=all"]
     output = deployed.tool("org.apache.kafka.tools.ProducerPerformance", *flags)
-    return max(float(rate) for rate in re.findall(r"([\d.]+) records/sec", output))
+    *parts, whole = (float(rate) for rate in re.findall(r"([\d.]+) records/sec", output))
+    return whole, max([*parts, whole])
 
 
 def ingest_over_kafka(deployed: Deployed, options: argparse.Namespace) -> float:
@@ -95,8 +102,13 @@ def embedded(deployed: Deployed, options: argparse.Namespace) -> float:
 def sink(deployed: Deployed, options: argparse.Namespace) -> None:
     """Events a second from Kafka into PostgreSQL, beside COPY of the same rows."""
     bare = "COPY into the same table and indexes"
-    counts = {count: f"{count} process{'' if count == 1 else 'es'}" for count in (1, 2, 4)}
-    rates: dict[str, list[float]] = {name: [] for name in (bare, *counts.values())}
+    sinks = {
+        "one process, one worker": (1, 1),
+        "one process, two workers": (1, 2),
+        "two processes": (2, 1),
+        "four processes": (4, 1),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in (bare, *sinks)}
     for _ in range(options.rounds):
         shared = deployed.shared(PARTITIONS)
         with deployed.process("ingest", shared) as ingest:
@@ -104,13 +116,14 @@ def sink(deployed: Deployed, options: argparse.Namespace) -> None:
             flags = [f"--rate={options.rows // 5}", "--seconds=5", "--users=100000"]
             report = deployed.load("--uncounted", f"--url=http://{ingest.address}", *flags)
         events = int(report["driven"]["accepted"])
-        for count, name in counts.items():
+        for name, (processes, workers) in sinks.items():
             # Another database has settled nothing yet.
-            environment = {**shared, "DATABASE_URL": deployed.create_database()}
-            rates[name].append(settled(deployed, environment, count, events))
-            # The last of them has the rows that COPY is given.
-            if count == max(counts):
-                rates[bare].append(copied(deployed, environment["DATABASE_URL"]))
+            database = deployed.create_database()
+            environment = {**shared, "DATABASE_URL": database, "NUM_WORKERS": str(workers)}
+            rates[name].append(settled(deployed, environment, processes, events))
+            if name == next(iter(sinks)):
+                rates[bare].append(copied(deployed, database))
+            deployed.drop_database(database)
     table(rates, "events/s", bare)
 
 
@@ -192,11 +205,12 @@ def hit_rate(query: Process, ingest: Process, connection: HTTPConnection, second
     pairs = [(f"user{user}", f"/{page}") for user in range(20) for page in range(5)]
     before, is_over = hits(query), Event()
 
+    sent: list[int] = []
+
     def click() -> None:
-        number = 0
         while not is_over.wait(0.1):
-            send_clicks(ingest, [pairs[number % len(pairs)]])
-            number += 1
+            send_clicks(ingest, [pairs[len(sent) % len(pairs)]])
+            sent.append(1)
 
     clicking = Thread(target=click)
     clicking.start()
@@ -206,6 +220,8 @@ def hit_rate(query: Process, ingest: Process, connection: HTTPConnection, second
         asked += 1
     is_over.set()
     clicking.join()
+    if len(sent) < seconds:
+        raise RuntimeError(f"only {len(sent)} clicks were taken")
     hit, missed = (after - earlier for after, earlier in zip(hits(query), before, strict=True))
     rate = hit / (hit + missed)
     print(f"{rate:.2%} of {asked:,} questions about 100 counts were answered from Redis, while ten "

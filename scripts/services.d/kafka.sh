@@ -61,8 +61,6 @@ transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
-broker.heartbeat.interval.ms=300
-broker.session.timeout.ms=1000
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 log.retention.ms=-1
@@ -80,6 +78,8 @@ CONF
 
 kafka_small() {
     cat <<CONF
+broker.heartbeat.interval.ms=300
+broker.session.timeout.ms=1000
 num.network.threads=2
 num.io.threads=4
 background.threads=2

@@ -64,7 +64,11 @@ redis_end() {
         local pid
         pid=$(cat "$dir/redis/pid")
         kill -"$1" "$pid"
-        while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
+        for _ in {1..600}; do
+            if ! redis_runs; then break; fi
+            sleep 0.05
+        done
+        if redis_runs; then fail "Redis does not end"; fi
     fi
     rm -f "$dir/redis/pid"
 }

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gristmill_model::{Clock, Event, Partition, Positions};
+use gristmill_model::{Clock, Event, Micros, Partition, Positions, Timestamp};
 use rdkafka::ClientConfig;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -107,10 +107,17 @@ pub enum KafkaError {
     },
 }
 
+/// How long a processor waits for dead letters to be taken, and for how long it writes none after that
+/// was in vain, in microseconds.
+const LETTERS_MAY_TAKE: Duration = Duration::from_secs(1);
+const LETTERS_REST: Micros = 30 * Timestamp::SECOND;
+
 /// The Kafka adapter of [`EventLog`].
 pub struct KafkaLog {
     shared: Arc<Shared>,
     producer: Producer,
+    /// Until then no dead letters are written.
+    letters_rest_until: Mutex<Timestamp>,
 }
 
 /// What the log, its keeper and its readers share.
@@ -158,7 +165,10 @@ impl KafkaLog {
             settled: Mutex::default(),
         });
         let keeper = Keeper::new(Arc::clone(&shared));
-        (Arc::new(Self { shared, producer }), keeper)
+        (
+            Arc::new(Self { shared, producer, letters_rest_until: Mutex::new(Timestamp::MIN) }),
+            keeper,
+        )
     }
 
     /// Waits until the topic has been reached; false if the log was closed first.
@@ -245,14 +255,26 @@ impl EventLog for KafkaLog {
     /// They go to the topic of dead letters.
     async fn show_set_aside(&self, records: &[SetAside<'_>]) {
         let config = &self.shared.config;
-        let Some(letters) = &config.dead_letters else { return };
         let now = config.clock.now();
+        let Some(letters) = &config.dead_letters else { return };
+        if now < *locked(&self.letters_rest_until) {
+            return;
+        }
         let letter = |record: &SetAside<'_>| dead_letters::letter(record, &config.topic, now);
         let values: Vec<_> = records.iter().map(|record| (record.key, letter(record))).collect();
-        if let Err(error) = self.producer.send(letters, &values).await {
-            let (topic, count) = (letters.as_str(), records.len());
-            tracing::warn!(%error, topic, count, "dead letters are missing in their topic");
-        }
+        let sent = tokio::time::timeout(LETTERS_MAY_TAKE, self.producer.send(letters, &values));
+        let reason = match sent.await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {LETTERS_MAY_TAKE:?}"),
+        };
+        *locked(&self.letters_rest_until) = now.plus(LETTERS_REST);
+        let topic = letters.as_str();
+        tracing::warn!(
+            reason,
+            topic,
+            "dead letters are missing in their topic, and so are the next"
+        );
     }
 
     /// Records stay for as long as the topic's settings say. The group's positions follow, for

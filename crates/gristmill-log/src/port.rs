@@ -100,8 +100,8 @@ pub trait EventLog: Send + Sync + 'static {
     }
 
     /// Shows copies of records that have been set aside to whoever looks after the log, if it has a place
-    /// for them. What is to be kept of them is the store's: a process that dies first shows nothing, and
-    /// what cannot be shown is only reported.
+    /// for them, and takes little time for it. What is to be kept of them is the store's: a copy may come
+    /// twice, or be missing where the process died first or the place takes none, which is reported.
     async fn show_set_aside(&self, _: &[SetAside<'_>]) {}
 
     /// Allows the log to forget every record below `below`. It may keep any of them for as long

@@ -89,10 +89,13 @@ impl Processor {
         let mut pause = PAUSE;
         loop {
             let (commit, next) = commit_from(batches, place, &refused);
-            let aside = commit.quarantine.clone();
+            let sets_aside = !commit.quarantine.is_empty();
             match self.store.commit(commit).await {
                 Ok(_) => {
-                    self.show_set_aside(batches, &aside).await;
+                    if sets_aside {
+                        let (settled, _) = commit_from(batches, place, &refused);
+                        self.show_set_aside(batches, &settled.quarantine).await;
+                    }
                     return Ok(next);
                 }
                 Err(StoreError::Unacceptable(events)) => {
@@ -113,9 +116,6 @@ impl Processor {
     }
 
     async fn show_set_aside(&self, batches: &[LogBatch], aside: &[Quarantined]) {
-        if aside.is_empty() {
-            return;
-        }
         let shown = aside.iter().filter_map(|Quarantined { position, reason, bytes }| {
             let Position { partition, offset } = *position;
             let holds = |batch: &&LogBatch| {

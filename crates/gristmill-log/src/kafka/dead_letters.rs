@@ -1,5 +1,5 @@
 //! Dead letters: copies of records that were set aside, in a topic of their own, in the shape that an
-//! older system gave them.
+//! older system gave them, but for the original's headers.
 //!
 //! ```json
 //! {"original_topic":"…","original_partition":0,"original_offset":17,"original_key":"…",

@@ -63,10 +63,13 @@ impl Keeper {
     fn look(&self, consumer: &BaseConsumer<Quiet>) -> Result<Seen, String> {
         let topic = self.shared.config.topic.as_str();
         let partitions = match count_partitions(consumer, topic)? {
-            0 if !self.shared.contact.borrow().is_known => self.create(consumer)?,
+            0 if !self.shared.contact.borrow().is_known => self.create(consumer, topic)?,
             0 => return Err(format!("topic {topic} is gone, and with it what was not settled")),
             partitions => partitions,
         };
+        if !self.shared.contact.borrow().is_known {
+            self.find_dead_letters(consumer);
+        }
         let cluster = consumer.client().fetch_cluster_id(PATIENCE);
         let cluster = cluster.ok_or("the brokers do not tell their cluster's id")?;
         let (mut start, mut durable) = (Positions::start(), Positions::start());
@@ -79,17 +82,29 @@ impl Keeper {
         Ok(Seen { name, start, durable, partitions })
     }
 
-    /// Makes the topic, unless another process is quicker.
-    fn create(&self, consumer: &BaseConsumer<Quiet>) -> Result<u32, String> {
+    /// Makes the topic of dead letters if it is not there. The log does without it if need be.
+    fn find_dead_letters(&self, consumer: &BaseConsumer<Quiet>) {
+        let Some(topic) = self.shared.config.dead_letters.as_deref() else { return };
+        let found = match count_partitions(consumer, topic) {
+            Ok(0) => self.create(consumer, topic),
+            found => found,
+        };
+        if let Err(reason) = found {
+            tracing::warn!(reason, topic, "cannot find the topic of dead letters");
+        }
+    }
+
+    /// Makes a topic, unless another process is quicker.
+    fn create(&self, consumer: &BaseConsumer<Quiet>, topic: &str) -> Result<u32, String> {
         let config = &self.shared.config;
         let admin: AdminClient<Quiet> =
             config.client().create_with_context(Quiet).map_err(|error| error.to_string())?;
         let replication = TopicReplication::Fixed(config.replication);
-        let topic = NewTopic::new(&config.topic, config.partitions as i32, replication);
+        let new = NewTopic::new(topic, config.partitions as i32, replication);
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
-        let made = runtime.block_on(admin.create_topics([&topic], &options));
+        let made = runtime.block_on(admin.create_topics([&new], &options));
         let made = made.map_err(|error| error.to_string())?;
         for outcome in made {
             match outcome {
@@ -100,8 +115,8 @@ impl Keeper {
                 Err((topic, code)) => return Err(format!("topic {topic} cannot be made: {code}")),
             }
         }
-        match count_partitions(consumer, &config.topic)? {
-            0 => Err(format!("topic {} is being made", config.topic)),
+        match count_partitions(consumer, topic)? {
+            0 => Err(format!("topic {topic} is being made")),
             partitions => Ok(partitions),
         }
     }

@@ -84,6 +84,18 @@ fn kafka_log_keeps_the_contract() {
     }
 }
 
+#[test]
+fn a_second_look_finds_what_others_appended() {
+    let topic = TestTopic::create(1, &[]).unwrap();
+    block_on(async {
+        let running = Running::of(&topic);
+        assert!(running.log.reached().await);
+        tokio::task::block_in_place(|| topic.write(0, &[("k", Some("v"))]).unwrap());
+        assert!(timeout(PATIENCE, running.log.looked_again()).await.unwrap());
+        assert_eq!(running.log.durable().next(Partition(0)), 1);
+    });
+}
+
 /// The next records, which must come in time.
 async fn next(reader: &mut dyn LogReader) -> Result<Vec<LogBatch>, ReadError> {
     timeout(PATIENCE, reader.next(1 << 20)).await.unwrap()

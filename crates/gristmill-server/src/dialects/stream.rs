@@ -28,7 +28,7 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     // A client that stopped reading gets the newest numbers, not those it missed.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let stopping = Box::pin(app.draining.clone().cancelled_owned());
-    let mut response = Response::new(Body::new(Ticker { app, ticks, stopping }));
+    let mut response = Response::new(Body::new(Ticker { app, ticks, stopping, received: 0 }));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
@@ -40,6 +40,8 @@ struct Ticker {
     app: Arc<App>,
     ticks: Interval,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// What was last told to have come into the log.
+    received: u64,
 }
 
 impl hyper::body::Body for Ticker {
@@ -54,20 +56,24 @@ impl hyper::body::Body for Ticker {
             return Poll::Ready(None);
         }
         ready!(self.ticks.poll_tick(context));
-        Poll::Ready(Some(Ok(Frame::data(event(&self.app)))))
+        // Its parts are not of one moment, and it must not seem to shrink.
+        self.received = self.received.max(received(&self.app));
+        Poll::Ready(Some(Ok(Frame::data(event(&self.app, self.received)))))
     }
 }
 
-fn event(app: &App) -> Bytes {
+/// What has come into the log, whichever process took it in.
+fn received(app: &App) -> u64 {
     let stats = app.services.store.stats();
-    let backlog = app.backlog();
-    // What has come into the log, so that every process of a platform tells the same.
-    let settled = stats.stored + stats.duplicate + stats.quarantined + stats.expired;
+    stats.stored + stats.duplicate + stats.quarantined + stats.expired + app.backlog()
+}
+
+fn event(app: &App, received: u64) -> Bytes {
     let data = json!({
-        "receivedTotal": (settled + backlog) as f64,
-        "writtenTotal": stats.stored as f64,
+        "receivedTotal": received as f64,
+        "writtenTotal": app.services.store.stats().stored as f64,
         "avgProcessingMs": app.metrics.visible.mean_millis(),
-        "lag": backlog,
+        "lag": app.backlog(),
         "ts": app.now().to_string(),
     });
     let mut text = b"event:metrics\ndata:".to_vec();

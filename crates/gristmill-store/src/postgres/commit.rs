@@ -1,9 +1,9 @@
 //! Commits: one transaction each, on one connection.
 //!
 //! Several may go on at a time, of this process and of others, each of other partitions. All of them
-//! lock in one order, so that they wait for each other in one direction only: positions by partition,
-//! identities by hash, page counts by user and hash, and last the log, where a window of activity is
-//! closed. Whoever the server chooses to break a deadlock all the same begins again.
+//! lock in one order, so that they mostly wait for each other in one direction only: positions by
+//! partition, identities by hash, page counts by user and hash, and last the log, where a window of
+//! activity is closed. Whoever the server chooses to break a deadlock all the same begins again.
 //!
 //! ```text
 //!   lock the positions ── keep the identities, which says what is new ── copy the new rows in
@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use gristmill_model::{Outcome, Partition};
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Transaction};
 
 use super::Opened;
@@ -67,6 +68,9 @@ const BY_KEY: &str = "; SET enable_seqscan = off; SET enable_hashjoin = off; \
 /// How often a commit may be in the way of others, one time after the other.
 const ATTEMPTS: usize = 10;
 
+/// With fewer rows than this, the trips to the server cost more than what it does with each row.
+const FEW_ROWS: usize = 100;
+
 /// How keys are added to a table that may not hold one twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Manner {
@@ -74,6 +78,13 @@ pub(super) enum Manner {
     Quick,
     /// One by one, waiting for others.
     Patient,
+}
+
+impl Manner {
+    /// What suits a commit of so many rows.
+    fn of(rows: usize) -> Self {
+        if rows < FEW_ROWS { Self::Patient } else { Self::Quick }
+    }
 }
 
 /// The connections that commit.
@@ -86,17 +97,18 @@ pub(super) struct Committer {
 enum Setback {
     /// It was in the way of another one; nothing is wrong with it.
     InTheWay(String),
+    /// A key is there that was not to be seen before.
+    Taken(StoreError),
     Failed(StoreError),
 }
 
 impl From<tokio_postgres::Error> for Setback {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.code() {
-            Some(
-                &SqlState::T_R_DEADLOCK_DETECTED
-                | &SqlState::T_R_SERIALIZATION_FAILURE
-                | &SqlState::UNIQUE_VIOLATION,
-            ) => Self::InTheWay(text_of(&error)),
+            Some(&SqlState::T_R_DEADLOCK_DETECTED | &SqlState::T_R_SERIALIZATION_FAILURE) => {
+                Self::InTheWay(text_of(&error))
+            }
+            Some(&SqlState::UNIQUE_VIOLATION) => Self::Taken(unavailable(&error)),
             _ => Self::Failed(unavailable(&error)),
         }
     }
@@ -126,16 +138,17 @@ impl Committer {
     ) -> Result<(), StoreError> {
         refusal::check_texts(&commit.rows)?;
         self.with(async |client| {
-            let (mut manner, mut last) = (Manner::Quick, String::new());
+            let (mut manner, mut last) = (Manner::of(commit.rows.len()), String::new());
             for _ in 0..ATTEMPTS {
                 match self.transact(client, opened, ledger, commit, manner).await {
                     Ok(()) => return Ok(()),
                     Err(Setback::Failed(error)) => return Err(error),
-                    Err(Setback::InTheWay(reason)) => {
-                        tracing::debug!(reason, "begins again");
-                        (manner, last) = (Manner::Patient, reason);
-                    }
+                    Err(Setback::Taken(error)) if manner == Manner::Patient => return Err(error),
+                    Err(Setback::Taken(error)) => last = error.to_string(),
+                    Err(Setback::InTheWay(reason)) => last = reason,
                 }
+                tracing::debug!(reason = last, "begins again");
+                manner = Manner::Patient;
             }
             let text = format!("the transaction was refused again and again: {last}");
             Err(StoreError::Unavailable(text))
@@ -224,11 +237,15 @@ async fn lock_positions(
     if commit.next.iter().any(is_unknown) {
         let create = "INSERT INTO gristmill.positions (log, partition) \
                       SELECT $1, unnest($2::int[]) ON CONFLICT DO NOTHING";
-        change.execute(create, &[&opened.log, &partitions]).await?;
+        change
+            .execute_typed(create, &[(&opened.log, Type::INT4), (&partitions, Type::INT4_ARRAY)])
+            .await?;
     }
     let lock = "SELECT partition, next, stored, duplicate, quarantined FROM gristmill.positions \
                 WHERE log = $1 AND partition = ANY($2) ORDER BY partition FOR UPDATE";
-    let rows = change.query(lock, &[&opened.log, &partitions]).await?;
+    let rows = change
+        .query_typed(lock, &[(&opened.log, Type::INT4), (&partitions, Type::INT4_ARRAY)])
+        .await?;
     let standing =
         |row| Ok((Partition(Row::try_get::<_, i32>(row, 0)? as u32), standing_in(row, 1)?));
     rows.iter().map(standing).collect()
@@ -361,14 +378,20 @@ async fn move_positions(
             quarantined = new.quarantined \
         FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[]) \
             AS new (partition, before, next, stored, duplicate, quarantined) \
-        WHERE held.log = $1 AND held.partition = new.partition AND held.next = new.before";
-    let moved = change
-        .execute(update, &[&log, &partitions, &before, next, stored, duplicate, quarantined])
-        .await?;
+        WHERE held.log = $1 AND held.partition = new.partition AND held.next = new.before \
+        RETURNING pg_notify($8, '')";
+    let mut values: Vec<(&(dyn ToSql + Sync), Type)> =
+        vec![(&log, Type::INT4), (&partitions, Type::INT4_ARRAY), (&before, Type::INT8_ARRAY)];
+    values.extend(
+        [next, stored, duplicate, quarantined]
+            .map(|column| (column as &(dyn ToSql + Sync), Type::INT8_ARRAY)),
+    );
+    values.push((&CHANNEL, Type::TEXT));
+    let moved = change.execute_typed(update, &values).await?;
     if moved != partitions.len() as u64 {
         let text =
             "the positions moved while they were locked: another process changes them by hand";
         return Err(StoreError::Unavailable(text.to_owned()).into());
     }
-    Ok(change.batch_execute(&format!("NOTIFY {CHANNEL}")).await?)
+    Ok(())
 }

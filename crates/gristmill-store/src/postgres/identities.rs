@@ -38,7 +38,7 @@ async fn copy_missing(
     mut hashes: Vec<Hash>,
 ) -> Result<HashSet<Hash>, tokio_postgres::Error> {
     let look = "SELECT hash FROM gristmill.identities WHERE hash = ANY($1::uuid[])";
-    let held = set_of(&change.query(look, &[&hashes]).await?)?;
+    let held = set_of(&change.query_typed(look, &[(&hashes, Type::UUID_ARRAY)]).await?)?;
     hashes.retain(|hash| !held.contains(hash));
     if !hashes.is_empty() {
         let sink = change.copy_in("COPY gristmill.identities FROM STDIN (FORMAT binary)").await?;
@@ -58,7 +58,7 @@ async fn insert_missing(
 ) -> Result<HashSet<Hash>, tokio_postgres::Error> {
     let insert = "INSERT INTO gristmill.identities SELECT unnest($1::uuid[]) \
                   ON CONFLICT DO NOTHING RETURNING hash";
-    set_of(&change.query(insert, &[&hashes]).await?)
+    set_of(&change.query_typed(insert, &[(&hashes, Type::UUID_ARRAY)]).await?)
 }
 
 fn set_of(rows: &[tokio_postgres::Row]) -> Result<HashSet<Hash>, tokio_postgres::Error> {

@@ -6,7 +6,7 @@ use std::pin::pin;
 use gristmill_model::Event;
 use tokio_postgres::Transaction;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::commit::Manner;
 use super::rows::FreshRow;
@@ -62,7 +62,16 @@ async fn update(
                   FROM unnest($1::text[], $2::uuid[], $3::bigint[]) AS new (user_id, hash, events) \
                   WHERE held.user_id = new.user_id AND held.hash = new.hash \
                   RETURNING held.hash";
-    let held = change.query(update, &[&users, &hashes, &numbers]).await?;
+    let held = change
+        .query_typed(
+            update,
+            &[
+                (&users, Type::TEXT_ARRAY),
+                (&hashes, Type::UUID_ARRAY),
+                (&numbers, Type::INT8_ARRAY),
+            ],
+        )
+        .await?;
     held.iter().map(|row| row.try_get(0)).collect()
 }
 
@@ -97,5 +106,12 @@ async fn insert_or_update(
     let add = "INSERT INTO gristmill.page_counts AS held (hash, project, user_id, page_url, events) \
                SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[]) \
                ON CONFLICT (user_id, hash) DO UPDATE SET events = held.events + excluded.events";
-    change.execute(add, &[&hashes, &projects, &users, &pages, &numbers]).await.map(drop)
+    let columns: [(&(dyn ToSql + Sync), Type); 5] = [
+        (&hashes, Type::UUID_ARRAY),
+        (&projects, Type::TEXT_ARRAY),
+        (&users, Type::TEXT_ARRAY),
+        (&pages, Type::TEXT_ARRAY),
+        (&numbers, Type::INT8_ARRAY),
+    ];
+    change.execute_typed(add, &columns).await.map(drop)
 }

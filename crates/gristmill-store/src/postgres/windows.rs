@@ -9,6 +9,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Transaction};
 
 use super::session::{column, text_of, unavailable};
@@ -121,12 +122,13 @@ async fn close(
     events: u64,
 ) -> Result<(), tokio_postgres::Error> {
     let events = i64::try_from(events).unwrap_or(i64::MAX);
-    let due = change.query_one(DUE, &[&log, &events]).await?;
+    let values: [(&(dyn ToSql + Sync), Type); 2] = [(&log, Type::INT4), (&events, Type::INT8)];
+    let due = change.query_typed_one(DUE, &values).await?;
     if due.try_get(0)? {
         // Others may have come to the same conclusion; who comes second finds an empty window.
-        change.execute(LOCK, &[&log]).await?;
+        change.execute_typed(LOCK, &values[..1]).await?;
         change.batch_execute(SETTLE).await?;
-        change.execute(CLOSE, &[&log, &events]).await?;
+        change.execute_typed(CLOSE, &values).await?;
     }
     Ok(())
 }

@@ -17,6 +17,9 @@ async fn what_the_server_cannot_hold_is_named() {
     assert_eq!(offsets, [7, 30]);
     assert!(events[0].reason.contains("user_id"), "{}", events[0].reason);
 
+    let nobody = open.store.page_count(&ProjectId::new("default"), "u\0", "/").await;
+    assert_eq!(nobody.unwrap().unwrap().events, 0);
+
     // Ingestion lets no such properties in; another producer might.
     let mut broken = records(0, 50);
     broken.rows[33].event.properties = "{not json".into();

@@ -76,6 +76,23 @@ async fn rows_of_older_systems_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tables_of_an_earlier_version_are_brought_up_to_date_with_their_rows() {
+    let database = TestDatabase::create().unwrap();
+    let open = Open::at(&database).await;
+    commit(&open.store, &records(0, 20)).await;
+    drop(open);
+    // As they were before there was one index of the page counts.
+    let earlier = "ALTER TABLE gristmill.page_counts DROP CONSTRAINT page_counts_pkey; \
+                   ALTER TABLE gristmill.page_counts ADD PRIMARY KEY (hash); \
+                   CREATE INDEX page_counts_user ON gristmill.page_counts (user_id); \
+                   DELETE FROM gristmill.migrations WHERE version = 3";
+    database.run(earlier).unwrap();
+    let open = Open::at(&database).await;
+    commit(&open.store, &records(20, 50)).await;
+    assert_eq!(counted(&database), [50; 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn starting_again_uses_up_no_numbers() {
     let database = TestDatabase::create().unwrap();
     for _ in 0..3 {
