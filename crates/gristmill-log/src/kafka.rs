@@ -255,8 +255,8 @@ impl EventLog for KafkaLog {
     /// They go to the topic of dead letters.
     async fn show_set_aside(&self, records: &[SetAside<'_>]) {
         let config = &self.shared.config;
-        let now = config.clock.now();
         let Some(letters) = &config.dead_letters else { return };
+        let now = config.clock.now();
         if now < *locked(&self.letters_rest_until) {
             return;
         }

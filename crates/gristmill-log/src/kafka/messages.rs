@@ -74,16 +74,17 @@ impl Messages {
 
     /// The value of the message at an offset.
     pub(crate) fn value(&self, offset: u64) -> Option<&[u8]> {
-        let items = &self.gathered.items;
-        let at = items.binary_search_by_key(&offset, |item| item.offset).ok()?;
-        self.value_of(items.get(at)?)
+        self.value_of(self.item(offset)?)
     }
 
     /// The key of the message at an offset.
     pub(crate) fn key(&self, offset: u64) -> Option<&[u8]> {
+        self.gathered.bytes.get(self.item(offset)?.key.clone())
+    }
+
+    fn item(&self, offset: u64) -> Option<&Item> {
         let items = &self.gathered.items;
-        let at = items.binary_search_by_key(&offset, |item| item.offset).ok()?;
-        self.gathered.bytes.get(items.get(at)?.key.clone())
+        items.get(items.binary_search_by_key(&offset, |item| item.offset).ok()?)
     }
 
     fn value_of(&self, item: &Item) -> Option<&[u8]> {

@@ -38,7 +38,7 @@ async fn wait_until_used(cache: &RedisCache) {
     let used = async {
         while cache.stats().is_shunned || cache.get("wait").await.is_none() {
             cache.put("wait", entry(1)).await;
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), used).await.unwrap();
@@ -64,7 +64,12 @@ async fn memory_is_bounded_and_nothing_is_kept_for_ever() {
     let bytes = cache.stats().bytes;
     assert!(bytes > 10_000 && bytes <= 100_000, "{bytes}");
     cache.put("late", entry(1)).await;
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    let expired = async {
+        while cache.get("late").await.is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), expired).await.unwrap();
     assert_eq!(cache.get("late").await, None);
 }
 

@@ -82,8 +82,7 @@ impl Settings {
         let names = own.iter().map(|role| role.name()).collect::<Vec<_>>().join(",");
         if is_split {
             let apart = format!("roles: `{names}` without the others needs");
-            self.ensure_shared_log(&apart)?;
-            self.ensure_shared_store(&apart)?;
+            self.ensure_shared(&apart)?;
         }
         let workers = self.process.workers;
         ensure!(
@@ -92,37 +91,26 @@ impl Settings {
         );
         if workers > 1 {
             let more = format!("process.workers ({NUM_WORKERS}): {workers} workers need");
-            self.ensure_shared_log(&more)?;
-            self.ensure_shared_store(&more)?;
+            self.ensure_shared(&more)?;
         }
         Ok(())
     }
 
-    fn ensure_shared_log(&self, what: &str) -> anyhow::Result<()> {
-        let is_shared = match &self.log {
-            LogSettings::Embedded(_) => false,
-            LogSettings::Kafka(_) => true,
-        };
-        ensure!(
-            is_shared,
-            "{what} a log that several can read, and log.kind is \"embedded\", which one process \
-             has to itself: set log.kind = \"kafka\", or have one process with one worker do \
-             ingest, process and query"
-        );
-        Ok(())
-    }
-
-    fn ensure_shared_store(&self, what: &str) -> anyhow::Result<()> {
-        let is_shared = match &self.store {
-            StoreSettings::Columnar(_) => false,
-            StoreSettings::Postgres(_) => true,
-        };
-        ensure!(
-            is_shared,
-            "{what} a store that several can use, and store.kind is \"columnar\", which one process \
-             has to itself: set store.kind = \"postgres\", or have one process with one worker do \
-             ingest, process and query"
-        );
+    /// Log and store must be servers for this.
+    fn ensure_shared(&self, what: &str) -> anyhow::Result<()> {
+        let has_shared_log = matches!(self.log, LogSettings::Kafka(_));
+        let has_shared_store = matches!(self.store, StoreSettings::Postgres(_));
+        for (is_shared, needed, name, kind, other) in [
+            (has_shared_log, "a log that several can read", "log", "embedded", "kafka"),
+            (has_shared_store, "a store that several can use", "store", "columnar", "postgres"),
+        ] {
+            ensure!(
+                is_shared,
+                "{what} {needed}, and {name}.kind is {kind:?}, which one process has to itself: \
+                 set {name}.kind = {other:?}, or have one process with one worker do ingest, \
+                 process and query"
+            );
+        }
         Ok(())
     }
 }

@@ -293,6 +293,12 @@ fn without_anybody_behind_it_a_gateway_says_so_in_time() -> anyhow::Result<()> {
         Ok(answer)
     };
     let event = json!({"id": "1", "user_id": "u", "event_type": "t"}).to_string();
+    // What is sent before the gateway hears of the death may have been done, for all it knows.
+    let answer = ask(Request::post_json("/v1/events", event.clone()))?;
+    assert!(matches!(answer.status, 503 | 504), "{}", answer.status);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    let has_noticed = || (front.send(&Request::get("/ready")).ok()?.status == 503).then_some(());
+    gristmill_testkit::wait_until("the death", std::time::Duration::from_secs(30), has_noticed)?;
     let answer = ask(Request::post_json("/v1/events", event.clone()))?;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
     assert_eq!(answer.json()?["code"], "not_ready");

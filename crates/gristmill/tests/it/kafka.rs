@@ -9,7 +9,7 @@ use gristmill_testkit::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{self, store_number, summary, wait_for_total};
+use crate::support::{self, store_number, summary, wait_for_more, wait_for_total};
 
 /// How long a server may take to notice that a broker is gone, or back.
 const NOTICED_WITHIN: Duration = Duration::from_secs(60);
@@ -166,19 +166,14 @@ fn a_broker_that_comes_late_or_crashes_costs_nothing() -> anyhow::Result<()> {
                 })
             })
             .collect();
-        let more_than = |count: u64| {
-            let wanted = next.load(Ordering::Relaxed) + count;
-            let taken = || (next.load(Ordering::Relaxed) >= wanted).then_some(());
-            wait_until("events to be taken", NOTICED_WITHIN, taken)
-        };
         let crashes = (0..3).try_for_each(|_| {
-            more_than(200)?;
+            wait_for_more(&next, 200, NOTICED_WITHIN)?;
             kafka.crash()?;
             let is_away = || (status(&server, "/ready")? == 503).then_some(());
             wait_until("503", NOTICED_WITHIN, is_away)?;
             kafka.restart()
         });
-        let rest = crashes.and_then(|()| more_than(200));
+        let rest = crashes.and_then(|()| wait_for_more(&next, 200, NOTICED_WITHIN));
         is_over.store(true, Ordering::Relaxed);
         for writer in writers {
             writer.join().map_err(|_| anyhow::anyhow!("a writer panicked"))??;

@@ -13,6 +13,8 @@ use gristmill_testkit::{
 };
 use serde_json::{Value, json};
 
+use crate::support::wait_for_more;
+
 /// How long anything may take that is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -76,9 +78,7 @@ impl Load {
 
     /// Waits until so many more events have been taken.
     pub(crate) fn more(&self, count: u64) -> anyhow::Result<()> {
-        let wanted = self.accepted.load(Ordering::SeqCst) + count;
-        let taken = || (self.accepted.load(Ordering::SeqCst) >= wanted).then_some(());
-        wait_until("events to be taken", PATIENCE, taken)
+        wait_for_more(&self.accepted, count, PATIENCE)
     }
 
     /// Waits until everything that has been taken by now is counted, and gives how long that took.

@@ -14,7 +14,7 @@ use crate::profiles::split;
 use crate::real_data::{
     DESKDROP, DataSet, GHARCHIVE, Report, deskdrop_answers, gharchive_answers, import,
 };
-use crate::support::{self, summary, wait_for_total};
+use crate::support::{self, summary, wait_for_more, wait_for_total};
 
 /// How long a server may take to notice that its database is gone, or back.
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);
@@ -110,16 +110,11 @@ fn a_database_that_comes_late_or_crashes_costs_nothing() -> anyhow::Result<()> {
             }
             Ok(())
         });
-        let more_than = |count: u64| {
-            let wanted = next.load(Ordering::Relaxed) + count;
-            let taken = || (next.load(Ordering::Relaxed) >= wanted).then_some(());
-            wait_until("events to be taken", NOTICED_WITHIN, taken)
-        };
         let crashes = (0..3).try_for_each(|_| {
-            more_than(200)?;
+            wait_for_more(&next, 200, NOTICED_WITHIN)?;
             postgres.crash()?;
             wait_until("503", NOTICED_WITHIN, || (ready(&server).ok()? == 503).then_some(()))?;
-            more_than(200)?;
+            wait_for_more(&next, 200, NOTICED_WITHIN)?;
             postgres.restart()
         });
         is_over.store(true, Ordering::Relaxed);

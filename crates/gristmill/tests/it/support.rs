@@ -1,6 +1,7 @@
 //! Sentences that several of these tests speak.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -25,6 +26,17 @@ pub(crate) fn wait_for_total(server: &TestServer, total: u64) -> anyhow::Result<
     let seen = seen.with_context(|| format!("{:?}", summary(server)))?;
     anyhow::ensure!(seen == total, "{seen} events are counted, not {total}");
     Ok(())
+}
+
+/// Waits until a count that others add to has grown by so much.
+pub(crate) fn wait_for_more(
+    counter: &AtomicU64,
+    count: u64,
+    limit: Duration,
+) -> anyhow::Result<()> {
+    let wanted = counter.load(Ordering::SeqCst) + count;
+    let has_grown = || (counter.load(Ordering::SeqCst) >= wanted).then_some(());
+    wait_until("events to be taken", limit, has_grown)
 }
 
 /// The summary of everything.
