@@ -8,7 +8,8 @@ use gristmill_model::{ErrorCode, Event, EventId, Positions};
 use http::request;
 use tokio::time::{Instant, timeout};
 
-use crate::app::{App, project_of};
+use crate::app::App;
+use crate::caller::project_of;
 use crate::grpc::Arrival;
 use crate::openapi::Term;
 use crate::problem::Problem;
@@ -34,7 +35,7 @@ pub(crate) fn context<'a>(
             return Err(Problem::argument(detail));
         }
     };
-    let project = project_of(headers);
+    let project = project_of(&request.extensions);
     Ok(match request.extensions.get::<Arc<Arrival>>() {
         None => app.services.ingest.context(project, idempotency_key),
         Some(arrival) => {

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use gristmill_ingest::Ingest;
-use gristmill_model::{Clock, Entropy, Micros, ProjectId, Timestamp};
+use gristmill_model::{Clock, Entropy, Micros, Timestamp};
 use gristmill_query::Query;
 use gristmill_store::Store;
-use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
 
 use crate::ServerConfig;
@@ -98,10 +97,4 @@ impl App {
         let committed = self.services.store.progress().committed;
         self.services.ingest.durable().records_since(&committed)
     }
-}
-
-/// The project that a request belongs to. There is one until keys name others; nothing in a body
-/// or a query can choose it.
-pub(crate) fn project_of(_headers: &HeaderMap) -> ProjectId<'static> {
-    ProjectId::new("default")
 }

@@ -10,6 +10,7 @@ mod accept;
 mod analytics;
 mod app;
 mod body;
+mod caller;
 mod config;
 mod connection;
 mod cors;

@@ -12,7 +12,8 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 
 use super::question::{Format, format};
-use crate::app::{App, project_of};
+use crate::app::App;
+use crate::caller::project_of;
 use crate::problem::Problem;
 use crate::{body, media};
 
@@ -69,7 +70,7 @@ async fn whole(app: &App, head: &mut Parts, body: Body) -> Result<Bytes, Problem
 
 /// All that a route looks at.
 fn question(head: &Parts, body: &[u8]) -> Bytes {
-    let project = project_of(&head.headers);
+    let project = project_of(&head.extensions);
     let format: &[u8] = match format(&head.headers) {
         Format::Json => b"json",
         Format::Csv => b"csv",

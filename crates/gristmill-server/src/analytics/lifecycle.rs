@@ -59,7 +59,7 @@ pub(crate) async fn get(
     let mut parameters = Parameters::of(request.uri())?;
     let (granularity, interval) = granularity(parameters.take("granularity")?)?;
     let tz = parameters.take("tz")?.unwrap_or_else(|| "UTC".to_owned());
-    let selection = selection(&app, request.headers(), &mut parameters).await?;
+    let selection = selection(&app, request.extensions(), &mut parameters).await?;
     parameters.finish()?;
     let range = selection.range;
     let query = LifecycleQuery { selection, interval, zone: tz.clone() };

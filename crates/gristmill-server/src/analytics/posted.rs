@@ -4,7 +4,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use gristmill_model::{EventMatch, Filter, Micros, Selection, Timestamp, limits};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Uri};
+use http::{HeaderMap, Method, Request};
 use serde_json::json;
 
 use super::filter::take_filter;
@@ -30,11 +30,11 @@ pub(super) async fn posted(app: &App, request: Request<Body>) -> Result<Posted, 
     if parts.method != Method::POST {
         return in_target(app, parts).await;
     }
-    let headers = parts.headers;
-    let selection = match of_target(app, &parts.uri, &headers).await {
+    let selection = match of_target(app, &parts).await {
         Ok(selection) => selection,
-        Err(problem) => return Err(body::refuse(&headers, body, problem).await),
+        Err(problem) => return Err(body::refuse(&parts.headers, body, problem).await),
     };
+    let headers = parts.headers;
     let body = body::receive_question(app, &headers, body, limits::QUERY_BODY_BYTES).await?;
     Ok(Posted { selection, headers, body })
 }
@@ -47,16 +47,16 @@ async fn in_target(app: &App, parts: Parts) -> Result<Posted, Problem> {
     Object::of_body(question.as_bytes()).map_err(|problem| {
         Problem::argument(format!("`question` is no question: {}", problem.detail()))
     })?;
-    let selection = selection(app, &parts.headers, &mut parameters).await?;
+    let selection = selection(app, &parts.extensions, &mut parameters).await?;
     parameters.finish()?;
     Ok(Posted { selection, headers: parts.headers, body: question.into() })
 }
 
 /// What the head of a request says.
-async fn of_target(app: &App, uri: &Uri, headers: &HeaderMap) -> Result<Selection, Problem> {
-    media::expect_json(headers)?;
-    let mut parameters = Parameters::of(uri)?;
-    let selection = selection(app, headers, &mut parameters).await?;
+async fn of_target(app: &App, head: &Parts) -> Result<Selection, Problem> {
+    media::expect_json(&head.headers)?;
+    let mut parameters = Parameters::of(&head.uri)?;
+    let selection = selection(app, &head.extensions, &mut parameters).await?;
     parameters.finish()?;
     Ok(selection)
 }

@@ -4,7 +4,7 @@ use gristmill_ingest::dialect::parse_time;
 use gristmill_model::{
     Field, Filter, Interval, Micros, Positions, Selection, TimeRange, Timestamp,
 };
-use http::{HeaderMap, header};
+use http::{Extensions, HeaderMap, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,15 +12,16 @@ use tokio::time::Instant;
 
 use super::filter::filter_of_text;
 use crate::accept::wait_until_visible;
-use crate::app::{App, project_of};
+use crate::app::App;
+use crate::caller::project_of;
 use crate::json::Time;
 use crate::openapi::{Parameter, Term, reference};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 
 /// All events of the request's project.
-pub(crate) fn everything(headers: &HeaderMap) -> Selection {
-    let project = project_of(headers);
+pub(crate) fn everything(extensions: &Extensions) -> Selection {
+    let project = project_of(extensions);
     let (range, event_types, filters) = (TimeRange::ALL, Vec::new(), Vec::new());
     Selection { project, range, event_types, filters }
 }
@@ -29,13 +30,13 @@ pub(crate) fn everything(headers: &HeaderMap) -> Selection {
 /// the position of `at_least`.
 pub(super) async fn selection(
     app: &App,
-    headers: &HeaderMap,
+    extensions: &Extensions,
     parameters: &mut Parameters,
 ) -> Result<Selection, Problem> {
     let mut event_types = parameters.take_all("event_type");
     event_types.extend(parameters.take_all("event_types"));
     let mut selection = Selection {
-        project: project_of(headers),
+        project: project_of(extensions),
         range: TimeRange { start: time(parameters, "start")?, end: time(parameters, "end")? },
         event_types,
         filters: filters(parameters.take_map("filters")),

@@ -124,7 +124,7 @@ pub(crate) async fn get(
     let limit = limit(&mut parameters, LISTED, limits::SESSIONS_LISTED)?;
     let (granularity, series) = series(&mut parameters)?;
     let group_by = parameters.take("group_by")?.map(|name| Grouping::from_name(&name));
-    let selection = selection(&app, request.headers(), &mut parameters).await?;
+    let selection = selection(&app, request.extensions(), &mut parameters).await?;
     parameters.finish()?;
     let terms = Terms {
         gap: seconds(gap),

@@ -79,7 +79,7 @@ pub(crate) async fn get(
     let period = parameters.take("period")?;
     let (period_name, period) = choice("period", period.as_deref().unwrap_or("week"), &PERIODS)?;
     let tz = parameters.take("tz")?.unwrap_or_else(|| "UTC".to_owned());
-    let selection = selection(&app, request.headers(), &mut parameters).await?;
+    let selection = selection(&app, request.extensions(), &mut parameters).await?;
     parameters.finish()?;
     let range = selection.range;
     let query = StickinessQuery { selection, period, zone: tz.clone() };

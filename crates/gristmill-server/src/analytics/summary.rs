@@ -76,7 +76,7 @@ pub(crate) async fn get(
         ));
     }
     let top = top(&mut parameters)?;
-    let selection = selection(&app, request.headers(), &mut parameters).await?;
+    let selection = selection(&app, request.extensions(), &mut parameters).await?;
     parameters.finish()?;
     let range = selection.range;
     let query = SummaryQuery { selection };

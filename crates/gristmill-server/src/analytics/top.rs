@@ -52,7 +52,7 @@ pub(crate) async fn get(
     let property = parameters.take("property")?.filter(|name| !name.is_empty());
     let property = property.ok_or_else(|| Problem::argument("`property` is missing"))?;
     let limit = limit(&mut parameters, VALUES, limits::TOP_VALUES)?;
-    let selection = selection(&app, request.headers(), &mut parameters).await?;
+    let selection = selection(&app, request.extensions(), &mut parameters).await?;
     parameters.finish()?;
     let query = TopQuery { selection, field: Field::from_name(&property), limit };
     let answer = app.services.query.top(query).await?;

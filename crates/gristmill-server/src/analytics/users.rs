@@ -142,7 +142,7 @@ pub(crate) async fn get(
     let order = parameters.take("order")?;
     let (_, order) = choice("order", order.as_deref().unwrap_or("desc"), &ORDERS)?;
     let token = parameters.take("page_token")?;
-    let selection = selection(&app, request.headers(), &mut parameters).await?;
+    let selection = selection(&app, request.extensions(), &mut parameters).await?;
     parameters.finish()?;
     let pages = Pages { order, question: format!("user {user:?} {order:?} {selection:?}") };
     let page = pages.page(token.as_deref())?;

@@ -13,7 +13,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::accept::{accept_one, context, count_refused};
-use crate::app::{App, project_of};
+use crate::app::App;
+use crate::caller::project_of;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::{body, json};
@@ -65,7 +66,7 @@ async fn take(app: &Arc<App>, request: Request<Body>) -> Result<Vec<u8>, Problem
 
 async fn count_of(app: &Arc<App>, request: Request<Body>) -> Result<Vec<u8>, Problem> {
     let (parts, body) = request.into_parts();
-    let project = project_of(&parts.headers);
+    let project = project_of(&parts.extensions);
     let limit = limits::QUERY_BODY_BYTES;
     let bytes = body::receive_question(app, &parts.headers, body, limit).await?;
     let (user, page_url) =

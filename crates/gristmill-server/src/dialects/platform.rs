@@ -81,7 +81,7 @@ pub(crate) async fn batch(State(app): State<Arc<App>>, request: Request<Body>) -
 
 /// Totals of everything.
 pub(crate) async fn summary(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
-    let query = SummaryQuery { selection: analytics::everything(request.headers()) };
+    let query = SummaryQuery { selection: analytics::everything(request.extensions()) };
     match app.services.query.summary(query).await {
         Ok(answer) => json::respond(StatusCode::OK, &summary_body(&answer, app.now())),
         Err(error) => {

@@ -1,22 +1,26 @@
-//! gRPC: the calls of a process's gRPC listener.
+//! gRPC: the calls of a process.
 //!
-//! `Relay` is what a gateway calls; `AnalyticsService` is what clients of the click platform call.
-//! The messages stand in `frames.rs` as they stand in `proto/`.
+//! `Relay` is what a gateway calls, on a gRPC listener only; everything else is what clients call. The
+//! messages and services are those of `proto/`.
 
-mod clicks;
 pub(crate) mod frames;
+mod older;
 mod relay;
 
+use std::convert::Infallible;
+
 use axum::body::Body;
+use gristmill_proto::analytics::analytics_service_server::AnalyticsServiceServer as OlderServer;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use tonic::Status;
-use tonic::server::Grpc;
+use tonic::server::{Grpc, NamedService};
 use tonic_prost::ProstCodec;
-use tower::service_fn;
+use tower::{Service, service_fn};
 
 use crate::front::Front;
 use crate::role::Role;
-use frames::{EVENT_COUNT, MESSAGE_BYTES, RELAY};
+use frames::{MESSAGE_BYTES, RELAY};
+use older::OlderAnalytics;
 
 pub(crate) use relay::Arrival;
 
@@ -29,22 +33,45 @@ pub(crate) async fn answer(front: &Front, request: Request<Body>) -> Response<Bo
     if !is_call {
         return no_call();
     }
-    let response = match (request.uri().path(), front.app()) {
-        (RELAY, Some(_)) => {
-            let handle = service_fn(|call| relay::handle(front.clone(), call));
-            let mut grpc =
-                Grpc::new(ProstCodec::default()).max_decoding_message_size(MESSAGE_BYTES);
-            grpc.streaming(handle, request).await
+    let path = request.uri().path();
+    let Some(app) = front.app() else { return unknown(path) };
+    if path == RELAY {
+        return relayed(front, request).await;
+    }
+    let has = |role| app.roles.contains(&role);
+    match service_of(path) {
+        OlderServer::<OlderAnalytics>::NAME if has(Role::Query) => {
+            serve(OlderServer::new(OlderAnalytics(app.clone())), request).await
         }
-        (EVENT_COUNT, Some(app)) if app.roles.contains(&Role::Query) => {
-            let count = service_fn(|call| clicks::event_count(app, call));
-            let mut grpc =
-                Grpc::new(ProstCodec::default()).max_decoding_message_size(MESSAGE_BYTES);
-            grpc.unary(count, request).await
-        }
-        (path, _) => Status::unimplemented(format!("this process has no call {path}")).into_http(),
-    };
-    response.map(Body::new)
+        _ => unknown(path),
+    }
+}
+
+/// The service that a path names.
+fn service_of(path: &str) -> &str {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    path.split('/').next().unwrap_or_default()
+}
+
+async fn serve<S>(mut service: S, request: Request<Body>) -> Response<Body>
+where
+    S: Service<Request<Body>, Response = Response<tonic::body::Body>, Error = Infallible>,
+{
+    match service.call(request).await {
+        Ok(response) => response.map(Body::new),
+        Err(never) => match never {},
+    }
+}
+
+async fn relayed(front: &Front, request: Request<Body>) -> Response<Body> {
+    let handle = service_fn(|call| relay::handle(front.clone(), call));
+    let mut grpc = Grpc::new(ProstCodec::default()).max_decoding_message_size(MESSAGE_BYTES);
+    grpc.streaming(handle, request).await.map(Body::new)
+}
+
+fn unknown(path: &str) -> Response<Body> {
+    let status = Status::unimplemented(format!("this process has no call {path}"));
+    status.into_http::<tonic::body::Body>().map(Body::new)
 }
 
 /// Answers what is no call of gRPC.

@@ -21,9 +21,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("gristmill-query", &["gristmill-model", "gristmill-store"]),
     (
         "gristmill-server",
-        &["gristmill-model", "gristmill-ingest", "gristmill-query", "gristmill-store"],
+        &[
+            "gristmill-model",
+            "gristmill-proto",
+            "gristmill-ingest",
+            "gristmill-query",
+            "gristmill-store",
+        ],
     ),
-    ("gristmill-client", &["gristmill-model"]),
+    ("gristmill-proto", &[]),
+    ("gristmill-client", &["gristmill-model", "gristmill-proto"]),
     (
         "gristmill",
         &[
@@ -42,7 +49,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Libraries of others that only the named crates may use.
 const FENCED: &[(&[&str], &[&str])] = &[
-    (&["axum", "schemars", "tonic", "tower"], &["gristmill-server"]),
+    (&["axum", "schemars", "tower"], &["gristmill-server"]),
+    (&["tonic"], &["gristmill-proto", "gristmill-server", "gristmill-client"]),
     (
         &["http", "http-body-util", "hyper", "hyper-util"],
         &["gristmill-server", "gristmill-client", "gristmill"],
@@ -227,7 +235,9 @@ fn source_files(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if path.is_dir() {
-            let is_ours = !name.starts_with('.') && !["target", "node_modules"].contains(&name);
+            // What is generated is as long as it is.
+            let is_ours =
+                !name.starts_with('.') && !["target", "node_modules", "generated"].contains(&name);
             if is_ours {
                 source_files(&path, found)?;
             }

@@ -11,7 +11,8 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use gristmill_model::{CohortAnswer, CohortQuery, ErrorCode, ProjectId, limits};
 use gristmill_store::{Document, DocumentKey};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
+use http::request::Parts;
+use http::{Extensions, HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -19,7 +20,8 @@ use serde_json::value::RawValue;
 use super::csv::Table;
 use super::object::Object;
 use super::question::{Format, at_least, format, limit};
-use crate::app::{App, project_of};
+use crate::app::App;
+use crate::caller::project_of;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::{body, json, media};
@@ -75,7 +77,7 @@ pub(crate) async fn create(
     State(app): State<Arc<App>>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let (headers, sent) = sent(&app, request).await?;
+    let (head, sent) = sent(&app, request).await?;
     let name = sent.name.or_else(|| sent.id.clone());
     let name = name.ok_or_else(|| Problem::argument("`id` and `name` are both missing"))?;
     let id = sent.id.unwrap_or_else(|| id_of(&name));
@@ -87,7 +89,7 @@ pub(crate) async fn create(
         )));
     }
     let saved = Saved { name, definition: &sent.definition };
-    let key = key(&headers, &id);
+    let key = key(&head.extensions, &id);
     let version = app.services.store.put_document(key, None, text(&saved)).await?;
     let mut response = respond(StatusCode::CREATED, &id, version, &saved, None);
     if let Ok(location) = HeaderValue::from_str(&format!("/v1/cohorts/{id}")) {
@@ -102,7 +104,7 @@ pub(crate) async fn list(
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     Parameters::of(request.uri())?.finish()?;
-    let project = project_of(request.headers());
+    let project = project_of(request.extensions());
     let documents = app.services.store.documents(&project, KIND).await?;
     let saved = documents.iter().map(Saved::of).collect::<Result<Vec<_>, _>>()?;
     let cohorts = documents.iter().zip(&saved).map(|(document, saved)| CohortBody {
@@ -125,14 +127,14 @@ pub(crate) async fn get(
     id: Id,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let headers = request.headers();
-    let document = found(&app, headers, id).await?;
+    let (headers, extensions) = (request.headers(), request.extensions());
+    let document = found(&app, extensions, id).await?;
     let mut parameters = Parameters::of(request.uri())?;
     let token = parameters.take("at_least")?;
     parameters.finish()?;
     at_least(&app, token).await?;
     let saved = Saved::of(&document)?;
-    let size = ask(&app, project_of(headers), &saved, None, 0).await?.size;
+    let size = ask(&app, project_of(extensions), &saved, None, 0).await?.size;
     let Document { id, version, .. } = &document;
     if format(headers) == Format::Csv {
         let (name, size) = (saved.name.as_str(), Some(size));
@@ -147,8 +149,8 @@ pub(crate) async fn users(
     id: Id,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let headers = request.headers();
-    let document = found(&app, headers, id).await?;
+    let (headers, extensions) = (request.headers(), request.extensions());
+    let document = found(&app, extensions, id).await?;
     let mut parameters = Parameters::of(request.uri())?;
     let limit = limit(&mut parameters, USERS, limits::COHORT_PAGE)?;
     let after = parameters.take("after")?;
@@ -156,7 +158,7 @@ pub(crate) async fn users(
     parameters.finish()?;
     at_least(&app, token).await?;
     let saved = Saved::of(&document)?;
-    let answer = ask(&app, project_of(headers), &saved, after, limit).await?;
+    let answer = ask(&app, project_of(extensions), &saved, after, limit).await?;
     if format(headers) == Format::Csv {
         let mut table = Table::new(&["user_id"]);
         for user in &answer.users {
@@ -177,16 +179,16 @@ pub(crate) async fn replace(
     id: Id,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let (headers, sent) = sent(&app, request).await?;
-    let document = found(&app, &headers, id).await?;
-    let expected = expected(&headers, &document)?;
+    let (head, sent) = sent(&app, request).await?;
+    let document = found(&app, &head.extensions, id).await?;
+    let expected = expected(&head.headers, &document)?;
     let id = document.id.as_str();
     if sent.id.is_some_and(|sent| sent != id) {
         return Err(Problem::argument("`id` must be that of the path, or missing"));
     }
     let name = sent.name.unwrap_or_else(|| id.to_owned());
     let saved = Saved { name, definition: &sent.definition };
-    let key = key(&headers, id);
+    let key = key(&head.extensions, id);
     let version = app.services.store.put_document(key, Some(expected), text(&saved)).await?;
     Ok(respond(StatusCode::OK, id, version, &saved, None))
 }
@@ -198,23 +200,22 @@ pub(crate) async fn remove(
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     Parameters::of(request.uri())?.finish()?;
-    let headers = request.headers();
-    let document = found(&app, headers, id).await?;
-    let expected = expected(headers, &document)?;
-    app.services.store.remove_document(key(headers, &document.id), expected).await?;
+    let document = found(&app, request.extensions(), id).await?;
+    let expected = expected(request.headers(), &document)?;
+    let key = key(request.extensions(), &document.id);
+    app.services.store.remove_document(key, expected).await?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
 }
 
 /// Reads a cohort that a client sends, and makes sure that it can be asked for.
-async fn sent(app: &App, request: Request<Body>) -> Result<(HeaderMap, Sent), Problem> {
-    let (parts, body) = request.into_parts();
-    let headers = parts.headers;
-    if let Err(problem) = check(&parts.uri, &headers) {
-        return Err(body::refuse(&headers, body, problem).await);
+async fn sent(app: &App, request: Request<Body>) -> Result<(Parts, Sent), Problem> {
+    let (head, body) = request.into_parts();
+    if let Err(problem) = check(&head.uri, &head.headers) {
+        return Err(body::refuse(&head.headers, body, problem).await);
     }
-    let body = body::receive_question(app, &headers, body, limits::QUERY_BODY_BYTES).await?;
+    let body = body::receive_question(app, &head.headers, body, limits::QUERY_BODY_BYTES).await?;
     let mut body = Object::of_body(&body)?;
     let id = body.take_text("id")?;
     let name = body.take_text("name")?;
@@ -227,7 +228,7 @@ async fn sent(app: &App, request: Request<Body>) -> Result<(HeaderMap, Sent), Pr
     let definition = definition.raw().to_owned();
     body.finish()?;
     app.services.query.check_cohort(&definition_of(&definition, app.now())?)?;
-    Ok((headers, Sent { id, name, definition }))
+    Ok((head, Sent { id, name, definition }))
 }
 
 fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
@@ -236,17 +237,17 @@ fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// The cohort of a path.
-async fn found(app: &App, headers: &HeaderMap, id: Id) -> Result<Document, Problem> {
+async fn found(app: &App, extensions: &Extensions, id: Id) -> Result<Document, Problem> {
     let Path(id) = id.map_err(|_| Problem::argument("the id in the path is not UTF-8"))?;
-    let document = app.services.store.document(key(headers, &id)).await?;
+    let document = app.services.store.document(key(extensions, &id)).await?;
     document.ok_or_else(|| {
         let id: String = id.chars().take(100).collect();
         Problem::new(ErrorCode::NotFound, format!("there is no cohort {id:?}"))
     })
 }
 
-fn key<'a>(headers: &HeaderMap, id: &'a str) -> DocumentKey<'a> {
-    DocumentKey { project: project_of(headers), kind: KIND, id }
+fn key<'a>(extensions: &Extensions, id: &'a str) -> DocumentKey<'a> {
+    DocumentKey { project: project_of(extensions), kind: KIND, id }
 }
 
 /// The version that a change starts from: that of `If-Match`, or else the one there is.

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 
 use super::Route;
-use crate::app::project_of;
+use crate::caller::project_of;
 use crate::openapi::{Parameter, Term};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
@@ -121,7 +121,7 @@ impl Question {
         let mut parameters: Vec<_> = pairs(&self.head.uri).map(str::to_owned).collect();
         parameters.sort_by(|one, other| name_of(one).cmp(name_of(other)));
         Key {
-            project: project_of(&self.head.headers).as_str().to_owned(),
+            project: project_of(&self.head.extensions).as_str().to_owned(),
             method: self.head.method.clone(),
             path: self.head.uri.path().to_owned(),
             parameters,

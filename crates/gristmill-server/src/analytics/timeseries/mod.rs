@@ -108,7 +108,7 @@ pub(crate) async fn get(
     let (metric, property) = (parameters.take("metric")?, parameters.take("property")?);
     let (metric_name, metric) = metric_of(["metric", "property"], metric, property)?;
     let terms = Terms::of_target(&mut parameters)?;
-    let selection = selection(&app, request.headers(), &mut parameters).await?;
+    let selection = selection(&app, request.extensions(), &mut parameters).await?;
     parameters.finish()?;
     let events = EventMatch::default();
     let series = vec![Series { name: metric_name.to_owned(), metric, events }];
