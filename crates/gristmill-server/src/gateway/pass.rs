@@ -13,7 +13,6 @@ use http::{HeaderMap, HeaderValue, Request, Uri, Version, header};
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 
 use super::target::Sender;
@@ -21,7 +20,7 @@ use super::{
     FIRST_PAUSE, Gateway, Outcome, PAUSE_GROWTH, end_to_end, jittered, overloaded, unanswered,
 };
 use crate::grpc::methods::{Shape, methods};
-use crate::grpc::{refusal, trailers};
+use crate::grpc::{UntilStop, refusal, trailers};
 use crate::role::Role;
 
 type Passed = Request<tonic::body::Body>;
@@ -48,19 +47,16 @@ impl Gateway {
         let place = place.map_err(|_| refusal(&overloaded()))?;
         let is_unary = methods().at(call.uri().path()).is_none_or(|it| it.shape == Shape::Unary);
         let answer = self.try_to_send(role, onward(call)).await?;
-        let draining = (!is_unary).then(|| self.outside.draining.clone());
         let (parts, body) = answer.into_parts();
-        let mut headers: HeaderMap = HeaderMap::with_capacity(parts.headers.len());
-        headers
-            .extend(end_to_end(&parts.headers).map(|(name, value)| (name.clone(), value.clone())));
-        let body = PassedBody {
-            body,
-            role,
-            ends: draining.map(|draining| Box::pin(draining.cancelled_owned())),
-            is_over: false,
-            _place: place,
-        };
-        let mut response = Response::new(Body::new(body));
+        let mut headers = HeaderMap::with_capacity(parts.headers.len());
+        for (name, value) in end_to_end(&parts.headers) {
+            headers.append(name, value.clone());
+        }
+        let mut body = Body::new(PassedBody { body, role, is_over: false, _place: place });
+        if !is_unary {
+            body = Body::new(UntilStop::new(body, &self.outside.draining));
+        }
+        let mut response = Response::new(body);
         *response.status_mut() = parts.status;
         *response.headers_mut() = headers;
         Ok(response)
@@ -136,18 +132,8 @@ async fn send(sender: Sender, mut call: Passed) -> Result<http::Response<Incomin
 struct PassedBody {
     body: Incoming,
     role: Role,
-    /// A stream ends when the gateway does.
-    ends: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     is_over: bool,
     _place: OwnedSemaphorePermit,
-}
-
-impl PassedBody {
-    fn end(&mut self, detail: String) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.is_over = true;
-        let trailers = trailers(&Status::unavailable(detail));
-        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
-    }
 }
 
 impl hyper::body::Body for PassedBody {
@@ -161,14 +147,14 @@ impl hyper::body::Body for PassedBody {
         if self.is_over {
             return Poll::Ready(None);
         }
-        if self.ends.as_mut().is_some_and(|ends| ends.as_mut().poll(context).is_ready()) {
-            return self.end("the gateway stops: call again".to_owned());
-        }
         match ready!(Pin::new(&mut self.body).poll_frame(context)) {
             Some(Err(error)) => {
                 tracing::debug!(%error, "an answer ended early");
+                self.is_over = true;
                 let role = self.role;
-                self.end(format!("the process with the role `{role}` went away: call again"))
+                let detail = format!("the process with the role `{role}` went away: call again");
+                let trailers = trailers(&Status::unavailable(detail));
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
             }
             frame_or_end => Poll::Ready(frame_or_end),
         }

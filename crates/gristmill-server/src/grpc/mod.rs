@@ -14,6 +14,7 @@ mod older;
 pub(crate) mod reflection;
 mod relay;
 mod timeout;
+mod until;
 pub(crate) mod web;
 
 use std::convert::Infallible;
@@ -40,6 +41,7 @@ use older::OlderAnalytics;
 
 pub(crate) use counts::Calls;
 pub(crate) use relay::Arrival;
+pub(crate) use until::UntilStop;
 
 /// How a request asks to be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,10 +75,10 @@ pub(crate) async fn dispatch(front: &Front, request: Request<Body>) -> Response<
     match service {
         health::NAME => return serve(front, health::server(front), request).await,
         reflection::V1 | reflection::V1ALPHA => {
-            return match front.reflection().and_then(|reflection| reflection.of(service)) {
-                Some(server) => serve(front, server, request).await,
-                None => unknown(path),
-            };
+            let server = front.reflection().and_then(|reflection| reflection.of(service));
+            let Some(server) = server else { return unknown(path) };
+            let response = serve(front, server, request).await;
+            return response.map(|body| Body::new(UntilStop::new(body, front.draining())));
         }
         _ => {}
     }

@@ -9,7 +9,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
 
-use crate::calling::{Caller, Ended, ended, framed, payloads};
+use crate::calling::{Caller, Ended, ended, framed, payloads, slow_body};
 use crate::support::{Listening, PATIENCE, Platform, ingest_config, post, status_of};
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
@@ -161,4 +161,17 @@ async fn reflection_may_be_turned_off() {
     let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
     let question = ask(MessageRequest::ListServices(String::new()));
     assert_eq!(caller.call(path, &[], question).await.status(), "12");
+}
+
+#[tokio::test]
+async fn a_tool_that_stays_does_not_hold_up_the_end() {
+    let mut server = Listening::new(ServerConfig::default());
+    let mut caller = Caller::open(server.grpc_address).await;
+    let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    let (_staying, body) = slow_body();
+    let stream = caller.begin(path, &[], body).await;
+    server.shutdown.cancel();
+    assert_eq!(ended(stream).await.status(), "14");
+    let finished = tokio::time::timeout(PATIENCE, server.running.join_next()).await;
+    finished.unwrap().unwrap().unwrap().unwrap();
 }

@@ -146,6 +146,10 @@ impl hyper::body::Body for Received {
             if self.end == End::Reached {
                 return Poll::Ready(None);
             }
+            if self.left == 0 && self.come.is_empty() {
+                // Who asks for more has read what was given.
+                self.held = None;
+            }
             let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(context)) else {
                 self.end = End::Reached;
                 let rest = self.rest();
