@@ -230,12 +230,13 @@ impl Front {
         let id = self.hall.request_ids.of(request.headers());
         request.headers_mut().insert(X_REQUEST_ID, id.clone());
         let (metrics, longest) = (Arc::clone(&self.hall.metrics), self.config().request_timeout);
-        let response = match Call::begin(&request, id, metrics, longest) {
-            Err((call, problem)) => call.refuse(&problem),
-            Ok(call) => match check(&request).and_then(|()| self.identify(&mut request)) {
-                Err(problem) => call.refuse(&problem),
-                Ok(()) => call.run(grpc::dispatch(self, request)).await,
-            },
+        let mut call = Call::begin(request.uri().path(), id, metrics);
+        let fit = check(&request)
+            .and_then(|()| call.limit(request.headers(), longest))
+            .and_then(|()| self.identify(&mut request));
+        let response = match fit {
+            Ok(()) => call.run(grpc::dispatch(self, request)).await,
+            Err(problem) => call.refuse(&problem),
         };
         response.map(Body::new)
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use gristmill_model::ErrorCode;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tonic::Status;
@@ -34,31 +34,26 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Takes a call in. A unary one must be answered within `longest`; a stream that has begun lives as long
-    /// as both ends want.
-    pub(crate) fn begin(
-        request: &Request<Body>,
-        id: HeaderValue,
-        metrics: Arc<Metrics>,
-        longest: Duration,
-    ) -> Result<Self, (Self, Problem)> {
-        let (now, path) = (Instant::now(), request.uri().path());
+    /// Takes a call in.
+    pub(crate) fn begin(path: &str, id: HeaderValue, metrics: Arc<Metrics>) -> Self {
         let method = methods().number(path);
-        let mut call = Self { method, id, metrics, deadline: None, begins_by: None };
-        let patience = match timeout::of(request.headers()) {
-            Ok(patience) => patience,
-            Err(problem) => return Err((call, problem)),
-        };
-        call.deadline = patience.and_then(|patience| now.checked_add(patience));
-        let shape = methods().at(path).map_or(Shape::Unary, |method| method.shape);
-        call.begins_by = match shape {
+        Self { method, id, metrics, deadline: None, begins_by: None }
+    }
+
+    /// Sets when it ends. A unary one must be answered within `longest`; a stream that has begun lives as
+    /// long as both ends want.
+    pub(crate) fn limit(&mut self, headers: &HeaderMap, longest: Duration) -> Result<(), Problem> {
+        let (now, patience) = (Instant::now(), timeout::of(headers)?);
+        self.deadline = patience.and_then(|patience| now.checked_add(patience));
+        let method = self.method.and_then(|number| methods().all().get(number));
+        self.begins_by = match method.map_or(Shape::Unary, |method| method.shape) {
             Shape::Unary | Shape::ServerStream => {
                 let latest = now + longest;
-                Some(call.deadline.map_or(latest, |deadline| deadline.min(latest)))
+                Some(self.deadline.map_or(latest, |deadline| deadline.min(latest)))
             }
-            Shape::ClientStream => call.deadline,
+            Shape::ClientStream => self.deadline,
         };
-        Ok(call)
+        Ok(())
     }
 
     /// Does what answers the call; what is not done at the deadline is dropped.
@@ -211,12 +206,12 @@ mod tests {
 
     fn call(timeout: &str) -> (Call, Arc<Metrics>) {
         let metrics = Arc::new(Metrics::new(&[]));
-        let request = Request::post("/analytics.AnalyticsService/GetEventCount");
-        let request = request.header("grpc-timeout", timeout).body(Body::empty()).unwrap();
+        let headers =
+            HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), timeout.parse().unwrap())]);
         let id = HeaderValue::from_static("mine");
-        let longest = Duration::from_secs(60);
-        let call = Call::begin(&request, id, Arc::clone(&metrics), longest);
-        (call.map_err(|(_, problem)| problem).unwrap(), metrics)
+        let mut call = Call::begin(&format!("/{METHOD}"), id, Arc::clone(&metrics));
+        call.limit(&headers, Duration::from_secs(60)).unwrap();
+        (call, metrics)
     }
 
     fn counted(metrics: &Metrics) -> Vec<(&str, &str, u64)> {

@@ -97,7 +97,8 @@ impl Received {
             return Ok(false);
         }
         let message = self.come.split_to(whole).freeze().slice(HEAD_BYTES..);
-        let message = inflate(self.encoding, message, limits::MESSAGE_BYTES).map_err(corrupt)?;
+        let message = inflate(self.encoding, message, limits::MESSAGE_BYTES)
+            .map_err(|error| corrupt(&error))?;
         let head = Head { flag: Head::PLAIN, length: message.len() };
         self.make_room(head)?;
         self.pieces.extend([Bytes::copy_from_slice(&head.write()), message]);
@@ -177,7 +178,7 @@ impl hyper::body::Body for Received {
     }
 }
 
-fn corrupt(error: InflateError) -> Status {
+fn corrupt(error: &InflateError) -> Status {
     match error {
         InflateError::TooLarge { .. } => too_large("the message, no longer compressed,"),
         InflateError::Corrupt(_) | InflateError::Unsupported(_) => {
