@@ -34,6 +34,11 @@ pub const HEADERS: usize = 100;
 /// The largest JSON body of a query, in bytes.
 pub const QUERY_BODY_BYTES: usize = 256 * 1024;
 
+/// The largest message of a call, in bytes, before it is compressed and after that is undone.
+pub const MESSAGE_BYTES: usize = 10 * 1024 * 1024;
+/// The bytes of messages above 64 KiB that are being received at a time, all calls together.
+pub const LARGE_MESSAGES_BYTES: usize = 64 * 1024 * 1024;
+
 /// The largest body of one frame of the embedded log, in bytes.
 pub const FRAME_BYTES: usize = 16 * 1024 * 1024;
 /// The most partitions of a log.

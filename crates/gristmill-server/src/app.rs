@@ -1,7 +1,7 @@
 //! What every route may use.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use gristmill_ingest::Ingest;
 use gristmill_model::{Clock, Entropy, Micros, Timestamp};
@@ -76,13 +76,33 @@ impl App {
     /// Whether it can do what its roles ask of it. A process that only takes events in
     /// needs no store.
     pub(crate) fn is_ready(&self) -> bool {
+        (self.backlog() == 0 || !self.roles.contains(&Role::Process)) && self.reaches_all()
+    }
+
+    /// Whether it should get calls: it was ready once, and reaches what its roles need. That new events
+    /// are being settled is no reason against it.
+    pub(crate) fn is_serving(&self) -> bool {
+        if self.is_ready() {
+            self.has_caught_up.store(true, Relaxed);
+        }
+        self.has_caught_up.load(Relaxed) && self.reaches_all()
+    }
+
+    /// Whether it can answer calls to services of a role; none, if it does not have the role.
+    pub(crate) fn serves(&self, role: Role) -> Option<bool> {
+        self.roles.contains(&role).then(|| match role {
+            Role::Ingest => self.services.ingest.is_available(),
+            Role::Process | Role::Query | Role::Gateway => self.services.store.is_available(),
+        })
+    }
+
+    fn reaches_all(&self) -> bool {
         let has = |role| self.roles.contains(&role);
         let reaches_log = self.services.ingest.is_available();
         let reaches_store = self.services.store.is_available();
         let reaches_others = self.gateway.as_ref().is_none_or(|gateway| gateway.is_ready());
         (reaches_log || !(has(Role::Ingest) || has(Role::Process)))
             && (reaches_store || !(has(Role::Process) || has(Role::Query)))
-            && (self.backlog() == 0 || !has(Role::Process))
             && reaches_others
     }
 

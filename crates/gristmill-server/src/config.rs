@@ -27,7 +27,9 @@ pub struct ServerConfig {
     pub visible_timeout: Duration,
     /// How long requests in flight may take to finish once the server stops.
     pub drain_timeout: Duration,
-    /// The origin whose pages may read the session dialect's routes.
+    /// Whether the calls and their messages may be asked for by gRPC reflection.
+    pub grpc_reflection: bool,
+    /// The origin whose pages may read the session dialect's routes, and call by gRPC-Web.
     pub dashboard_origin: HeaderValue,
 }
 
@@ -43,6 +45,7 @@ impl Default for ServerConfig {
             request_timeout: Duration::from_secs(120),
             visible_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(20),
+            grpc_reflection: true,
             dashboard_origin: HeaderValue::from_static("http://localhost:5173"),
         }
     }

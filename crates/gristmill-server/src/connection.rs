@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use gristmill_model::limits;
@@ -15,8 +16,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::ServerConfig;
 use crate::front::Front;
-use crate::grpc;
 use crate::vitals::{Handling, Vitals};
 use crate::wire::{Protocol, Wire};
 
@@ -31,7 +32,10 @@ const GRPC_STREAMS: u32 = 4096;
 const HTTP2_PENDING_RESETS: usize = 20;
 const GRPC_PENDING_RESETS: usize = 1024;
 
-/// What is spoken on an address.
+/// How often a client must show that it is there, and how long it may take to.
+const PING_EVERY: Duration = Duration::from_secs(20);
+
+/// What is spoken on an address. Calls are answered on every one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Speech {
     Http,
@@ -64,10 +68,7 @@ pub(crate) async fn serve(
         async move {
             let handling = Handling::begin(&vitals);
             let request = request.map(Body::new);
-            let response = match speech {
-                Speech::Http => front.answer_on(&vitals, request).await,
-                Speech::Grpc => grpc::answer(&front, request).await,
-            };
+            let response = front.answer_on(&vitals, speech, request).await;
             if protocol == Protocol::Http1 && closes(response.headers()) {
                 vitals.linger();
             }
@@ -80,7 +81,7 @@ pub(crate) async fn serve(
             drive(connection, http1::Connection::graceful_shutdown, &vitals, &front, &drain).await;
         }
         Protocol::Http2 => {
-            let connection = http2(speech).serve_connection(io, service);
+            let connection = http2(speech, front.config()).serve_connection(io, service);
             drive(connection, http2::Connection::graceful_shutdown, &vitals, &front, &drain).await;
         }
     }
@@ -142,11 +143,14 @@ fn http1() -> http1::Builder {
     builder
 }
 
-fn http2(speech: Speech) -> http2::Builder<TokioExecutor> {
+fn http2(speech: Speech, config: &ServerConfig) -> http2::Builder<TokioExecutor> {
     let (streams, resets) = match speech {
         Speech::Http => (HTTP2_STREAMS, HTTP2_PENDING_RESETS),
         Speech::Grpc => (GRPC_STREAMS, GRPC_PENDING_RESETS),
     };
+    // Pings are bytes too: a stream on which nothing happens for a while is no reason to give up its
+    // connection, whose client answers them if it is alive.
+    let ping_every = PING_EVERY.min(config.write_timeout / 2);
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -156,7 +160,7 @@ fn http2(speech: Speech) -> http2::Builder<TokioExecutor> {
         .max_local_error_reset_streams(resets)
         .initial_stream_window_size(256 * 1024)
         .initial_connection_window_size(1024 * 1024)
-        .keep_alive_interval(std::time::Duration::from_secs(20))
-        .keep_alive_timeout(std::time::Duration::from_secs(20));
+        .keep_alive_interval(ping_every)
+        .keep_alive_timeout(PING_EVERY);
     builder
 }

@@ -14,6 +14,7 @@ pub(crate) fn text(app: &App) -> String {
     store(app, &mut page);
     answers(app, &mut page);
     http(&app.metrics, &mut page);
+    calls(&app.metrics, &mut page);
     live(app, &mut page);
     relays(&app.metrics, &mut page);
     process(app.services.version, app.services.started, &mut page);
@@ -28,6 +29,7 @@ pub(crate) fn without_services(
 ) -> String {
     let mut page = Page(String::with_capacity(4 * 1024));
     http(metrics, &mut page);
+    calls(metrics, &mut page);
     relays(metrics, &mut page);
     process(version, started, &mut page);
     page.0
@@ -179,6 +181,14 @@ fn http(metrics: &Metrics, page: &mut Page) {
         "Requests that ended in a panic.",
         metrics.panics.get(),
     );
+}
+
+fn calls(metrics: &Metrics, page: &mut Page) {
+    let name = "gristmill_grpc_requests_total";
+    page.head(name, "counter", "Calls that have ended, by method and status code.");
+    for (method, code, count) in metrics.calls.counts() {
+        page.sample(format_args!("{name}{{method=\"{method}\",code=\"{code}\"}}"), count);
+    }
 }
 
 fn live(app: &App, page: &mut Page) {

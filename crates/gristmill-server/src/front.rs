@@ -1,9 +1,9 @@
-//! The front door: what holds for every request, whatever its route.
+//! The front door: what holds for every request and every call, whatever its route or service.
 //!
 //! Requests that no route should see are refused here; answers get the request's name, their
-//! security headers, and the body of a [`Problem`] here; every request is counted here.
+//! security headers, and the body of a [`Problem`] here; every request is counted here. The same holds
+//! for calls of gRPC, whose refusals are statuses.
 
-use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,12 +16,18 @@ use axum::response::IntoResponse;
 use gristmill_model::{Clock, Entropy, ErrorCode, Timestamp, limits};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::analytics::live::Hub;
 use crate::app::{App, Services};
+use crate::connection::Speech;
 use crate::gateway::{Gateway, GatewayConfig, Outside};
+use crate::grpc::call::Call;
+use crate::grpc::methods::methods;
+use crate::grpc::reflection::Reflection;
+use crate::grpc::{self, Protocol};
 use crate::metrics::Metrics;
 use crate::problem::{self, Problem};
 use crate::request_id::{RequestIds, X_REQUEST_ID};
@@ -65,6 +71,9 @@ struct Hall {
     draining: CancellationToken,
     app: Option<Arc<App>>,
     gateway: Option<Arc<Gateway>>,
+    reflection: Option<Reflection>,
+    /// In bytes.
+    large_messages: Arc<Semaphore>,
 }
 
 impl Front {
@@ -109,7 +118,21 @@ impl Front {
             })
         });
         let router = routes::router(table, app.as_ref(), gateway.as_ref());
-        let hall = Hall { config, metrics, request_ids, draining, app, gateway };
+        let reflection = config.grpc_reflection.then(Reflection::new).and_then(|built| {
+            let failed = |error| tracing::error!(%error, "there is no reflection");
+            built.map_err(failed).ok()
+        });
+        let large_messages = Arc::new(Semaphore::new(limits::LARGE_MESSAGES_BYTES));
+        let hall = Hall {
+            config,
+            metrics,
+            request_ids,
+            draining,
+            app,
+            gateway,
+            reflection,
+            large_messages,
+        };
         Self { hall: Arc::new(hall), router }
     }
 
@@ -138,10 +161,36 @@ impl Front {
         self.hall.gateway.as_ref()
     }
 
+    /// What tells of the calls, if it may.
+    pub(crate) fn reflection(&self) -> Option<&Reflection> {
+        self.hall.reflection.as_ref()
+    }
+
+    /// The room that all large messages share, in bytes.
+    pub(crate) fn large_messages(&self) -> &Arc<Semaphore> {
+        &self.hall.large_messages
+    }
+
+    /// Whether the process should get calls.
+    pub(crate) fn is_serving(&self) -> bool {
+        match (self.app(), self.gateway()) {
+            (Some(app), _) => app.is_serving(),
+            (None, Some(gateway)) => gateway.is_ready(),
+            (None, None) => false,
+        }
+    }
+
+    /// Whether calls to services of a role are answered; none, if nobody would.
+    pub(crate) fn serves(&self, role: Role) -> Option<bool> {
+        let own = self.app().and_then(|app| app.serves(role));
+        own.or_else(|| self.gateway()?.reaches(role))
+    }
+
     /// Answers a request that came over a connection.
     pub(crate) async fn answer_on(
         &self,
         vitals: &Vitals,
+        speech: Speech,
         request: Request<Body>,
     ) -> Response<Body> {
         if vitals.has_ambiguous_length() {
@@ -150,7 +199,57 @@ impl Front {
             let id = self.hall.request_ids.of(request.headers());
             return self.finish(problem.into_response(), &id);
         }
-        self.answer(request).await
+        match (Protocol::of(&request), speech) {
+            (Some(Protocol::Native), _) => self.answer_call(speech, request).await,
+            (Some(Protocol::Web), _) => self.answer_from_page(request).await,
+            (None, Speech::Http) => self.answer(request).await,
+            (None, Speech::Grpc) if cors::is_preflight_of_call(&request) => {
+                self.answer(request).await
+            }
+            (None, Speech::Grpc) => grpc::no_call(),
+        }
+    }
+
+    /// Finds out who sends a request or a call, before any route or service sees it.
+    fn identify(&self, request: &mut Request<Body>) -> Result<(), Problem> {
+        // Nobody is asked for anything: every request is one of the default project.
+        let _ = request;
+        Ok(())
+    }
+
+    /// Answers a call of gRPC.
+    pub(crate) async fn answer_call(
+        &self,
+        speech: Speech,
+        request: Request<Body>,
+    ) -> Response<Body> {
+        let mut request = match grpc::relayed(self, speech, request).await {
+            Ok(response) => return response,
+            Err(request) => request,
+        };
+        let id = self.hall.request_ids.of(request.headers());
+        request.headers_mut().insert(X_REQUEST_ID, id.clone());
+        let (metrics, longest) = (Arc::clone(&self.hall.metrics), self.config().request_timeout);
+        let mut call = Call::begin(request.uri().path(), id, metrics);
+        let fit = check(&request)
+            .and_then(|()| call.limit(request.headers(), longest))
+            .and_then(|()| self.identify(&mut request));
+        let response = match fit {
+            Ok(()) => call.run(grpc::dispatch(self, request)).await,
+            Err(problem) => call.refuse(&problem),
+        };
+        response.map(Body::new)
+    }
+
+    /// Answers a call of gRPC-Web, which a browser makes for a page of some origin.
+    async fn answer_from_page(&self, request: Request<Body>) -> Response<Body> {
+        let origin = cors::allowed_origin(&request, self.config());
+        let mut response = grpc::web::answer(self, request).await;
+        if let Some(origin) = origin {
+            cors::allow(response.headers_mut(), origin);
+            cors::expose_status(response.headers_mut());
+        }
+        response
     }
 
     /// Answers a request.
@@ -164,7 +263,11 @@ impl Front {
         }
         let route = self.metrics().route(request.uri().path());
         let origin = cors::allowed_origin(&request, self.config());
-        let response = match check(&request) {
+        let response = match check(&request).and_then(|()| self.identify(&mut request)) {
+            Ok(()) if cors::is_preflight_of_call(&request) => {
+                cors::answer_preflight(&request, self.config())
+            }
+            Ok(()) if methods().at(request.uri().path()).is_some() => wrong_media().into_response(),
             Ok(()) => self.route(request).await,
             Err(problem) => problem.into_response(),
         };
@@ -177,10 +280,13 @@ impl Front {
     }
 
     /// Answers a request that a gateway has taken in, and checked.
-    pub(crate) async fn answer_relayed(&self, request: Request<Body>) -> Response<Body> {
+    pub(crate) async fn answer_relayed(&self, mut request: Request<Body>) -> Response<Body> {
         let id = self.hall.request_ids.of(request.headers());
         let route = self.metrics().route(request.uri().path());
-        let response = self.route(request).await;
+        let response = match self.identify(&mut request) {
+            Ok(()) => self.route(request).await,
+            Err(problem) => problem.into_response(),
+        };
         let response = self.finish(response, &id);
         self.metrics().answered(route, response.status());
         response
@@ -188,18 +294,14 @@ impl Front {
 
     /// Runs the route under the request's deadline. A panic ends the request, not the server.
     async fn route(&self, request: Request<Body>) -> Response<Body> {
-        let mut routed = pin!(self.router.clone().oneshot(request));
-        let guarded = std::future::poll_fn(|context| {
-            let polled = catch_unwind(AssertUnwindSafe(|| routed.as_mut().poll(context)));
-            polled.unwrap_or_else(|_| {
+        let routed = unless_it_panics(self.router.clone().oneshot(request));
+        match tokio::time::timeout(self.config().request_timeout, routed).await {
+            Ok(Some(Ok(response))) => response,
+            Ok(Some(Err(never))) => match never {},
+            Ok(None) => {
                 self.metrics().panics.add(1);
-                let problem = Problem::new(ErrorCode::Internal, "the server made a mistake");
-                Poll::Ready(Ok::<_, Infallible>(problem.into_response()))
-            })
-        });
-        match tokio::time::timeout(self.config().request_timeout, guarded).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(never)) => match never {},
+                Problem::new(ErrorCode::Internal, "the server made a mistake").into_response()
+            }
             Err(_) => {
                 let detail = "the request took longer than `server.request_timeout`; \
                     whether it was accepted is unknown: send the same again";
@@ -217,6 +319,18 @@ impl Front {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         response
     }
+}
+
+/// Does something to its end, or gives nothing if that panics.
+pub(crate) async fn unless_it_panics<F: Future>(work: F) -> Option<F::Output> {
+    let mut work = pin!(work);
+    std::future::poll_fn(|context| {
+        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+            Ok(polled) => polled.map(Some),
+            Err(_) => Poll::Ready(None),
+        }
+    })
+    .await
 }
 
 /// Refuses what is well-formed enough for hyper and still not a request for us.
@@ -255,6 +369,13 @@ fn check(request: &Request<Body>) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+/// Refuses a call that does not say that it is one.
+fn wrong_media() -> Problem {
+    let detail = "calls have the content type application/grpc, over HTTP/2 with prior knowledge, or \
+        one of gRPC-Web's";
+    Problem::new(ErrorCode::UnsupportedMedia, detail)
 }
 
 /// Takes one slash off the end of the path.

@@ -1,4 +1,4 @@
-//! Speak: HTTP, status codes, server-sent events.
+//! Speak: HTTP, gRPC, status codes, server-sent events.
 //!
 //! Read [`Server`] for sockets, then `front.rs`, through which every request goes, then
 //! `routes.rs`, which lists every path, then the routes themselves: `native.rs`, one file per

@@ -10,6 +10,8 @@ use std::time::Duration;
 use gristmill_model::Timestamp;
 use http::StatusCode;
 
+use crate::grpc::Calls;
+
 /// The label of requests that no route takes.
 const NO_ROUTE: &str = "other";
 /// How many classes of status there are, from 1xx to 5xx.
@@ -153,6 +155,8 @@ pub(crate) struct Metrics {
     pub(crate) relay_retries: Counter,
     /// Requests of a gateway that no process answered.
     pub(crate) relay_failures: Counter,
+    /// How often each call ended how.
+    pub(crate) calls: Calls,
     last_accepted: AtomicI64,
     paths: Vec<&'static str>,
     requests: Vec<[Counter; CLASSES]>,
@@ -176,6 +180,7 @@ impl Metrics {
             live_answers: Counter::default(),
             relay_retries: Counter::default(),
             relay_failures: Counter::default(),
+            calls: Calls::default(),
             last_accepted: AtomicI64::new(0),
             paths: paths.to_vec(),
             requests: (0..=paths.len()).map(|_| Default::default()).collect(),

@@ -69,7 +69,7 @@ impl Server {
     pub async fn run(self, shutdown: CancellationToken) -> io::Result<()> {
         let front = self.front;
         let slots = Arc::new(Semaphore::new(front.config().max_connections));
-        let stopping = shutdown.child_token();
+        let stopping = CancellationToken::new();
         let mut tasks = JoinSet::new();
         if let Some(app) = front.app() {
             tasks.spawn(visibility::measure(Arc::clone(app), stopping.clone()));
@@ -91,7 +91,9 @@ impl Server {
                 return Err(io::Error::other(format!("a part of the server ended: {ended:?}")));
             }
         }
+        // Who watches our health hears of it before connections are asked to end.
         front.draining().cancel();
+        stopping.cancel();
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
                 return Err(io::Error::other(error));

@@ -14,6 +14,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Request, Response, Stopwatch, http, wait_until};
 
+/// Where it listens for gRPC; empty, nowhere.
+const GRPC_LISTEN: &str = "GRISTMILL__SERVER__GRPC_LISTEN";
+
 /// How long a server may take until it is ready, and until it is gone after a signal.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -23,6 +26,7 @@ pub struct ServerOptions {
     binary: PathBuf,
     listeners: usize,
     grpc_listeners: usize,
+    other_grpc: OtherGrpc,
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
 }
@@ -31,7 +35,14 @@ impl ServerOptions {
     /// One listener and no settings. An integration test gives `env!("CARGO_BIN_EXE_gristmill")`.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         let (arguments, environment) = (Vec::new(), BTreeMap::new());
-        Self { binary: binary.into(), listeners: 1, grpc_listeners: 0, arguments, environment }
+        Self {
+            binary: binary.into(),
+            listeners: 1,
+            grpc_listeners: 0,
+            other_grpc: OtherGrpc::None,
+            arguments,
+            environment,
+        }
     }
 
     /// How many addresses it listens on.
@@ -41,10 +52,17 @@ impl ServerOptions {
         self
     }
 
-    /// It listens on one address for gRPC too.
+    /// It listens on one address for gRPC too. Otherwise it does on none, unless its variable is set.
     #[must_use]
     pub fn grpc(mut self) -> Self {
         self.grpc_listeners = 1;
+        self
+    }
+
+    /// It listens for gRPC where it does if it is told nothing of it.
+    #[must_use]
+    pub fn default_grpc(mut self) -> Self {
+        self.other_grpc = OtherGrpc::Default;
         self
     }
 
@@ -85,6 +103,13 @@ impl ServerOptions {
         server.spawn()?;
         Ok(server)
     }
+}
+
+/// Where a server listens for gRPC beside the addresses that it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OtherGrpc {
+    None,
+    Default,
 }
 
 /// A running server.
@@ -193,6 +218,11 @@ impl TestServer {
         let log = File::options().create(true).append(true).open(self.log_path())?;
         let mut command = self.command_line();
         command.arg("serve").arg("--data-dir").arg(self.data_dir());
+        let is_set = self.options.environment.contains_key(GRPC_LISTEN);
+        if !is_set && self.options.other_grpc == OtherGrpc::None {
+            // Servers of other tests would want the default port too.
+            command.env(GRPC_LISTEN, "");
+        }
         for address in &self.addresses {
             command.arg("--listen").arg(address.to_string());
         }

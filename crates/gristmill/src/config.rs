@@ -35,6 +35,10 @@ use crate::units::{ByteSize, Span};
 /// The manual of all settings, which is also their defaults.
 pub(crate) const DEFAULTS: &str = include_str!("../gristmill.default.toml");
 
+/// Where it listens for gRPC: the setting, and its variable.
+const GRPC_LISTEN: &str = "server.grpc_listen";
+const GRPC_LISTEN_VARIABLE: &str = "GRISTMILL__SERVER__GRPC_LISTEN";
+
 /// What flags say about settings; the last layer.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Flags {
@@ -54,8 +58,8 @@ pub(crate) struct Flags {
     /// with commas between [default: ingest,process,query]
     #[arg(long = "role", value_name = "ROLE", value_delimiter = ',')]
     pub(crate) roles: Vec<RoleName>,
-    /// An address to listen on for gRPC, where gateways have this process answer; may be given several
-    /// times [default: none]
+    /// An address to listen on for gRPC, where clients call and gateways have this process answer; may be
+    /// given several times [default: 127.0.0.1:50051 where clients speak to the process, else none]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) grpc_listen: Vec<SocketAddr>,
     /// Listen beyond this machine although there are no API keys: anyone who can reach the
@@ -97,6 +101,7 @@ pub(crate) struct ServerSettings {
     pub(crate) request_timeout: Span,
     pub(crate) visible_timeout: Span,
     pub(crate) drain_timeout: Span,
+    pub(crate) grpc_reflection: bool,
     pub(crate) dashboard_origin: String,
 }
 
@@ -211,6 +216,15 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Whether the addresses for gRPC are nobody's wish: they are only the default's.
+    pub(crate) fn listens_for_grpc_by_default(
+        flags: &Flags,
+        environment: &HashMap<String, String>,
+    ) -> anyhow::Result<bool> {
+        let above = Self::layers(&[], flags, environment)?;
+        Ok(above.get_array(GRPC_LISTEN).is_err() && flags.preset.is_none())
+    }
+
     /// Lays a file, the environment and flags over some texts.
     fn layers(
         lowest: &[String],
@@ -225,18 +239,25 @@ impl Settings {
             let name = path.to_str().context("--config: the path is not valid UTF-8")?;
             layers = layers.add_source(File::new(name, FileFormat::Toml));
         }
+        // An empty variable is the empty list, which the library takes for a list of one empty text.
+        let mut environment = environment.clone();
+        let is_without_grpc = environment.get(GRPC_LISTEN_VARIABLE).is_some_and(String::is_empty);
+        environment.retain(|name, _| !(is_without_grpc && name == GRPC_LISTEN_VARIABLE));
         let environment = Environment::with_prefix("GRISTMILL")
             .prefix_separator("__")
             .separator("__")
             .try_parsing(true)
             .list_separator(",")
             .with_list_parse_key("server.listen")
-            .with_list_parse_key("server.grpc_listen")
+            .with_list_parse_key(GRPC_LISTEN)
             .with_list_parse_key("gateway.ingest")
             .with_list_parse_key("gateway.query")
             .with_list_parse_key("roles")
-            .source(Some(environment.clone().into_iter().collect()));
+            .source(Some(environment.into_iter().collect()));
         layers = layers.add_source(environment);
+        if is_without_grpc {
+            layers = layers.set_override(GRPC_LISTEN, Vec::<String>::new())?;
+        }
         if let Some(data_dir) = &flags.data_dir {
             let text = data_dir.to_str().context("--data-dir: the path is not valid UTF-8")?;
             layers = layers.set_override("data_dir", text)?;
@@ -245,7 +266,7 @@ impl Settings {
         let roles: Vec<String> = flags.roles.iter().map(ToString::to_string).collect();
         for (name, texts) in [
             ("server.listen", texts(&flags.listen)),
-            ("server.grpc_listen", texts(&flags.grpc_listen)),
+            (GRPC_LISTEN, texts(&flags.grpc_listen)),
             ("roles", roles),
         ] {
             if !texts.is_empty() {

@@ -8,6 +8,7 @@
 //! answers who still waits; the processor, which ends when it has settled all of the log, or cannot
 //! because the store is not available; and the store last.
 
+use std::io;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -48,13 +49,26 @@ pub(crate) struct Ambient {
     pub(crate) entropy: Arc<dyn Entropy>,
 }
 
+/// Whether somebody wants the addresses for gRPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GrpcPort {
+    /// They were set: without them nothing starts.
+    Wanted,
+    /// They are the default: it does without if they are taken.
+    Default,
+}
+
 /// Starts everything. Must be called within a tokio runtime.
-pub(crate) fn start_all(settings: &Settings, ambient: &Ambient) -> anyhow::Result<Running> {
+pub(crate) fn start_all(
+    settings: &Settings,
+    grpc_port: GrpcPort,
+    ambient: &Ambient,
+) -> anyhow::Result<Running> {
     let started = ambient.clock.now();
     raise_open_files_limit();
     let roles = settings.roles();
     if roles == Roles::from([Role::Gateway]) {
-        return start_gateway(settings, ambient, started);
+        return start_gateway(settings, grpc_port, ambient, started);
     }
     gristmill_log::embedded::Disk::create_dir(&RealDisk, &settings.data_dir)
         .with_context(|| format!("data_dir: cannot create {}", settings.data_dir.display()))?;
@@ -72,7 +86,7 @@ pub(crate) fn start_all(settings: &Settings, ambient: &Ambient) -> anyhow::Resul
     let services = services(settings, ambient, log, store, started)?;
     let gateway = roles.contains(&Role::Gateway).then(|| gateway_config(settings));
     let behind = Parts::Services(services, roles, gateway);
-    let (addresses, server_part) = start_server(&settings.server, behind)?;
+    let (addresses, server_part) = start_server(&settings.server, grpc_port, behind)?;
     parts.insert(0, server_part);
     Ok(Running { parts, addresses })
 }
@@ -80,13 +94,14 @@ pub(crate) fn start_all(settings: &Settings, ambient: &Ambient) -> anyhow::Resul
 /// Starts a process that has nothing of its own.
 fn start_gateway(
     settings: &Settings,
+    grpc_port: GrpcPort,
     ambient: &Ambient,
     started: Timestamp,
 ) -> anyhow::Result<Running> {
     let (clock, entropy) = (Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy));
     let ambience = Ambience { clock, entropy, started, version: env!("CARGO_PKG_VERSION") };
     let behind = Parts::Gateway(gateway_config(settings), ambience);
-    let (addresses, server_part) = start_server(&settings.server, behind)?;
+    let (addresses, server_part) = start_server(&settings.server, grpc_port, behind)?;
     Ok(Running { parts: vec![server_part], addresses })
 }
 
@@ -211,16 +226,34 @@ fn services(
     })
 }
 
-fn start_server(settings: &ServerSettings, behind: Parts) -> anyhow::Result<(Listeners, Part)> {
+fn start_server(
+    settings: &ServerSettings,
+    grpc_port: GrpcPort,
+    behind: Parts,
+) -> anyhow::Result<(Listeners, Part)> {
     let front = Front::of(server_config(settings)?, behind);
-    let listeners = Listeners { http: settings.listen.clone(), grpc: settings.grpc_listen.clone() };
-    let server = Server::bind(&listeners, front).context("server.listen or server.grpc_listen")?;
+    let server = bind(settings, grpc_port, front).context("server.listen or server.grpc_listen")?;
     let addresses = server.local_addrs();
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     let mut part = Part::new("server", async move { stop.cancel() });
     part.task("server", async move { Ok(server.run(stopping).await?) });
     Ok((addresses, part))
+}
+
+fn bind(settings: &ServerSettings, grpc_port: GrpcPort, front: Front) -> io::Result<Server> {
+    let listeners = Listeners { http: settings.listen.clone(), grpc: settings.grpc_listen.clone() };
+    match Server::bind(&listeners, front.clone()) {
+        Err(error)
+            if error.kind() == io::ErrorKind::AddrInUse && grpc_port == GrpcPort::Default =>
+        {
+            // If it is the other port that is taken, this fails as well.
+            let server = Server::bind(&Listeners { grpc: Vec::new(), ..listeners }, front)?;
+            tracing::warn!(%error, "no port for gRPC alone: set server.grpc_listen; the others serve it too");
+            Ok(server)
+        }
+        bound => bound,
+    }
 }
 
 fn server_config(settings: &ServerSettings) -> anyhow::Result<ServerConfig> {
@@ -237,6 +270,7 @@ fn server_config(settings: &ServerSettings) -> anyhow::Result<ServerConfig> {
         visible_timeout: settings.visible_timeout.0,
         // The rest is for what comes after the requests.
         drain_timeout: drain * 4 / 5,
+        grpc_reflection: settings.grpc_reflection,
         dashboard_origin: origin.context("server.dashboard_origin: not a header's value")?,
     })
 }

@@ -1,4 +1,4 @@
-//! The gateway: clients speak HTTP to it, and it has processes of other roles answer over gRPC.
+//! The gateway: clients speak HTTP and gRPC to it, and it has processes of other roles answer over gRPC.
 //!
 //! ```text
 //!   client ──HTTP──▶ gateway ──Relay/Handle──▶ gRPC listener of a role ──▶ its router
@@ -8,9 +8,12 @@
 //! answer is. What the other process has not seen is tried again; so is what it may have seen, where
 //! doing it twice is doing it once. That includes every ingestion: events are told apart by their
 //! ids, and those that would be random follow from what the gateway sends along.
+//!
+//! A call of a client is passed on piece by piece, and tried again only if nobody has seen it (`pass.rs`).
 
 mod call;
 mod ops;
+mod pass;
 mod target;
 
 use std::collections::HashSet;
@@ -278,12 +281,18 @@ impl Gateway {
         }
     }
 
+    /// Whether somebody can be reached of a role; none, if it was told of nobody.
+    pub(crate) fn reaches(&self, role: Role) -> Option<bool> {
+        let addresses = match role {
+            Role::Ingest => &self.config.ingest,
+            Role::Process | Role::Query | Role::Gateway => &self.config.query,
+        };
+        (!addresses.is_empty()).then(|| self.group(role).is_reachable())
+    }
+
     /// Whether somebody can be reached of each role that this process relays to.
     pub(crate) fn is_ready(&self) -> bool {
-        let is_ready = |addresses: &[TargetAddress], group: &Group| {
-            addresses.is_empty() || group.is_reachable()
-        };
-        is_ready(&self.config.ingest, &self.ingest) && is_ready(&self.config.query, &self.query)
+        [Role::Ingest, Role::Query].into_iter().all(|role| self.reaches(role).unwrap_or(true))
     }
 }
 

@@ -1,72 +1,161 @@
 //! gRPC: the calls of a process.
 //!
-//! `Relay` is what a gateway calls, on a gRPC listener only; everything else is what clients call. The
-//! messages and services are those of `proto/`.
+//! [`Front::answer_call`] lets a call in, and [`dispatch`] finds who answers it. `Relay` is what a gateway
+//! calls, on a gRPC listener only; everything else is what clients call, there and on the listeners for
+//! HTTP, and by gRPC-Web. The messages and services are those of `proto/`.
 
+pub(crate) mod call;
+mod counts;
 pub(crate) mod frames;
+mod health;
+mod messages;
+pub(crate) mod methods;
 mod older;
+pub(crate) mod reflection;
 mod relay;
+mod timeout;
+mod until;
+pub(crate) mod web;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::body::Body;
+use gristmill_model::limits;
 use gristmill_proto::analytics::analytics_service_server::AnalyticsServiceServer as OlderServer;
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use tonic::Status;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use tonic::server::{Grpc, NamedService};
+use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 use tower::{Service, service_fn};
 
+use crate::app::App;
+use crate::connection::Speech;
 use crate::front::Front;
+use crate::problem::Problem;
 use crate::role::Role;
 use frames::{MESSAGE_BYTES, RELAY};
+use messages::{Received, Sent};
+use methods::{methods, service_of};
 use older::OlderAnalytics;
 
+pub(crate) use counts::Calls;
 pub(crate) use relay::Arrival;
+pub(crate) use until::UntilStop;
 
-/// Answers a call.
-pub(crate) async fn answer(front: &Front, request: Request<Body>) -> Response<Body> {
-    let is_call = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-    if !is_call {
-        return no_call();
-    }
-    let path = request.uri().path();
-    let Some(app) = front.app() else { return unknown(path) };
-    if path == RELAY {
-        return relayed(front, request).await;
-    }
-    let has = |role| app.roles.contains(&role);
-    match service_of(path) {
-        OlderServer::<OlderAnalytics>::NAME if has(Role::Query) => {
-            serve(OlderServer::new(OlderAnalytics(app.clone())), request).await
+/// How a request asks to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// gRPC over HTTP/2.
+    Native,
+    /// gRPC-Web.
+    Web,
+}
+
+impl Protocol {
+    /// What a request speaks, if it is a call.
+    pub(crate) fn of(request: &Request<Body>) -> Option<Self> {
+        let content_type = request.headers().get(header::CONTENT_TYPE)?;
+        match content_type.as_bytes() {
+            b"application/grpc" | b"application/grpc+proto"
+                if request.version() == Version::HTTP_2 =>
+            {
+                Some(Self::Native)
+            }
+            _ if web::is_web(content_type) => Some(Self::Web),
+            _ => None,
         }
-        _ => unknown(path),
     }
 }
 
-/// The service that a path names.
-fn service_of(path: &str) -> &str {
-    let path = path.strip_prefix('/').unwrap_or(path);
-    path.split('/').next().unwrap_or_default()
+/// Has a call answered by whoever does that: this process, or another one.
+pub(crate) async fn dispatch(front: &Front, request: Request<Body>) -> Response<Body> {
+    let path = request.uri().path();
+    let service = service_of(path);
+    match service {
+        health::NAME => return serve(front, health::server(front), request).await,
+        reflection::V1 | reflection::V1ALPHA => {
+            let server = front.reflection().and_then(|reflection| reflection.of(service));
+            let Some(server) = server else { return unknown(path) };
+            let response = serve(front, server, request).await;
+            return response.map(|body| Body::new(UntilStop::new(body, front.draining())));
+        }
+        _ => {}
+    }
+    let Some(role) = methods().role_of(service) else { return unknown(path) };
+    match (front.app(), front.gateway()) {
+        (Some(app), _) if app.roles.contains(&role) => own(front, app, request).await,
+        (_, Some(gateway)) => gateway.pass(role, request).await,
+        // Some services are answered by processes of other roles too.
+        (Some(app), None) => own(front, app, request).await,
+        (None, None) => unknown(path),
+    }
 }
 
-async fn serve<S>(mut service: S, request: Request<Body>) -> Response<Body>
+/// Answers a call to a service of the process's own.
+async fn own(front: &Front, app: &Arc<App>, request: Request<Body>) -> Response<Body> {
+    let has = |role| app.roles.contains(&role);
+    // Each server takes messages of this size: larger ones do not come here.
+    let size = limits::MESSAGE_BYTES;
+    match service_of(request.uri().path()) {
+        OlderServer::<OlderAnalytics>::NAME if has(Role::Query) => {
+            let server = OlderServer::new(OlderAnalytics(app.clone()));
+            serve(front, server.max_decoding_message_size(size), request).await
+        }
+        _ => unknown(request.uri().path()),
+    }
+}
+
+/// Has a service answer, which sees neither large nor compressed messages, and need not compress any.
+async fn serve<S>(front: &Front, mut service: S, mut request: Request<Body>) -> Response<Body>
 where
     S: Service<Request<Body>, Response = Response<tonic::body::Body>, Error = Infallible>,
 {
-    match service.call(request).await {
-        Ok(response) => response.map(Body::new),
+    let encoding = match messages::encoding(request.headers()) {
+        Ok(encoding) => encoding,
+        Err(status) => return status.into_http::<tonic::body::Body>().map(Body::new),
+    };
+    let accepted = messages::accepted(request.headers());
+    messages::forget(request.headers_mut());
+    let room = Arc::clone(front.large_messages());
+    let request = request.map(|body| Body::new(Received::new(body, encoding, room)));
+    let mut response = match service.call(request).await {
+        Ok(response) => response,
         Err(never) => match never {},
+    };
+    if response.headers().contains_key(Status::GRPC_STATUS) {
+        return response.map(Body::new);
     }
+    messages::announce(response.headers_mut(), accepted);
+    response.map(|body| Body::new(Sent::new(body, accepted)))
 }
 
-async fn relayed(front: &Front, request: Request<Body>) -> Response<Body> {
+/// Answers what a gateway asks, if a request is that.
+pub(crate) async fn relayed(
+    front: &Front,
+    speech: Speech,
+    request: Request<Body>,
+) -> Result<Response<Body>, Request<Body>> {
+    if speech != Speech::Grpc || front.app().is_none() || request.uri().path() != RELAY {
+        return Err(request);
+    }
     let handle = service_fn(|call| relay::handle(front.clone(), call));
     let mut grpc = Grpc::new(ProstCodec::default()).max_decoding_message_size(MESSAGE_BYTES);
-    grpc.streaming(handle, request).await.map(Body::new)
+    Ok(grpc.streaming(handle, request).await.map(Body::new))
+}
+
+/// The status of a problem.
+pub(crate) fn refusal(problem: &Problem) -> Status {
+    Status::new(Code::from_i32(problem.code().grpc_code() as i32), problem.detail())
+}
+
+/// A status as it ends a call.
+pub(crate) fn trailers(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    if status.add_header(&mut trailers).is_err() {
+        trailers.insert(Status::GRPC_STATUS, HeaderValue::from(Code::Internal as i32));
+    }
+    trailers
 }
 
 fn unknown(path: &str) -> Response<Body> {
@@ -75,7 +164,7 @@ fn unknown(path: &str) -> Response<Body> {
 }
 
 /// Answers what is no call of gRPC.
-fn no_call() -> Response<Body> {
+pub(crate) fn no_call() -> Response<Body> {
     let text = "this address speaks gRPC: `server.listen` names those that speak HTTP\n";
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;

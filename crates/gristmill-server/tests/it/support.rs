@@ -185,7 +185,8 @@ pub(crate) struct Listening {
     pub(crate) grpc_address: SocketAddr,
     pub(crate) shutdown: CancellationToken,
     pub(crate) running: JoinSet<std::io::Result<()>>,
-    _platform: Platform,
+    #[allow(dead_code, reason = "it lives as long as the server")]
+    platform: Option<Platform>,
 }
 
 impl Listening {
@@ -194,16 +195,21 @@ impl Listening {
     }
 
     pub(crate) fn over(config: ServerConfig, platform: Platform) -> Self {
+        let front = Front::new(config, platform.services.clone());
+        Self { platform: Some(platform), ..Self::serving(front) }
+    }
+
+    /// A server over what the test keeps.
+    pub(crate) fn serving(front: Front) -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
         let listeners = Listeners { http: vec![any], grpc: vec![any] };
-        let front = Front::new(config, platform.services.clone());
         let server = Server::bind(&listeners, front).unwrap();
         let addresses = server.local_addrs();
         let (address, grpc_address) = (addresses.http[0], addresses.grpc[0]);
         let shutdown = CancellationToken::new();
         let mut running = JoinSet::new();
         running.spawn(server.run(shutdown.clone()));
-        Self { address, grpc_address, shutdown, running, _platform: platform }
+        Self { address, grpc_address, shutdown, running, platform: None }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
@@ -212,7 +218,12 @@ impl Listening {
 
     /// Sends bytes, says that no more will come, and gives all that comes back.
     pub(crate) async fn exchange(&self, bytes: &[u8]) -> String {
-        let mut stream = self.connect().await;
+        self.exchange_at(self.address, bytes).await
+    }
+
+    /// The same at one of its addresses.
+    pub(crate) async fn exchange_at(&self, address: SocketAddr, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
         // The server may answer and close before it has read everything.
         let _ = stream.write_all(bytes).await;
         let _ = stream.shutdown().await;
@@ -236,6 +247,21 @@ pub(crate) async fn read_all(stream: &mut TcpStream) -> String {
     });
     read.await.expect("the server neither answers nor closes");
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Everything until a text has come.
+pub(crate) async fn read_until(stream: &mut TcpStream, text: &str) -> String {
+    let mut all = String::new();
+    let read = timeout(PATIENCE, async {
+        let mut buffer = [0; 4096];
+        while !all.contains(text) {
+            let length = stream.read(&mut buffer).await.unwrap();
+            assert!(length > 0, "it closed after {all:?}");
+            all.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        }
+    });
+    read.await.expect("it does not come");
+    all
 }
 
 /// The status of the first answer in a text; 0 if there is none.

@@ -7,7 +7,7 @@ use gristmill_server::{Listeners, Role};
 use crate::ambient;
 use crate::config::{Flags, Settings};
 use crate::console::say;
-use crate::roles::{Ambient, start_all};
+use crate::roles::{Ambient, GrpcPort, start_all};
 use crate::{supervisor, telemetry};
 
 /// Run the server: ingestion, processing, storage and queries in one process, or some of them.
@@ -18,7 +18,7 @@ use crate::{supervisor, telemetry};
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = "\
 Examples:
-  gristmill serve                                       on 127.0.0.1:8080 with ./data
+  gristmill serve                                       on 127.0.0.1:8080 and :50051 with ./data
   gristmill serve --listen 127.0.0.1:8081 --listen 127.0.0.1:8082
   gristmill serve --role gateway --config gateway.toml   with [gateway] ingest and query
   gristmill serve --config gristmill.toml --data-dir /var/lib/gristmill
@@ -32,10 +32,15 @@ pub(crate) struct ServeArgs {
 
 /// Runs the command.
 pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    let settings = Settings::load(&args.flags, &ambient::environment())?;
+    let environment = ambient::environment();
+    let settings = Settings::load(&args.flags, &environment)?;
+    let grpc_port = match Settings::listens_for_grpc_by_default(&args.flags, &environment)? {
+        true => GrpcPort::Default,
+        false => GrpcPort::Wanted,
+    };
     telemetry::start(&settings.telemetry.filter, settings.telemetry.format)?;
     let ambient = Ambient { clock: ambient::clock(), entropy: ambient::entropy() };
-    let running = start_all(&settings, &ambient)?;
+    let running = start_all(&settings, grpc_port, &ambient)?;
     greet(&settings, &running.addresses);
     supervisor::run(running.parts, settings.server.drain_timeout.0).await?;
     Ok(ExitCode::SUCCESS)

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::Context as _;
 
-use gristmill_server::Roles;
+use gristmill_server::{Role, Roles};
 
 use super::{DEFAULTS, Flags, RoleName, Settings, cache, database, kafka, roles};
 
@@ -46,9 +46,13 @@ pub(super) fn layers(
     flags: &Flags,
     environment: &HashMap<String, String>,
 ) -> anyhow::Result<Vec<String>> {
-    let defaults: toml::Table = DEFAULTS.parse().context("the defaults cannot be read")?;
+    let mut defaults: toml::Table = DEFAULTS.parse().context("the defaults cannot be read")?;
+    let roles = roles_above(&defaults, flags, environment)?;
+    if !is_for_clients(&roles) {
+        leave_grpc_out(&mut defaults);
+    }
     let preset = match flags.preset {
-        Some(preset) => preset.settings(&roles_above(&defaults, flags, environment)?)?,
+        Some(preset) => preset.settings(&roles)?,
         None => toml::Table::new(),
     };
     let mut older = toml::Table::new();
@@ -74,6 +78,18 @@ pub(super) fn layers(
         insert(&mut tables[2], section, said);
     }
     texts(&tables)
+}
+
+/// Whether clients speak to a process with these roles.
+fn is_for_clients(roles: &Roles) -> bool {
+    *roles == Role::all_in_one() || roles.contains(&Role::Gateway)
+}
+
+/// Several processes of one platform on a machine would want the same port.
+fn leave_grpc_out(defaults: &mut toml::Table) {
+    if let Some(server) = defaults.get_mut("server").and_then(toml::Value::as_table_mut) {
+        server.insert("grpc_listen".to_owned(), toml::Value::Array(Vec::new()));
+    }
 }
 
 /// The roles that the process is given; no preset says anything of them. What makes no sense is found

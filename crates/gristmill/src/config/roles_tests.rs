@@ -37,6 +37,37 @@ fn roles_come_from_every_layer() {
 }
 
 #[test]
+fn who_speaks_to_clients_listens_for_grpc_unless_told_otherwise() {
+    let ports = |flags: &Flags, variables: &[(&str, &str)]| {
+        let environment = environment(variables);
+        let settings = Settings::load(flags, &environment).unwrap();
+        let is_default = Settings::listens_for_grpc_by_default(flags, &environment).unwrap();
+        let ports: Vec<_> = settings.server.grpc_listen.iter().map(SocketAddr::port).collect();
+        (ports, is_default)
+    };
+    assert_eq!(ports(&Flags::default(), &[]), (vec![50051], true));
+    let (_dir, gateway) = from_file(GATEWAY);
+    let with_role = |role| Flags { roles: vec![RoleName(role)], ..gateway.clone() };
+    assert_eq!(ports(&with_role(Role::Gateway), &[]), (vec![50051], true));
+    let shared = [("DATABASE_URL", "postgres://h/d"), ("KAFKA_BROKERS", "b:1")];
+    for role in [Role::Ingest, Role::Process, Role::Query] {
+        assert_eq!(ports(&with_role(role), &shared), (vec![], true), "{role}");
+    }
+    let variable = "GRISTMILL__SERVER__GRPC_LISTEN";
+    assert_eq!(ports(&Flags::default(), &[(variable, "")]), (vec![], false));
+    let two = (vec![1, 2], false);
+    assert_eq!(ports(&Flags::default(), &[(variable, "127.0.0.1:1,127.0.0.1:2")]), two);
+    let flags = Flags { grpc_listen: vec!["127.0.0.1:3".parse().unwrap()], ..Flags::default() };
+    assert_eq!(ports(&flags, &[(variable, "")]), (vec![3], false));
+    let (_dir, flags) = from_file("[server]\ngrpc_listen = []");
+    assert_eq!(ports(&flags, &[]), (vec![], false));
+    let (_dir, flags) = from_file("[server]\ngrpc_listen = [\"127.0.0.1:50051\"]");
+    assert_eq!(ports(&flags, &[]), (vec![50051], false));
+    let flags = Flags { preset: Some(Preset::Clicks), ..Flags::default() };
+    assert_eq!(ports(&flags, &shared), (vec![50051], false));
+}
+
+#[test]
 fn what_cannot_be_apart_is_refused_with_what_to_do() {
     for (file, names) in [
         ("roles = []", "roles"),

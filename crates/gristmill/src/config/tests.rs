@@ -264,7 +264,7 @@ fn a_preset_gives_each_role_the_addresses_of_its_service() {
     use Role::{Gateway, Ingest, Process, Query};
     assert_eq!(addresses(Preset::Clicks, &[]), [vec![8080, 8081], vec![50051]]);
     assert_eq!(addresses(Preset::Clicks, &[Query]), [vec![8082], vec![50051]]);
-    assert_eq!(addresses(Preset::Clicks, &[Gateway]), [vec![8081], vec![]]);
+    assert_eq!(addresses(Preset::Clicks, &[Gateway]), [vec![8081], vec![50053]]);
     assert_eq!(addresses(Preset::Platform, &[Process]), [vec![8082], vec![50052]]);
     assert_eq!(addresses(Preset::Sessions, &[Process, Ingest]), [vec![8081, 8082], vec![50051]]);
     for preset in [Preset::Clicks, Preset::Platform, Preset::Activity, Preset::Sessions] {

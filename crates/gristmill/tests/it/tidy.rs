@@ -51,6 +51,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const FENCED: &[(&[&str], &[&str])] = &[
     (&["axum", "schemars", "tower"], &["gristmill-server"]),
     (&["tonic"], &["gristmill-proto", "gristmill-server", "gristmill-client"]),
+    (&["tonic-health", "tonic-reflection", "tonic-web"], &["gristmill-server"]),
     (
         &["http", "http-body-util", "hyper", "hyper-util"],
         &["gristmill-server", "gristmill-client", "gristmill"],

@@ -1,0 +1,170 @@
+//! Calls of clients, which a gateway passes on without understanding them: headers, messages and trailers
+//! go both ways as they come.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Request, Uri, Version, header};
+use hyper::body::{Frame, Incoming, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep};
+use tonic::Status;
+
+use super::target::Sender;
+use super::{
+    FIRST_PAUSE, Gateway, Outcome, PAUSE_GROWTH, end_to_end, jittered, overloaded, unanswered,
+};
+use crate::grpc::methods::{Shape, methods};
+use crate::grpc::{UntilStop, refusal, trailers};
+use crate::role::Role;
+
+type Passed = Request<tonic::body::Body>;
+
+/// Why nobody has answered a call.
+enum Failure {
+    /// Nobody has seen it.
+    Unsent(Box<Passed>),
+    /// Somebody may have.
+    Unknown,
+}
+
+impl Gateway {
+    /// Passes a call on to a process of a role.
+    pub(crate) async fn pass(&self, role: Role, call: Request<Body>) -> Response {
+        match self.passed(role, call).await {
+            Ok(response) => response,
+            Err(status) => status.into_http::<tonic::body::Body>().map(Body::new),
+        }
+    }
+
+    async fn passed(&self, role: Role, call: Request<Body>) -> Result<Response, Status> {
+        let place = Arc::clone(&self.requests).try_acquire_owned();
+        let place = place.map_err(|_| refusal(&overloaded()))?;
+        let is_unary = methods().at(call.uri().path()).is_none_or(|it| it.shape == Shape::Unary);
+        let answer = self.try_to_send(role, onward(call)).await?;
+        let (parts, body) = answer.into_parts();
+        let mut headers = HeaderMap::with_capacity(parts.headers.len());
+        for (name, value) in end_to_end(&parts.headers) {
+            headers.append(name, value.clone());
+        }
+        let mut body = Body::new(PassedBody { body, role, is_over: false, _place: place });
+        if !is_unary {
+            body = Body::new(UntilStop::new(body, &self.outside.draining));
+        }
+        let mut response = Response::new(body);
+        *response.status_mut() = parts.status;
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+
+    /// Offers a call to the processes until one of them may have seen it.
+    async fn try_to_send(
+        &self,
+        role: Role,
+        call: Passed,
+    ) -> Result<http::Response<Incoming>, Status> {
+        let deadline = Instant::now() + self.config.deadline;
+        let (mut call, mut pause) = (Box::new(call), FIRST_PAUSE);
+        for number in 1.. {
+            for sender in self.group(role).in_turn() {
+                match send(sender, *call).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(Failure::Unsent(again)) => call = again,
+                    Err(Failure::Unknown) => {
+                        self.outside.metrics.relay_failures.add(1);
+                        let detail = format!(
+                            "the process with the role `{role}` went away; whether it did what was \
+                             asked is unknown: send the same again"
+                        );
+                        return Err(Status::unavailable(detail));
+                    }
+                }
+            }
+            let wait = jittered(pause, self.outside.ambience.entropy.as_ref());
+            if number >= self.config.tries || Instant::now() + wait >= deadline {
+                break;
+            }
+            self.outside.metrics.relay_retries.add(1);
+            sleep(wait).await;
+            pause *= PAUSE_GROWTH;
+        }
+        self.outside.metrics.relay_failures.add(1);
+        Err(refusal(&unanswered(role, Outcome::Nothing)))
+    }
+}
+
+/// A call as it goes to another process.
+fn onward(call: Request<Body>) -> Passed {
+    let (parts, body) = call.into_parts();
+    let mut onward = Request::new(tonic::body::Body::new(body));
+    *onward.method_mut() = parts.method;
+    *onward.uri_mut() = parts.uri;
+    *onward.version_mut() = Version::HTTP_2;
+    let headers = onward.headers_mut();
+    for (name, value) in end_to_end(&parts.headers).filter(|(name, _)| **name != header::HOST) {
+        headers.append(name, value.clone());
+    }
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    onward
+}
+
+async fn send(sender: Sender, mut call: Passed) -> Result<http::Response<Incoming>, Failure> {
+    let Sender { mut requests, origin } = sender;
+    let path = call.uri().path_and_query().cloned();
+    let mut uri = origin.into_parts();
+    uri.path_and_query = path.or_else(|| Some(PathAndQuery::from_static("/")));
+    *call.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+    requests.try_send_request(call).await.map_err(|mut error| match error.take_message() {
+        Some(call) => Failure::Unsent(Box::new(call)),
+        None => {
+            tracing::debug!(error = %error.error(), "a call was lost on its way");
+            Failure::Unknown
+        }
+    })
+}
+
+/// The messages of an answer, and its trailers. A place is held until their end.
+struct PassedBody {
+    body: Incoming,
+    role: Role,
+    is_over: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl hyper::body::Body for PassedBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            Some(Err(error)) => {
+                tracing::debug!(%error, "an answer ended early");
+                self.is_over = true;
+                let role = self.role;
+                let detail = format!("the process with the role `{role}` went away: call again");
+                let trailers = trailers(&Status::unavailable(detail));
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+            }
+            frame_or_end => Poll::Ready(frame_or_end),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}

@@ -1,0 +1,244 @@
+//! The messages that a client sends: bounded, and no longer compressed.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use gristmill_ingest::{Encoding, InflateError, inflate};
+use gristmill_model::{ErrorCode, limits};
+use hyper::body::Frame;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
+
+use super::{HEAD_BYTES, Head, refusal, too_large};
+use crate::problem::Problem;
+
+/// A message of up to this size takes nothing from the room for large ones.
+const SMALL_BYTES: usize = 64 * 1024;
+
+/// A body of messages, of which no compressed one comes out, and no large one. What is wrong with it is
+/// a [`Status`].
+pub(in crate::grpc) struct Received {
+    body: Body,
+    encoding: Encoding,
+    /// What has come and was not given.
+    come: BytesMut,
+    /// Pieces to give.
+    pieces: VecDeque<Bytes>,
+    /// How much is missing of a message that was given in part.
+    left: usize,
+    /// The room that all large messages share.
+    room: Arc<Semaphore>,
+    /// What this one has of it.
+    held: Option<OwnedSemaphorePermit>,
+    end: End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Ahead,
+    Reached,
+}
+
+impl Received {
+    pub(in crate::grpc) fn new(body: Body, encoding: Encoding, room: Arc<Semaphore>) -> Self {
+        Self {
+            body,
+            encoding,
+            come: BytesMut::new(),
+            pieces: VecDeque::new(),
+            left: 0,
+            room,
+            held: None,
+            end: End::Ahead,
+        }
+    }
+
+    /// Makes pieces of what has come, as far as that goes.
+    fn cut(&mut self) -> Result<(), Status> {
+        while self.cut_plain()? || self.cut_packed()? {}
+        Ok(())
+    }
+
+    /// Takes all plain messages off the front, the last of them maybe in part.
+    fn cut_plain(&mut self) -> Result<bool, Status> {
+        let mut at = 0;
+        loop {
+            let given = self.left.min(self.come.len() - at);
+            at += given;
+            self.left -= given;
+            let Some(head) = self.come.get(at..).and_then(Head::read) else { break };
+            // Compressed without an encoding is wrong, which the service says.
+            let is_packed = head.flag == Head::PACKED && self.encoding != Encoding::Identity;
+            if self.left > 0 || is_packed {
+                break;
+            }
+            self.make_room(head)?;
+            self.left = head.length;
+            at += HEAD_BYTES;
+        }
+        if at > 0 {
+            self.pieces.push_back(self.come.split_to(at).freeze());
+        }
+        Ok(at > 0)
+    }
+
+    /// Takes one compressed message off the front, if it is whole.
+    fn cut_packed(&mut self) -> Result<bool, Status> {
+        let Some(head) = Head::read(&self.come).filter(|_| self.left == 0) else {
+            return Ok(false);
+        };
+        self.make_room(head)?;
+        let whole = HEAD_BYTES + head.length;
+        if self.come.len() < whole {
+            return Ok(false);
+        }
+        let message = self.come.split_to(whole).freeze().slice(HEAD_BYTES..);
+        let message = inflate(self.encoding, message, limits::MESSAGE_BYTES)
+            .map_err(|error| corrupt(&error))?;
+        let head = Head { flag: Head::PLAIN, length: message.len() };
+        self.make_room(head)?;
+        self.pieces.extend([Bytes::copy_from_slice(&head.write()), message]);
+        Ok(true)
+    }
+
+    /// Makes sure that a message may be so large.
+    fn make_room(&mut self, head: Head) -> Result<(), Status> {
+        if head.length > limits::MESSAGE_BYTES {
+            return Err(too_large("the message"));
+        }
+        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        if head.length <= SMALL_BYTES {
+            self.held = None;
+        } else if head.length > held {
+            self.held = None;
+            let permits = u32::try_from(head.length).unwrap_or(u32::MAX);
+            let permit = Arc::clone(&self.room).try_acquire_many_owned(permits);
+            self.held = Some(permit.map_err(|_| {
+                let detail = "as many large messages are under way as the server may hold";
+                refusal(&Problem::new(ErrorCode::Overloaded, detail))
+            })?);
+        }
+        Ok(())
+    }
+
+    /// The rest of a body that ended within a message, which the service finds cut short.
+    fn rest(&mut self) -> Option<Bytes> {
+        let rest = self.come.split();
+        (!rest.is_empty()).then(|| rest.freeze())
+    }
+}
+
+impl hyper::body::Body for Received {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        loop {
+            if let Some(piece) = self.pieces.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+            if self.end == End::Reached {
+                return Poll::Ready(None);
+            }
+            if self.left == 0 && self.come.is_empty() {
+                // Who asks for more has read what was given.
+                self.held = None;
+            }
+            let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(context)) else {
+                self.end = End::Reached;
+                let rest = self.rest();
+                self.pieces.extend(rest);
+                continue;
+            };
+            let data = match frame.map_err(|error| Status::from_error(Box::new(error)))?.into_data()
+            {
+                Ok(data) => data,
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            };
+            if self.left >= data.len() && self.come.is_empty() {
+                // Within a message nothing is looked at, and nothing is copied.
+                self.left -= data.len();
+                self.pieces.push_back(data);
+                continue;
+            }
+            self.come.extend_from_slice(&data);
+            if let Err(status) = self.cut() {
+                self.end = End::Reached;
+                self.pieces.clear();
+                return Poll::Ready(Some(Err(status)));
+            }
+        }
+    }
+}
+
+fn corrupt(error: &InflateError) -> Status {
+    match error {
+        InflateError::TooLarge { .. } => too_large("the message, no longer compressed,"),
+        InflateError::Corrupt(_) | InflateError::Unsupported(_) => {
+            let detail = "a compressed message cannot be read";
+            refusal(&Problem::new(ErrorCode::InvalidBody, detail))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http_body_util::{BodyExt, StreamBody};
+    use std::convert::Infallible;
+
+    use super::*;
+
+    const PACKED: &[u8] = b"\x01";
+
+    fn message(flag: &[u8], payload: &[u8]) -> Vec<u8> {
+        [flag, &u32::try_from(payload.len()).unwrap().to_be_bytes(), payload].concat()
+    }
+
+    fn zstd(payload: &[u8]) -> Vec<u8> {
+        message(PACKED, &zstd::bulk::compress(payload, 1).unwrap())
+    }
+
+    async fn receive(pieces: Vec<Vec<u8>>, room: usize) -> Result<Vec<u8>, Status> {
+        let frames = pieces.into_iter().map(|piece| Ok::<_, Infallible>(Frame::data(piece.into())));
+        let body = Body::new(StreamBody::new(stream::iter(frames.collect::<Vec<Result<_, _>>>())));
+        let room = Arc::new(Semaphore::new(room));
+        let received = Received::new(body, Encoding::Zstd, room).collect().await?;
+        Ok(received.to_bytes().to_vec())
+    }
+
+    #[tokio::test]
+    async fn messages_come_out_plain_however_they_are_cut() {
+        let long = vec![b'x'; 300];
+        let plain = |payload: &[u8]| message(b"\0", payload);
+        let sent = [plain(b"one"), zstd(&long), plain(b""), zstd(b""), plain(b"end")].concat();
+        let wanted = [plain(b"one"), plain(&long), plain(b""), plain(b""), plain(b"end")].concat();
+        for size in 1..=sent.len() {
+            let pieces = sent.chunks(size).map(<[u8]>::to_vec).collect();
+            assert_eq!(receive(pieces, 0).await.unwrap(), wanted, "pieces of {size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn large_messages_are_refused_before_and_after_they_are_unpacked() {
+        let code =
+            async |bytes: Vec<u8>, room| receive(vec![bytes], room).await.map_err(|e| e.code());
+        let limit = limits::MESSAGE_BYTES;
+        let head = |length: usize| Head { flag: 0, length }.write().to_vec();
+        assert_eq!(code(head(limit + 1), limit).await, Err(tonic::Code::ResourceExhausted));
+        assert!(code(head(limit), limit).await.is_ok(), "cut short, which the service finds");
+        assert_eq!(code(head(limit), limit - 1).await, Err(tonic::Code::Unavailable));
+        let bomb = zstd(&vec![0; limit + 1]);
+        assert!(bomb.len() < 10_000);
+        assert_eq!(code(bomb, limit).await, Err(tonic::Code::ResourceExhausted));
+        assert!(code(zstd(&vec![0; limit]), limit).await.is_ok());
+        assert_eq!(code(message(PACKED, b"no zstd"), 0).await, Err(tonic::Code::InvalidArgument));
+    }
+}

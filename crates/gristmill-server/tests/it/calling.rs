@@ -1,0 +1,139 @@
+//! A client of gRPC that is as good or as bad as a test wants.
+
+use std::net::SocketAddr;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::{Frame, Incoming};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::support::PATIENCE;
+
+pub(crate) const EVENT_COUNT: &str = "/analytics.AnalyticsService/GetEventCount";
+
+/// A connection to a server.
+pub(crate) struct Caller {
+    sender: http2::SendRequest<Body>,
+    _driving: JoinSet<hyper::Result<()>>,
+}
+
+/// An answer that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) trailers: HeaderMap,
+}
+
+impl Caller {
+    pub(crate) async fn open(address: SocketAddr) -> Self {
+        let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        let mut driving = JoinSet::new();
+        driving.spawn(connection);
+        Self { sender, _driving: driving }
+    }
+
+    /// Sends one message and gives all of the answer.
+    pub(crate) async fn call(
+        &mut self,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: impl Into<Body>,
+    ) -> Ended {
+        ended(self.begin(path, headers, body).await).await
+    }
+
+    /// Sends a message and gives the answer as soon as it begins.
+    pub(crate) async fn begin(
+        &mut self,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: impl Into<Body>,
+    ) -> Response<Incoming> {
+        let mut request =
+            Request::post(format!("http://localhost{path}")).body(body.into()).unwrap();
+        let all = request.headers_mut();
+        all.insert("content-type", HeaderValue::from_static("application/grpc"));
+        all.insert("te", HeaderValue::from_static("trailers"));
+        for (name, value) in headers {
+            all.insert(*name, value.parse().unwrap());
+        }
+        let answer = timeout(PATIENCE, self.sender.send_request(request)).await;
+        answer.expect("there is no answer").unwrap()
+    }
+}
+
+/// Reads an answer to its end.
+pub(crate) async fn ended(answer: Response<Incoming>) -> Ended {
+    let (parts, body) = answer.into_parts();
+    let body = timeout(PATIENCE, body.collect()).await.expect("the answer does not end").unwrap();
+    let trailers = body.trailers().cloned().unwrap_or_else(|| parts.headers.clone());
+    Ended { headers: parts.headers, body: body.to_bytes(), trailers }
+}
+
+impl Ended {
+    pub(crate) fn status(&self) -> &str {
+        text(&self.trailers, "grpc-status")
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        text(&self.trailers, "grpc-message")
+    }
+}
+
+pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).map_or("", |value| value.to_str().unwrap())
+}
+
+/// A body that is sent as the test goes on, and ends when the sender is dropped.
+pub(crate) fn slow_body() -> (mpsc::Sender<Bytes>, Body) {
+    let (sender, mut receiver) = mpsc::channel(16);
+    let pieces = futures_util::stream::poll_fn(move |context| {
+        receiver
+            .poll_recv(context)
+            .map(|piece| piece.map(|it| Ok::<_, std::io::Error>(Frame::data(it))))
+    });
+    (sender, Body::new(http_body_util::StreamBody::new(pieces)))
+}
+
+/// A message as gRPC frames it.
+pub(crate) fn framed(flag: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&[flag], &length[..], payload].concat()
+}
+
+/// The payloads of messages that are not compressed.
+pub(crate) fn payloads(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut all = Vec::new();
+    while let Some((head, rest)) = bytes.split_first_chunk::<5>() {
+        let [0, length @ ..] = *head else { panic!("{head:?}") };
+        let (payload, rest) = rest.split_at(u32::from_be_bytes(length) as usize);
+        all.push(payload);
+        bytes = rest;
+    }
+    all
+}
+
+/// A message of texts, the fields 1, 2 and so on.
+pub(crate) fn texts(texts: &[&str]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    for (text, number) in texts.iter().zip(1..) {
+        payload.push(number << 3 | 2);
+        let mut length = text.len();
+        while length >= 0x80 {
+            payload.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        payload.push(length as u8);
+        payload.extend(text.as_bytes());
+    }
+    payload
+}
