@@ -6,6 +6,7 @@
 pub(crate) mod frames;
 mod older;
 mod relay;
+pub(crate) mod status;
 
 use std::convert::Infallible;
 
