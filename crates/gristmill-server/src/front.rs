@@ -21,6 +21,7 @@ use tower::ServiceExt;
 
 use crate::analytics::live::Hub;
 use crate::app::{App, Services};
+use crate::background::Background;
 use crate::gateway::{Gateway, GatewayConfig, Outside};
 use crate::metrics::Metrics;
 use crate::problem::{self, Problem};
@@ -104,6 +105,7 @@ impl Front {
                 metrics: Arc::clone(&metrics),
                 visibility: Sample::default(),
                 live: Hub::default(),
+                background: Background::default(),
                 has_caught_up: AtomicBool::new(false),
                 draining: draining.clone(),
             })

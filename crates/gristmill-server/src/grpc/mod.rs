@@ -3,15 +3,21 @@
 //! `Relay` is what a gateway calls, on a gRPC listener only; everything else is what clients call. The
 //! messages and services are those of `proto/`.
 
+mod admitted;
 pub(crate) mod frames;
+mod ingestion;
 mod older;
+mod producer;
 mod relay;
 pub(crate) mod status;
 
 use std::convert::Infallible;
 
 use axum::body::Body;
+use gristmill_model::limits;
 use gristmill_proto::analytics::analytics_service_server::AnalyticsServiceServer as OlderServer;
+use gristmill_proto::analytics::producer_service_server::ProducerServiceServer;
+use gristmill_proto::analytics::v1::event_ingestion_service_server::EventIngestionServiceServer;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use tonic::Status;
 use tonic::server::{Grpc, NamedService};
@@ -20,8 +26,11 @@ use tower::{Service, service_fn};
 
 use crate::front::Front;
 use crate::role::Role;
+use admitted::admitted;
 use frames::{MESSAGE_BYTES, RELAY};
+use ingestion::Ingestion;
 use older::OlderAnalytics;
+use producer::Producer;
 
 pub(crate) use relay::Arrival;
 
@@ -43,6 +52,19 @@ pub(crate) async fn answer(front: &Front, request: Request<Body>) -> Response<Bo
     match service_of(path) {
         OlderServer::<OlderAnalytics>::NAME if has(Role::Query) => {
             serve(OlderServer::new(OlderAnalytics(app.clone())), request).await
+        }
+        EventIngestionServiceServer::<Ingestion>::NAME if has(Role::Ingest) => {
+            let service = EventIngestionServiceServer::new(Ingestion(app.clone()))
+                .max_decoding_message_size(limits::MESSAGE_BYTES);
+            // A stream holds what it holds for itself.
+            let is_stream = path.ends_with("/StreamEvents");
+            let request = if is_stream { request } else { admitted(app, request) };
+            serve(service, request).await
+        }
+        ProducerServiceServer::<Producer>::NAME if has(Role::Ingest) => {
+            let service = ProducerServiceServer::new(Producer(app.clone()))
+                .max_decoding_message_size(limits::MESSAGE_BYTES);
+            serve(service, admitted(app, request)).await
         }
         _ => unknown(path),
     }
