@@ -5,11 +5,14 @@
 mod analytics;
 mod bad_fields;
 mod bad_protocol;
+mod channel;
 mod cohorts;
 mod connections;
 mod dialects;
+mod event_streams;
 mod funnels;
 mod grpc;
+mod ingest_calls;
 mod lifecycle;
 mod live;
 mod native;
