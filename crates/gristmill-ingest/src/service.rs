@@ -1,7 +1,7 @@
 //! The service behind every ingestion route.
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
@@ -138,9 +138,19 @@ impl Ingest {
     /// The events of one user go to one partition, in order. On an error any of the events may be
     /// in the log; sent again with their ids they count once.
     pub async fn accept<'a>(&self, events: Events<'a>) -> Result<Accepted<'a>, AppendError> {
+        self.accept_in_turn(events, ()).await
+    }
+
+    /// The same for one of several appends whose order matters: `turn` is dropped when the log has the
+    /// events in its order, so that the next may begin before these are durable.
+    pub async fn accept_in_turn<'a>(
+        &self,
+        events: Events<'a>,
+        turn: impl Send,
+    ) -> Result<Accepted<'a>, AppendError> {
         let (mut groups, places) = self.group(events);
         self.admission.pace().await;
-        let outcomes = self.append(&groups).await;
+        let outcomes = self.append(&groups, turn).await;
         let valid: usize = groups.iter().map(Vec::len).sum();
         let mut ranges = Vec::with_capacity(outcomes.len());
         for outcome in outcomes {
@@ -179,10 +189,21 @@ impl Ingest {
     }
 
     /// Appends every group that has events, all at the same time, and waits for all of them.
-    async fn append(&self, groups: &[Vec<Event<'_>>]) -> Vec<Result<Appended, AppendError>> {
+    async fn append(
+        &self,
+        groups: &[Vec<Event<'_>>],
+        turn: impl Send,
+    ) -> Vec<Result<Appended, AppendError>> {
         let filled = (0..).map(Partition).zip(groups).filter(|(_, group)| !group.is_empty());
         let appends = filled.map(|(partition, group)| self.log.append(partition, group));
-        join_all(appends.collect()).await
+        let mut joined = pin!(join_all(appends.collect()));
+        // A log puts appends in the order in which they are first polled.
+        let first = poll_fn(|context| Poll::Ready(joined.as_mut().poll(context))).await;
+        drop(turn);
+        match first {
+            Poll::Ready(outcomes) => outcomes,
+            Poll::Pending => joined.await,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gristmill_ingest::Accepted;
 use gristmill_ingest::dialect::{Context, Events};
 use gristmill_model::{ErrorCode, Event, EventId, Positions};
-use http::request;
+use http::{Extensions, HeaderMap, request};
 use tokio::time::{Instant, timeout};
 
 use crate::app::App;
@@ -25,7 +25,15 @@ pub(crate) fn context<'a>(
     app: &'a App,
     request: &'a request::Parts,
 ) -> Result<Context<'a>, Problem> {
-    let headers = &request.headers;
+    context_of(app, &request.headers, &request.extensions)
+}
+
+/// The same of a call.
+pub(crate) fn context_of<'a>(
+    app: &'a App,
+    headers: &'a HeaderMap,
+    extensions: &'a Extensions,
+) -> Result<Context<'a>, Problem> {
     let idempotency_key = match headers.get(IDEMPOTENCY_KEY).map(|value| value.to_str()) {
         None => None,
         Some(Ok(key)) if (1..=KEY_BYTES).contains(&key.len()) => Some(key),
@@ -35,8 +43,8 @@ pub(crate) fn context<'a>(
             return Err(Problem::argument(detail));
         }
     };
-    let project = project_of(&request.extensions);
-    Ok(match request.extensions.get::<Arc<Arrival>>() {
+    let project = project_of(extensions);
+    Ok(match extensions.get::<Arc<Arrival>>() {
         None => app.services.ingest.context(project, idempotency_key),
         Some(arrival) => {
             let (received, entropy) = (arrival.received, arrival.as_ref());
@@ -57,7 +65,17 @@ pub(crate) async fn accept<'a>(
     events: Events<'a>,
     since: Instant,
 ) -> Result<Accepted<'a>, Problem> {
-    let accepted = app.services.ingest.accept(events).await?;
+    accept_in_turn(app, events, since, ()).await
+}
+
+/// The same, and `turn` is dropped once the log has the events in its order.
+pub(crate) async fn accept_in_turn<'a>(
+    app: &App,
+    events: Events<'a>,
+    since: Instant,
+    turn: impl Send,
+) -> Result<Accepted<'a>, Problem> {
+    let accepted = app.services.ingest.accept_in_turn(events, turn).await?;
     if accepted.positions != Positions::start() {
         app.metrics.ack.record(since.elapsed());
         app.metrics.accepted(app.now());

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ServerConfig;
 use crate::analytics::live::Hub;
+use crate::background::Background;
 use crate::front::Ambience;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
@@ -56,6 +57,8 @@ pub(crate) struct App {
     pub(crate) visibility: Sample,
     /// The questions that are being answered live.
     pub(crate) live: Hub,
+    /// Events that were queued and are appended after the answer.
+    pub(crate) background: Background,
     /// Whether everything acknowledged could be queried at least once since the start.
     pub(crate) has_caught_up: AtomicBool,
     /// Set when the server stops: streams end, and readiness is denied.

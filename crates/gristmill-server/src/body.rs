@@ -36,7 +36,7 @@ pub(crate) struct Received {
     /// The bytes.
     pub(crate) bytes: Bytes,
     /// Held until the answer is known.
-    _permit: Permit,
+    pub(crate) permit: Permit,
 }
 
 /// Reads the body of an ingestion request.
@@ -57,14 +57,14 @@ pub(crate) async fn receive(
     };
     if encoding == Encoding::Identity {
         app.metrics.received_bytes.add(bytes.len() as u64);
-        return Ok(Received { bytes, _permit: permit });
+        return Ok(Received { bytes, permit });
     }
     // Inflating runs to its end on this thread, so that at most as many bodies as there are
     // threads hold memory that is not yet counted.
     let inflated = inflate(encoding, bytes, config.max_inflated_bytes)?;
     permit.grow(inflated.len()).map_err(refused)?;
     app.metrics.received_bytes.add(inflated.len() as u64);
-    Ok(Received { bytes: inflated, _permit: permit })
+    Ok(Received { bytes: inflated, permit })
 }
 
 /// Refuses a request before its body is read.
@@ -205,7 +205,8 @@ async fn discard(headers: &HeaderMap, body: &mut Body, problem: Problem) -> Prob
     }
 }
 
-fn refused(error: AdmitError) -> Problem {
+/// The problem of a request that was not admitted.
+pub(crate) fn refused(error: AdmitError) -> Problem {
     let seconds = error.retry_after_seconds();
     Problem::from(error).retry_after(seconds)
 }

@@ -52,6 +52,11 @@ fn ingestion(app: &App, page: &mut Page) {
         stats.failed,
     );
     page.counter(
+        "gristmill_events_queued_lost_total",
+        "Events answered as queued, without waiting for storage, whose append failed.",
+        metrics.queued_lost.get(),
+    );
+    page.counter(
         "gristmill_ingest_bytes_total",
         "Bytes of ingestion requests, inflated.",
         metrics.received_bytes.get(),

@@ -22,6 +22,7 @@ use tower::ServiceExt;
 
 use crate::analytics::live::Hub;
 use crate::app::{App, Services};
+use crate::background::Background;
 use crate::connection::Speech;
 use crate::gateway::{Gateway, GatewayConfig, Outside};
 use crate::grpc::call::Call;
@@ -113,6 +114,7 @@ impl Front {
                 metrics: Arc::clone(&metrics),
                 visibility: Sample::default(),
                 live: Hub::default(),
+                background: Background::default(),
                 has_caught_up: AtomicBool::new(false),
                 draining: draining.clone(),
             })

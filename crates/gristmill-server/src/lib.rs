@@ -9,6 +9,7 @@
 mod accept;
 mod analytics;
 mod app;
+mod background;
 mod body;
 mod caller;
 mod config;
@@ -27,6 +28,7 @@ mod openapi;
 mod ops;
 mod parameters;
 mod problem;
+mod receipt;
 mod request_id;
 mod role;
 mod routes;

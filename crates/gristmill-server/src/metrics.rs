@@ -129,6 +129,8 @@ impl Histogram {
 pub(crate) struct Metrics {
     /// Events that a dialect with one event a request refused; ingestion counts the others.
     pub(crate) refused: Counter,
+    /// Events that were answered as queued and could not be appended.
+    pub(crate) queued_lost: Counter,
     /// Bytes of ingestion requests' bodies, inflated.
     pub(crate) received_bytes: Counter,
     /// From a whole body to its acknowledgement.
@@ -167,6 +169,7 @@ impl Metrics {
     pub(crate) fn new(paths: &[&'static str]) -> Self {
         Self {
             refused: Counter::default(),
+            queued_lost: Counter::default(),
             received_bytes: Counter::default(),
             ack: Histogram::new(ACK_BOUNDS),
             visible: Histogram::new(VISIBLE_BOUNDS),

@@ -22,6 +22,8 @@ pub(crate) struct Problem {
     detail: String,
     retry_after_seconds: Option<u64>,
     closes: bool,
+    /// The field or parameter at fault, where one is.
+    field: Option<String>,
     /// More members of the document: JSON text from the first key to the last value.
     members: Vec<u8>,
 }
@@ -35,8 +37,20 @@ impl Problem {
             detail: detail.into(),
             retry_after_seconds,
             closes: false,
+            field: None,
             members: Vec::new(),
         }
+    }
+
+    /// The problem that an error is.
+    pub(crate) fn of(error: &impl Coded) -> Self {
+        let code = error.code();
+        if code == ErrorCode::Internal {
+            // The text may name files; it is for the operator.
+            tracing::error!(%error, "a request failed");
+            return Self::new(code, "the server failed; its log says why");
+        }
+        Self::new(code, error.to_string())
     }
 
     /// A wrong parameter.
@@ -53,6 +67,12 @@ impl Problem {
     /// The same, and the connection ends with it, because its next bytes mean nothing.
     pub(crate) fn closing(mut self) -> Self {
         self.closes = true;
+        self
+    }
+
+    /// The same, and this field or parameter is at fault.
+    pub(crate) fn at(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
         self
     }
 
@@ -75,6 +95,18 @@ impl Problem {
     /// What is wrong, in a sentence.
     pub(crate) fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// When to come again, if that may help.
+    pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after_seconds
+    }
+
+    /// The field or parameter at fault: as it was given, or else the first name that stands between backticks
+    /// in the text.
+    pub(crate) fn field(&self) -> &str {
+        let quoted = || self.detail.split('`').nth(1);
+        self.field.as_deref().or_else(quoted).unwrap_or_default()
     }
 
     /// The status.
@@ -106,13 +138,7 @@ impl Problem {
 
 impl<E: Coded> From<E> for Problem {
     fn from(error: E) -> Self {
-        let code = error.code();
-        if code == ErrorCode::Internal {
-            // The text may name files; it is for the operator.
-            tracing::error!(%error, "a request failed");
-            return Self::new(code, "the server failed; its log says why");
-        }
-        Self::new(code, error.to_string())
+        Self::of(&error)
     }
 }
 

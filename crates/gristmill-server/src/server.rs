@@ -99,6 +99,15 @@ impl Server {
                 return Err(io::Error::other(error));
             }
         }
+        if let Some(app) = front.app() {
+            // Nobody adds to it any more.
+            let finished = timeout(front.config().drain_timeout, app.background.finish());
+            if finished.await.is_err() {
+                tracing::error!(
+                    "gave up events that were queued: the log did not take them in time"
+                );
+            }
+        }
         Ok(())
     }
 }

@@ -23,8 +23,8 @@ pub fn foreign<'a>(value: &'a [u8], ctx: &Context<'a>) -> Result<Event<'a>, Stri
         Origin::Activity => activity::one(value, ctx).map_err(told),
         Origin::Sessions => sessions::one(value, ctx).map_err(told),
         Origin::Platform => platform::one(value, ctx).map_err(told),
-        Origin::Native => native::one(value, ctx).map_err(told).and_then(|events| {
-            let only = events.into_iter().next();
+        Origin::Native => native::one(value, ctx).map_err(told).and_then(|posted| {
+            let only = posted.events.into_iter().next();
             only.ok_or_else(|| "no event".to_owned())?.map_err(told)
         }),
     };

@@ -29,16 +29,20 @@ mod events_post;
 mod foreign;
 mod go;
 mod json;
+pub mod message;
 pub mod native;
+mod options;
 pub mod platform;
 pub mod sessions;
 mod time;
+mod typed;
 
 use gristmill_model::{Coded, Entropy, ErrorCode, Event, ProjectId, Timestamp, limits};
 use thiserror::Error;
 
 pub use events_post::{EventsPost, events_post};
 pub use foreign::foreign;
+pub use options::{Options, Until};
 
 /// The time that a text says: RFC 3339 with any offset, or an epoch number in seconds,
 /// milliseconds or microseconds. What events may say, parameters of questions may say too.

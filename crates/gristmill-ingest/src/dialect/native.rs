@@ -1,12 +1,14 @@
 //! The native dialect: `/v1/events` and `/v1/events/batch`.
 //!
-//! An event is an object with the fields `event_type` (required), `id`, `user_id`, `session_id`,
-//! `timestamp`, `source`, `page_url` and `properties` (an object of any JSON, kept as it was
-//! sent). The names of the protobuf event in camel case (`eventType`, `userId`, `sessionId`,
-//! `pageUrl`) are understood too, and so are its payload objects `user_event`,
-//! `transaction_event`, `system_event` and `custom_event`: the payload becomes a property under
-//! that name. `null` and, in texts, the empty text mean that a field is absent. Other fields are
-//! ignored.
+//! An event is an object with the fields `event_type`, `id`, `user_id`, `session_id`, `timestamp`, `source`,
+//! `page_url` and `properties` (an object of any JSON, kept as it was sent). The names of the protobuf event
+//! in camel case (`eventType`, `userId`, `sessionId`, `pageUrl`) are understood too, and so are its payload
+//! objects `user_event`, `transaction_event`, `system_event` and `custom_event`: the payload becomes a
+//! property under that name. `null` and, in texts, the empty text mean that a field is absent. Other fields
+//! are ignored.
+//!
+//! `event_type` is required, and free text. Only where it is missing, or names or numbers a value of the
+//! protobuf enum, do `type` and then the payload say what the event is asked by.
 //!
 //! What is wrong with one event never touches the others of its batch. Only a body that is not
 //! JSON at all, or of another shape, fails as a whole; in NDJSON only the line does.
@@ -17,6 +19,8 @@ use gristmill_model::{ErrorCode, Event, Origin, limits};
 
 use super::draft::{Draft, Page, Place, field};
 use super::json::{Fault, Kind, Reader, Syntax};
+use super::options::Options;
+use super::typed::{self, Payload, PayloadKind};
 use super::{BodyError, Context, Events, Rejection, body_text, check_count, check_start, time};
 
 /// How a batch is written.
@@ -28,19 +32,29 @@ pub enum Format {
     Ndjson,
 }
 
+/// What a body holds.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Posted<'a> {
+    /// The events, in order.
+    pub events: Events<'a>,
+    /// What an object around them has as `options`.
+    pub options: Options,
+}
+
 /// The event of a body: bare, or as the `event` of an object. Gives exactly one item.
-pub fn one<'a>(body: &'a [u8], ctx: &Context<'a>) -> Result<Events<'a>, BodyError> {
+pub fn one<'a>(body: &'a [u8], ctx: &Context<'a>) -> Result<Posted<'a>, BodyError> {
     let mut reader = Reader::new(body_text(body)?);
     if reader.kind()? == Kind::Array {
         let message = "expected one event, not an array: send batches to /v1/events/batch";
         return Err(BodyError::Invalid(message.to_owned()));
     }
     reader.expect_object("expected an event")?;
-    match document(&mut reader, ctx, 0)? {
+    let mut options = "";
+    match document(&mut reader, ctx, 0, &mut options)? {
         Err(rejection) if rejection.code == ErrorCode::InvalidBody => {
             Err(BodyError::Invalid(rejection.message))
         }
-        event => Ok(vec![event]),
+        event => Ok(Posted { events: vec![event], options: Options::read(options)? }),
     }
 }
 
@@ -49,55 +63,15 @@ pub fn batch<'a>(
     body: &'a [u8],
     ctx: &Context<'a>,
     format: Format,
-) -> Result<Events<'a>, BodyError> {
+) -> Result<Posted<'a>, BodyError> {
     match format {
         Format::Json => json(body_text(body)?, ctx),
-        Format::Ndjson => lines(body, ctx),
+        Format::Ndjson => Ok(Posted { events: lines(body, ctx)?, options: Options::default() }),
     }
 }
 
-fn json<'a>(text: &'a str, ctx: &Context<'a>) -> Result<Events<'a>, BodyError> {
-    let mut reader = Reader::new(text);
-    let mut events = None;
-    if reader.kind()? == Kind::Array {
-        events = Some(array(&mut reader, ctx)?);
-    } else {
-        reader.expect_object("expected an array of events, or an object with `events`")?;
-        reader.object(|reader, key| {
-            if key == "options" {
-                check_options(reader.skip()?)?;
-            } else if key != "events" {
-                reader.skip()?;
-            } else if events.replace(array(reader, ctx)?).is_some() {
-                return Err(BodyError::Invalid("`events` stands twice".to_owned()));
-            }
-            Ok(())
-        })?;
-    }
-    reader.end()?;
-    events.ok_or_else(|| BodyError::Invalid("the object has no `events`".to_owned()))
-}
-
-fn array<'a>(reader: &mut Reader<'a>, ctx: &Context<'a>) -> Result<Events<'a>, BodyError> {
-    let mut events = Events::new();
-    let mut count = 0;
-    if reader.kind()? != Kind::Array {
-        return Err(BodyError::Invalid("`events` must be an array".to_owned()));
-    }
-    reader.array(|reader| {
-        if count < limits::BATCH_EVENTS {
-            events.push(reader.rooted(|reader| event(reader, ctx, count, Wrapping::None))?);
-        } else {
-            reader.skip()?;
-        }
-        count += 1;
-        Ok::<_, BodyError>(())
-    })?;
-    check_count(count)?;
-    Ok(events)
-}
-
-fn lines<'a>(body: &'a [u8], ctx: &Context<'a>) -> Result<Events<'a>, BodyError> {
+/// The events of lines, each of which is one; blank lines are passed over.
+pub fn lines<'a>(body: &'a [u8], ctx: &Context<'a>) -> Result<Events<'a>, BodyError> {
     check_start(body)?;
     let mut reader = Reader::new("");
     let mut events = Events::new();
@@ -109,6 +83,50 @@ fn lines<'a>(body: &'a [u8], ctx: &Context<'a>) -> Result<Events<'a>, BodyError>
         }
         count += 1;
     }
+    check_count(count)?;
+    Ok(events)
+}
+
+fn json<'a>(text: &'a str, ctx: &Context<'a>) -> Result<Posted<'a>, BodyError> {
+    let mut reader = Reader::new(text);
+    let mut events = None;
+    let mut options = Options::default();
+    if reader.kind()? == Kind::Array {
+        events = Some(array(&mut reader, ctx)?);
+    } else {
+        reader.expect_object("expected an array of events, or an object with `events`")?;
+        reader.object(|reader, key| {
+            if key == "options" {
+                options = Options::read(reader.skip()?)?;
+            } else if key != "events" {
+                reader.skip()?;
+            } else if events.replace(array(reader, ctx)?).is_some() {
+                return Err(BodyError::Invalid("`events` stands twice".to_owned()));
+            }
+            Ok(())
+        })?;
+    }
+    reader.end()?;
+    let events =
+        events.ok_or_else(|| BodyError::Invalid("the object has no `events`".to_owned()))?;
+    Ok(Posted { events, options })
+}
+
+fn array<'a>(reader: &mut Reader<'a>, ctx: &Context<'a>) -> Result<Events<'a>, BodyError> {
+    let mut events = Events::new();
+    let mut count = 0;
+    if reader.kind()? != Kind::Array {
+        return Err(BodyError::Invalid("`events` must be an array".to_owned()));
+    }
+    reader.array(|reader| {
+        if count < limits::BATCH_EVENTS {
+            events.push(reader.rooted(|reader| event(reader, ctx, count, Wrapping::Refused))?);
+        } else {
+            reader.skip()?;
+        }
+        count += 1;
+        Ok::<_, BodyError>(())
+    })?;
     check_count(count)?;
     Ok(events)
 }
@@ -126,34 +144,40 @@ fn line<'a>(
     }
     let read = body_text(line).and_then(|text| {
         reader.turn_to(text);
-        Ok(document(reader, ctx, index)?)
+        let mut options = "";
+        let event = document(reader, ctx, index, &mut options)?;
+        if Options::read(options)?.validate_only {
+            let message = "a line has no `options.validate_only` of its own: send JSON";
+            return Err(BodyError::Invalid(message.to_owned()));
+        }
+        Ok(event)
     });
     read.unwrap_or_else(|error| Err(Rejection::json(error.to_string(), "")))
 }
 
-/// Reads a whole text as one event, bare or wrapped.
+/// Reads a whole text as one event, bare or wrapped, and the text of the options beside a wrapped one.
 fn document<'a>(
     reader: &mut Reader<'a>,
     ctx: &Context<'a>,
     index: usize,
+    options: &mut &'a str,
 ) -> Result<Result<Event<'a>, Rejection>, Syntax> {
-    let event = event(reader, ctx, index, Wrapping::Allowed)?;
+    let event = event(reader, ctx, index, Wrapping::Allowed(options))?;
     reader.end()?;
     Ok(event)
 }
 
-/// Whether an object that is no event may hold one as its `event`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wrapping {
-    Allowed,
-    None,
+/// Whether an object that is no event may hold one as its `event`, and where its options go then.
+enum Wrapping<'o, 'a> {
+    Allowed(&'o mut &'a str),
+    Refused,
 }
 
 fn event<'a>(
     reader: &mut Reader<'a>,
     ctx: &Context<'a>,
     index: usize,
-    wrapping: Wrapping,
+    wrapping: Wrapping<'_, 'a>,
 ) -> Result<Result<Event<'a>, Rejection>, Syntax> {
     if reader.kind()? != Kind::Object {
         reader.skip()?;
@@ -166,14 +190,13 @@ fn event<'a>(
     let mut fields = Fields::new();
     reader.data_object(|reader, key| fields.member(reader, key))?;
     let fault = reader.take_fault();
-    match fields.wrapped {
-        Some(place) if wrapping == Wrapping::Allowed && fault.is_none() && fields.is_envelope() => {
-            if let Err(error) = check_options(fields.options) {
-                return Ok(Err(Rejection::json(error.to_string(), "")));
-            }
+    match (fields.wrapped, wrapping) {
+        (Some(place), Wrapping::Allowed(options)) if fault.is_none() && fields.is_envelope() => {
+            *options = fields.options;
             let end = reader.place();
             reader.back_to(place);
-            let event = reader.rooted(|reader| self::event(reader, ctx, index, Wrapping::None))?;
+            let event =
+                reader.rooted(|reader| self::event(reader, ctx, index, Wrapping::Refused))?;
             reader.back_to(end);
             Ok(event)
         }
@@ -185,7 +208,9 @@ fn event<'a>(
 struct Fields<'a> {
     draft: Draft<'a>,
     properties: Option<&'a str>,
-    payload: Option<(&'static str, &'a str)>,
+    payload: Option<Payload<'a>>,
+    /// The member `type`, where it is a text.
+    own_type: Cow<'a, str>,
     /// Where the value of `event` starts.
     wrapped: Option<usize>,
     /// The text of `options`, which means something beside a wrapped event only.
@@ -200,6 +225,7 @@ impl<'a> Fields<'a> {
             draft: Draft::new(Origin::Native),
             properties: None,
             payload: None,
+            own_type: Cow::default(),
             wrapped: None,
             options: "",
             wrong: None,
@@ -212,8 +238,8 @@ impl<'a> Fields<'a> {
             "id" => ("/id", &mut self.draft.id),
             "user_id" | "userId" => ("/user_id", &mut self.draft.user),
             "session_id" | "sessionId" => ("/session_id", &mut self.draft.session),
-            "event_type" | "eventType" => ("/event_type", &mut self.draft.event_type),
             "source" => ("/source", &mut self.draft.source),
+            "event_type" | "eventType" => return self.event_type(reader),
             _ => return self.other_member(reader, key),
         };
         match reader.kind()? {
@@ -231,10 +257,14 @@ impl<'a> Fields<'a> {
         if let Some(rank) = Page::rank(key) {
             return self.page(reader, rank);
         }
-        if let Some(name) = payload_name(key) {
-            return self.payload(reader, name);
+        if let Some(kind) = PayloadKind::of(key) {
+            return self.payload(reader, kind);
         }
         match key {
+            "type" if reader.kind()? == Kind::String => {
+                self.own_type = reader.string()?;
+                Ok(())
+            }
             "timestamp" => self.timestamp(reader),
             "properties" => self.properties(reader),
             "event" if reader.kind()? == Kind::Object => {
@@ -247,6 +277,25 @@ impl<'a> Fields<'a> {
             }
             _ => reader.skip().map(drop),
         }
+    }
+
+    fn event_type(&mut self, reader: &mut Reader<'a>) -> Result<(), Syntax> {
+        match reader.kind()? {
+            Kind::String => self.draft.event_type = reader.string()?,
+            Kind::Null => drop(reader.skip()?),
+            Kind::Number => {
+                let number = reader.number()?.parse().ok();
+                match number.and_then(typed::event_type_name) {
+                    Some(name) => self.draft.event_type = Cow::Borrowed(name),
+                    None => self.wrong("/event_type", "must be a string, or a number from 0 to 4"),
+                }
+            }
+            _ => {
+                reader.skip()?;
+                self.wrong("/event_type", "must be a string");
+            }
+        }
+        Ok(())
     }
 
     fn timestamp(&mut self, reader: &mut Reader<'a>) -> Result<(), Syntax> {
@@ -284,13 +333,13 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    fn payload(&mut self, reader: &mut Reader<'a>, name: &'static str) -> Result<(), Syntax> {
+    fn payload(&mut self, reader: &mut Reader<'a>, kind: PayloadKind) -> Result<(), Syntax> {
         if reader.kind()? != Kind::Object {
             // A message that is not set is `null`; anything else is no payload of ours.
             return reader.skip().map(drop);
         }
-        let text = self.draft.page.read_object(Place::Payload, reader)?;
-        if self.payload.replace((name, text)).is_some() {
+        let payload = Payload::read(kind, reader, &mut self.draft.page)?.in_proto_names();
+        if self.payload.replace(payload).is_some() {
             self.wrong("", "an event has at most one payload object");
         }
         Ok(())
@@ -317,7 +366,7 @@ impl<'a> Fields<'a> {
 
     /// Whether this is an envelope around an event and not an event itself.
     fn is_envelope(&self) -> bool {
-        self.draft.event_type.is_empty()
+        self.draft.event_type.is_empty() && self.payload.is_none()
     }
 
     fn finish(
@@ -332,62 +381,22 @@ impl<'a> Fields<'a> {
         if let Some((pointer, message)) = self.wrong.take() {
             return Err(Rejection::event(pointer, message, self.draft.id));
         }
+        let payload = self.payload.as_ref();
+        self.draft.event_type = typed::event_type(self.draft.event_type, self.own_type, payload);
         if self.draft.event_type.is_empty() {
             let message = "`event_type` is missing or empty";
             return Err(Rejection::event("/event_type", message, self.draft.id));
         }
-        self.draft.properties = match (self.payload, self.properties) {
-            (None, properties) => Cow::Borrowed(properties.unwrap_or(Event::NO_PROPERTIES)),
-            (Some((name, _)), Some(properties)) if has_key(properties, name) => {
-                let message = format!("`properties` holds `{name}`, and so does the event");
-                return Err(Rejection::event("/properties", message, self.draft.id));
-            }
-            (Some((name, payload)), properties) => {
-                Cow::Owned(with_payload(name, payload, properties.unwrap_or_default()))
+        let properties = self.properties.unwrap_or(Event::NO_PROPERTIES);
+        self.draft.properties = match payload {
+            None => Cow::Borrowed(properties),
+            Some(payload) => {
+                if let Err(message) = payload.check_beside(properties) {
+                    return Err(Rejection::event("/properties", message, self.draft.id));
+                }
+                Cow::Owned(payload.with(properties))
             }
         };
         self.draft.finish(ctx, index)
-    }
-}
-
-/// Refuses the options of a request that wants its events checked and not kept: keeping them
-/// would be the opposite. The text was read before; one that is no object asks for nothing.
-fn check_options(options: &str) -> Result<(), BodyError> {
-    let mut validates_only = false;
-    let _: Result<(), Syntax> = Reader::new(options).object(|reader, key| {
-        let is_set = !matches!(reader.skip()?, "false" | "null");
-        validates_only |= is_set && matches!(key.as_ref(), "validate_only" | "validateOnly");
-        Ok(())
-    });
-    if validates_only {
-        return Err(BodyError::Invalid("`options.validate_only` is not supported".to_owned()));
-    }
-    Ok(())
-}
-
-/// The properties with a payload as their first member.
-fn with_payload(name: &str, payload: &str, properties: &str) -> String {
-    let members = properties.strip_prefix('{').unwrap_or("}").trim_ascii_start();
-    let comma = if members.starts_with('}') { "" } else { "," };
-    format!("{{\"{name}\":{payload}{comma}{members}")
-}
-
-/// Whether an object that was read before has a key.
-fn has_key(object: &str, name: &str) -> bool {
-    let mut found = false;
-    let read = Reader::new(object).object(|reader, key| {
-        found |= key == name;
-        reader.skip().map(drop)
-    });
-    found || read.is_err()
-}
-
-fn payload_name(key: &str) -> Option<&'static str> {
-    match key {
-        "user_event" | "userEvent" => Some("user_event"),
-        "transaction_event" | "transactionEvent" => Some("transaction_event"),
-        "system_event" | "systemEvent" => Some("system_event"),
-        "custom_event" | "customEvent" => Some("custom_event"),
-        _ => None,
     }
 }

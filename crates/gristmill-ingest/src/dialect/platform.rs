@@ -1,10 +1,11 @@
 //! Platform events: `POST /events`, `/events/async` and `/events/batch` with `id`, `user_id`,
 //! `event_type`, `properties`, `timestamp` (whole seconds) and `source`.
 //!
-//! Properties may hold any JSON, not only strings. A timestamp that is missing or 0 is the time of
+//! The same fields may come as a [`Message`]. Properties may hold any JSON, not only strings. A timestamp that is missing or 0 is the time of
 //! arrival. Only [`one`] asks for an id and a type.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use gristmill_model::{ErrorCode, Event, Origin, Timestamp, limits};
 use thiserror::Error;
@@ -12,7 +13,7 @@ use thiserror::Error;
 use super::draft::{Draft, Place};
 use super::go::{self, GoError};
 use super::json::{Kind, Reader};
-use super::{BodyError, Context, Events, Rejection, body_text, check_count, time};
+use super::{BodyError, Context, Events, Rejection, body_text, check_count, message, time};
 
 /// Why a request was not taken.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -99,6 +100,51 @@ pub fn batch<'a>(body: &'a [u8], ctx: &Context<'a>) -> Result<Events<'a>, Platfo
     reader.end().map_err(GoError::from)?;
     check_count(count)?;
     Ok(events)
+}
+
+/// An event as its message says it. An empty text is absent.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the names are those of the interface")]
+pub struct Message<'a> {
+    pub id: &'a str,
+    pub user_id: &'a str,
+    pub event_type: &'a str,
+    pub properties: &'a BTreeMap<String, String>,
+    /// Seconds since 1970; 0 is the time of arrival.
+    pub timestamp: i64,
+    pub source: &'a str,
+}
+
+/// The event of a message, which must have an id and a type.
+pub fn one_message<'a>(
+    message: &Message<'a>,
+    ctx: &Context<'a>,
+) -> Result<Event<'a>, PlatformError> {
+    if message.id.is_empty() || message.event_type.is_empty() {
+        return Err(PlatformError::Required);
+    }
+    Ok(batch_message(message, ctx, 0)?)
+}
+
+/// The event of a message at a place of a batch, whatever it lacks.
+pub fn batch_message<'a>(
+    message: &Message<'a>,
+    ctx: &Context<'a>,
+    index: usize,
+) -> Result<Event<'a>, Rejection> {
+    let mut draft = Draft::new(Origin::Platform);
+    draft.id = Cow::Borrowed(message.id);
+    draft.user = Cow::Borrowed(message.user_id);
+    draft.event_type = Cow::Borrowed(message.event_type);
+    draft.source = Cow::Borrowed(message.source);
+    draft.properties = message::texts(message.properties, message.id, &mut draft.page)?;
+    if message.timestamp != 0 {
+        draft.time = time::seconds(message.timestamp);
+        if draft.time.is_none() {
+            return Err(no_time(draft.id));
+        }
+    }
+    draft.finish(ctx, index)
 }
 
 type DraftResult<'a> = Result<Draft<'a>, Rejection>;

@@ -75,7 +75,8 @@ pub(super) fn seconds(seconds: i64) -> Option<Timestamp> {
 
 const LAST: Timestamp = Timestamp(Timestamp::MAX.0 - 1);
 
-fn in_range(time: Timestamp) -> Option<Timestamp> {
+/// The time, if an event may carry it.
+pub(super) fn in_range(time: Timestamp) -> Option<Timestamp> {
     (Timestamp::MIN..Timestamp::MAX).contains(&time).then_some(time)
 }
 

@@ -51,7 +51,7 @@ async fn accept(
     body: &str,
 ) -> Result<(Vec<(String, String)>, Positions), AppendError> {
     let ctx = ingest.context(ProjectId::new("default"), None);
-    let events = native::batch(body.as_bytes(), &ctx, native::Format::Json).unwrap();
+    let events = native::batch(body.as_bytes(), &ctx, native::Format::Json).unwrap().events;
     let accepted = ingest.accept(events).await?;
     let told = accepted.items.into_iter().map(|item| {
         let place = match item.result {
@@ -154,7 +154,7 @@ async fn what_was_accepted_is_read_from_the_log_as_it_was_decoded() {
     );
     let text = body(60, 5);
     let ctx = ingest.context(ProjectId::new("default"), None);
-    let events = native::batch(text.as_bytes(), &ctx, native::Format::Json).unwrap();
+    let events = native::batch(text.as_bytes(), &ctx, native::Format::Json).unwrap().events;
     let sent: Vec<_> = events.iter().flatten().map(|event| event.clone().into_owned()).collect();
     let accepted = ingest.accept(events).await.unwrap();
     let places: Vec<_> = accepted.items.iter().flat_map(|item| item.result.clone()).collect();

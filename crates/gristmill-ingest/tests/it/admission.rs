@@ -48,7 +48,7 @@ async fn a_store_that_is_behind_closes_the_door() {
     let behind = ingest(&log, Positions::start());
     let body = format!("[{}]", [r#"{"event_type":"t"}"#; 11].join(","));
     let ctx = behind.context(ProjectId::new("default"), None);
-    let events = native::batch(body.as_bytes(), &ctx, native::Format::Json).unwrap();
+    let events = native::batch(body.as_bytes(), &ctx, native::Format::Json).unwrap().events;
     assert!(behind.admit(1).is_ok());
     behind.accept(events).await.unwrap();
     let error = behind.admit(1).unwrap_err();

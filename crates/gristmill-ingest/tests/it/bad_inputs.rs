@@ -9,7 +9,7 @@ use crate::{batch, context, decode, lines};
 fn status(body: &[u8]) -> u16 {
     match native::one(body, &context(None)) {
         Err(error) => error.code().status(),
-        Ok(events) => match &events[..] {
+        Ok(posted) => match &posted.events[..] {
             [Ok(_)] => 200,
             [Err(rejection)] => rejection.code.status(),
             _ => panic!("one event has one result"),

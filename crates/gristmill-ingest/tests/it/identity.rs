@@ -11,7 +11,7 @@ const TIMED: &str =
 const UNTIMED: &str = r#"{"event_type":"t","user_id":"u"}"#;
 
 fn id(body: &str, ctx: &Context<'_>) -> String {
-    let events = native::one(body.as_bytes(), ctx).unwrap();
+    let events = native::one(body.as_bytes(), ctx).unwrap().events;
     events[0].as_ref().unwrap().id.to_string()
 }
 
@@ -77,7 +77,7 @@ fn a_key_makes_a_repeated_request_the_same_events() {
     let body = format!("[{UNTIMED},{UNTIMED},{TIMED},{TIMED}]");
     let ids = |key: &'static str, received| {
         let ctx = Context { received, ..context(Some(key)) };
-        let events = native::batch(body.as_bytes(), &ctx, native::Format::Json).unwrap();
+        let events = native::batch(body.as_bytes(), &ctx, native::Format::Json).unwrap().events;
         events.into_iter().map(|event| event.unwrap().id.to_string()).collect::<Vec<_>>()
     };
     let first = ids("k", NOW);

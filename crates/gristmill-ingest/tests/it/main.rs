@@ -9,6 +9,7 @@ mod dialects;
 mod encodings;
 mod identity;
 mod log;
+mod messages;
 mod native_events;
 mod properties;
 
@@ -41,7 +42,7 @@ pub(crate) fn context(idempotency_key: Option<&str>) -> Context<'_> {
 }
 
 pub(crate) fn decode(body: &str) -> Result<Event<'_>, Rejection> {
-    let mut events = native::one(body.as_bytes(), &context(None)).unwrap();
+    let mut events = native::one(body.as_bytes(), &context(None)).unwrap().events;
     assert_eq!(events.len(), 1);
     events.remove(0)
 }
@@ -51,11 +52,13 @@ pub(crate) fn event(body: &str) -> Event<'_> {
 }
 
 pub(crate) fn batch(body: &str) -> Result<Events<'_>, BodyError> {
-    native::batch(body.as_bytes(), &context(None), native::Format::Json)
+    let posted = native::batch(body.as_bytes(), &context(None), native::Format::Json)?;
+    Ok(posted.events)
 }
 
 pub(crate) fn lines(body: &[u8]) -> Result<Events<'_>, BodyError> {
-    native::batch(body, &context(None), native::Format::Ndjson)
+    let posted = native::batch(body, &context(None), native::Format::Ndjson)?;
+    Ok(posted.events)
 }
 
 /// What a test wants to know of an event in short: its type, or the field at fault.

@@ -103,7 +103,7 @@ fn the_protobuf_names_are_understood() {
     assert_eq!(event.session.unwrap().as_str(), "s");
     assert_eq!(
         event.properties,
-        r#"{"user_event":{"action":"click","pageUrl":"/from-payload","metadata":{"a":"b"}},"page":"/p","k":"v"}"#
+        r#"{"user_event":{"action":"click","page_url":"/from-payload","metadata":{"a":"b"}},"page":"/p","k":"v"}"#
     );
     for (name, properties) in [
         ("transaction_event", r#"{"transaction_event":{"amount":1.5}}"#),
@@ -263,7 +263,7 @@ fn one_bad_event_leaves_the_others_of_its_batch() {
 
 #[test]
 fn the_id_of_a_rejected_event_is_told_wherever_it_stands() {
-    for body in [r#"{"id":"x","event_type":1}"#, r#"{"event_type":1,"id":"x"}"#] {
+    for body in [r#"{"id":"x","event_type":5}"#, r#"{"event_type":5,"id":"x"}"#] {
         assert_eq!(crate::decode(body).unwrap_err().id, "x");
     }
 }

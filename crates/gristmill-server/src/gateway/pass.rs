@@ -20,7 +20,7 @@ use super::{
     FIRST_PAUSE, Gateway, Outcome, PAUSE_GROWTH, end_to_end, jittered, overloaded, unanswered,
 };
 use crate::grpc::methods::{Shape, methods};
-use crate::grpc::{UntilStop, refusal, trailers};
+use crate::grpc::{UntilStop, status, trailers};
 use crate::role::Role;
 
 type Passed = Request<tonic::body::Body>;
@@ -44,7 +44,7 @@ impl Gateway {
 
     async fn passed(&self, role: Role, call: Request<Body>) -> Result<Response, Status> {
         let place = Arc::clone(&self.requests).try_acquire_owned();
-        let place = place.map_err(|_| refusal(&overloaded()))?;
+        let place = place.map_err(|_| status::of(&overloaded()))?;
         let is_unary = methods().at(call.uri().path()).is_none_or(|it| it.shape == Shape::Unary);
         let answer = self.try_to_send(role, onward(call)).await?;
         let (parts, body) = answer.into_parts();
@@ -94,7 +94,7 @@ impl Gateway {
             pause *= PAUSE_GROWTH;
         }
         self.outside.metrics.relay_failures.add(1);
-        Err(refusal(&unanswered(role, Outcome::Nothing)))
+        Err(status::of(&unanswered(role, Outcome::Nothing)))
     }
 }
 

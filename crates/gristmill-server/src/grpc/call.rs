@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tonic::Status;
 
 use super::methods::{Shape, methods};
-use super::{refusal, timeout, trailers};
+use super::{status, timeout, trailers};
 use crate::front::unless_it_panics;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
@@ -81,7 +81,7 @@ impl Call {
 
     /// Ends the call before anything is done.
     pub(crate) fn refuse(self, problem: &Problem) -> Response<CallBody> {
-        let response = refusal(problem).into_http::<tonic::body::Body>();
+        let response = status::of(problem).into_http::<tonic::body::Body>();
         self.answer(response.map(Body::new))
     }
 
@@ -130,14 +130,14 @@ impl hyper::body::Body for CallBody {
             return Poll::Ready(None);
         }
         if self.ends.as_mut().is_some_and(|ends| ends.as_mut().poll(context).is_ready()) {
-            let trailers = trailers(&refusal(&late()));
+            let trailers = trailers(&status::of(&late()));
             return Poll::Ready(Some(Ok(self.end(trailers))));
         }
         let inner = &mut self.inner;
         let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(context)));
         let Ok(polled) = polled else {
             self.counted.metrics.panics.add(1);
-            let trailers = trailers(&refusal(&mistake()));
+            let trailers = trailers(&status::of(&mistake()));
             return Poll::Ready(Some(Ok(self.end(trailers))));
         };
         let frame = match ready!(polled) {

@@ -4,15 +4,19 @@
 //! calls, on a gRPC listener only; everything else is what clients call, there and on the listeners for
 //! HTTP, and by gRPC-Web. The messages and services are those of `proto/`.
 
+mod admitted;
 pub(crate) mod call;
 mod counts;
 pub(crate) mod frames;
 mod health;
+mod ingestion;
 mod messages;
 pub(crate) mod methods;
 mod older;
+mod producer;
 pub(crate) mod reflection;
 mod relay;
+pub(crate) mod status;
 mod timeout;
 mod until;
 pub(crate) mod web;
@@ -23,6 +27,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use gristmill_model::limits;
 use gristmill_proto::analytics::analytics_service_server::AnalyticsServiceServer as OlderServer;
+use gristmill_proto::analytics::producer_service_server::ProducerServiceServer;
+use gristmill_proto::analytics::v1::event_ingestion_service_server::EventIngestionServiceServer;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use tonic::server::{Grpc, NamedService};
 use tonic::{Code, Status};
@@ -32,12 +38,14 @@ use tower::{Service, service_fn};
 use crate::app::App;
 use crate::connection::Speech;
 use crate::front::Front;
-use crate::problem::Problem;
 use crate::role::Role;
+use admitted::admitted;
 use frames::{MESSAGE_BYTES, RELAY};
+use ingestion::Ingestion;
 use messages::{Received, Sent};
 use methods::{methods, service_of};
 use older::OlderAnalytics;
+use producer::Producer;
 
 pub(crate) use counts::Calls;
 pub(crate) use relay::Arrival;
@@ -102,6 +110,17 @@ async fn own(front: &Front, app: &Arc<App>, request: Request<Body>) -> Response<
             let server = OlderServer::new(OlderAnalytics(app.clone()));
             serve(front, server.max_decoding_message_size(size), request).await
         }
+        EventIngestionServiceServer::<Ingestion>::NAME if has(Role::Ingest) => {
+            let server = EventIngestionServiceServer::new(Ingestion(app.clone()));
+            // A stream holds what it holds for itself.
+            let is_stream = request.uri().path().ends_with("/StreamEvents");
+            let request = if is_stream { request } else { admitted(app, request) };
+            serve(front, server.max_decoding_message_size(size), request).await
+        }
+        ProducerServiceServer::<Producer>::NAME if has(Role::Ingest) => {
+            let server = ProducerServiceServer::new(Producer(app.clone()));
+            serve(front, server.max_decoding_message_size(size), admitted(app, request)).await
+        }
         _ => unknown(request.uri().path()),
     }
 }
@@ -142,11 +161,6 @@ pub(crate) async fn relayed(
     let handle = service_fn(|call| relay::handle(front.clone(), call));
     let mut grpc = Grpc::new(ProstCodec::default()).max_decoding_message_size(MESSAGE_BYTES);
     Ok(grpc.streaming(handle, request).await.map(Body::new))
-}
-
-/// The status of a problem.
-pub(crate) fn refusal(problem: &Problem) -> Status {
-    Status::new(Code::from_i32(problem.code().grpc_code() as i32), problem.detail())
 }
 
 /// A status as it ends a call.

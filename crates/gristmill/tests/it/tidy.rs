@@ -50,7 +50,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Libraries of others that only the named crates may use.
 const FENCED: &[(&[&str], &[&str])] = &[
     (&["axum", "schemars", "tower"], &["gristmill-server"]),
-    (&["tonic"], &["gristmill-proto", "gristmill-server", "gristmill-client"]),
+    (&["tonic", "tonic-types"], &["gristmill-proto", "gristmill-server", "gristmill-client"]),
     (&["tonic-health", "tonic-reflection", "tonic-web"], &["gristmill-server"]),
     (
         &["http", "http-body-util", "hyper", "hyper-util"],

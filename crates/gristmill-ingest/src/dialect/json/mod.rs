@@ -6,12 +6,15 @@
 //! that one bad event of a batch does not hide the others.
 
 mod text;
+mod write;
 
 use std::borrow::Cow;
 
 use gristmill_model::ErrorCode;
 use gristmill_model::limits::{JSON_DEPTH, PROPERTY_KEY_BYTES, PROPERTY_KEYS};
 use thiserror::Error;
+
+pub(super) use write::quote;
 
 /// Where and why a text is not JSON.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -28,7 +31,7 @@ pub(super) enum Fault {
     DuplicateKey(String),
     #[error("a string holds half of a surrogate pair, which no UTF-8 text can hold")]
     LoneSurrogate,
-    #[error("a number is too large to be finite")]
+    #[error("a number is not finite")]
     InfiniteNumber,
     #[error("an object holds more than {PROPERTY_KEYS} keys")]
     TooManyKeys,
@@ -73,6 +76,12 @@ impl<'a> Reader<'a> {
     /// Stands at the start of a text.
     pub(super) fn new(text: &'a str) -> Self {
         Self { text, at: 0, depth: 0, fault: None, keys: Vec::with_capacity(16) }
+    }
+
+    /// Stands at the start of the text of a member, whose depth counts from the object that it is to stand
+    /// in.
+    pub(super) fn of_member(text: &'a str) -> Self {
+        Self { depth: 1, ..Self::new(text) }
     }
 
     /// Goes to the start of another text and forgets everything about the last.

@@ -10,7 +10,7 @@ use gristmill_model::limits;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::Status;
 
-use super::refusal;
+use super::status;
 use crate::problem::Problem;
 
 pub(super) use received::Received;
@@ -100,5 +100,5 @@ pub(super) fn forget(headers: &mut HeaderMap) {
 
 fn too_large(what: &str) -> Status {
     let detail = format!("{what} is larger than {} bytes", limits::MESSAGE_BYTES);
-    refusal(&Problem::new(gristmill_model::ErrorCode::TooLarge, detail))
+    status::of(&Problem::new(gristmill_model::ErrorCode::TooLarge, detail))
 }

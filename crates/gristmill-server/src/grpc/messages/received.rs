@@ -13,7 +13,8 @@ use hyper::body::Frame;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
-use super::{HEAD_BYTES, Head, refusal, too_large};
+use super::{HEAD_BYTES, Head, too_large};
+use crate::grpc::status;
 use crate::problem::Problem;
 
 /// A message of up to this size takes nothing from the room for large ones.
@@ -119,7 +120,7 @@ impl Received {
             let permit = Arc::clone(&self.room).try_acquire_many_owned(permits);
             self.held = Some(permit.map_err(|_| {
                 let detail = "as many large messages are under way as the server may hold";
-                refusal(&Problem::new(ErrorCode::Overloaded, detail))
+                status::of(&Problem::new(ErrorCode::Overloaded, detail))
             })?);
         }
         Ok(())
@@ -183,7 +184,7 @@ fn corrupt(error: &InflateError) -> Status {
         InflateError::TooLarge { .. } => too_large("the message, no longer compressed,"),
         InflateError::Corrupt(_) | InflateError::Unsupported(_) => {
             let detail = "a compressed message cannot be read";
-            refusal(&Problem::new(ErrorCode::InvalidBody, detail))
+            status::of(&Problem::new(ErrorCode::InvalidBody, detail))
         }
     }
 }
