@@ -5,12 +5,16 @@
 
 pub(crate) mod frames;
 mod older;
+mod questions;
 mod relay;
+pub(crate) mod status;
 
 use std::convert::Infallible;
 
 use axum::body::Body;
+use gristmill_model::limits;
 use gristmill_proto::analytics::analytics_service_server::AnalyticsServiceServer as OlderServer;
+use gristmill_proto::analytics::v1::analytics_service_server::AnalyticsServiceServer;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use tonic::Status;
 use tonic::server::{Grpc, NamedService};
@@ -21,6 +25,7 @@ use crate::front::Front;
 use crate::role::Role;
 use frames::{MESSAGE_BYTES, RELAY};
 use older::OlderAnalytics;
+use questions::Analytics;
 
 pub(crate) use relay::Arrival;
 
@@ -42,6 +47,10 @@ pub(crate) async fn answer(front: &Front, request: Request<Body>) -> Response<Bo
     match service_of(path) {
         OlderServer::<OlderAnalytics>::NAME if has(Role::Query) => {
             serve(OlderServer::new(OlderAnalytics(app.clone())), request).await
+        }
+        AnalyticsServiceServer::<Analytics>::NAME if has(Role::Query) => {
+            let service = AnalyticsServiceServer::new(Analytics(app.clone()));
+            serve(service.max_decoding_message_size(limits::QUERY_BODY_BYTES), request).await
         }
         _ => unknown(path),
     }

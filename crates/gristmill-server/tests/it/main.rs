@@ -10,6 +10,8 @@ mod connections;
 mod dialects;
 mod funnels;
 mod grpc;
+mod grpc_live;
+mod grpc_questions;
 mod lifecycle;
 mod live;
 mod native;

@@ -45,6 +45,7 @@ pub(crate) fn ingest_config() -> IngestConfig {
 pub(crate) struct Platform {
     pub(crate) services: Services,
     pub(crate) log: Arc<MemoryLog>,
+    pub(crate) clock: Arc<ManualClock>,
     tasks: JoinSet<()>,
 }
 
@@ -73,12 +74,12 @@ impl Platform {
                 Query::new(query_config, Arc::clone(&store)).with_cohorts(Arc::new(cohorts)),
             ),
             store,
-            clock,
+            clock: clock.clone(),
             entropy,
             started: NOW,
             version: "0.0.0",
         };
-        Self { services, log, tasks: JoinSet::new() }
+        Self { services, log, clock, tasks: JoinSet::new() }
     }
 
     /// Starts to settle.
@@ -99,7 +100,7 @@ impl Platform {
 /// Routes over a platform of their own.
 pub(crate) struct Api {
     front: Front,
-    _platform: Platform,
+    _platform: Option<Platform>,
 }
 
 /// An answer.
@@ -134,7 +135,7 @@ impl Api {
     }
 
     pub(crate) fn over(platform: Platform) -> Self {
-        Self { front: platform.front(), _platform: platform }
+        Self { front: platform.front(), _platform: Some(platform) }
     }
 
     /// Sends a request with a host and gives the answer.
@@ -185,7 +186,7 @@ pub(crate) struct Listening {
     pub(crate) grpc_address: SocketAddr,
     pub(crate) shutdown: CancellationToken,
     pub(crate) running: JoinSet<std::io::Result<()>>,
-    _platform: Platform,
+    pub(crate) platform: Platform,
 }
 
 impl Listening {
@@ -203,7 +204,12 @@ impl Listening {
         let shutdown = CancellationToken::new();
         let mut running = JoinSet::new();
         running.spawn(server.run(shutdown.clone()));
-        Self { address, grpc_address, shutdown, running, _platform: platform }
+        Self { address, grpc_address, shutdown, running, platform }
+    }
+
+    /// The routes without sockets, over the same platform.
+    pub(crate) fn api(&self) -> Api {
+        Api { front: self.platform.front(), _platform: None }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
