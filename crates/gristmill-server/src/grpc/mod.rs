@@ -12,7 +12,6 @@ pub(crate) mod status;
 use std::convert::Infallible;
 
 use axum::body::Body;
-use gristmill_model::limits;
 use gristmill_proto::analytics::analytics_service_server::AnalyticsServiceServer as OlderServer;
 use gristmill_proto::analytics::v1::analytics_service_server::AnalyticsServiceServer;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -49,8 +48,7 @@ pub(crate) async fn answer(front: &Front, request: Request<Body>) -> Response<Bo
             serve(OlderServer::new(OlderAnalytics(app.clone())), request).await
         }
         AnalyticsServiceServer::<Analytics>::NAME if has(Role::Query) => {
-            let service = AnalyticsServiceServer::new(Analytics(app.clone()));
-            serve(service.max_decoding_message_size(limits::QUERY_BODY_BYTES), request).await
+            serve(AnalyticsServiceServer::new(Analytics(app.clone())), request).await
         }
         _ => unknown(path),
     }

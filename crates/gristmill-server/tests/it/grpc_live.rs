@@ -1,13 +1,14 @@
 //! Streams of answers over gRPC.
 
-use gristmill_model::{Positions, Timestamp};
+use gristmill_model::{Positions, Timestamp, limits};
 use gristmill_proto::analytics::v1;
+use gristmill_proto::analytics::v1::GetAnalyticsSummaryRequest as AnySummary;
 use gristmill_proto::analytics::v1::subscribe_request::Question;
 use gristmill_proto::analytics::v1::subscribe_response::Answer;
 use gristmill_testkit::SeededEntropy;
 use serde_json::json;
 use tokio::time::timeout;
-use tonic::Streaming;
+use tonic::{Code, Streaming};
 
 use crate::grpc_questions::Both;
 use crate::support::{NOW, PATIENCE};
@@ -26,7 +27,7 @@ fn total(answer: &v1::SubscribeResponse) -> i64 {
 
 fn summary(last_position: &str) -> v1::SubscribeRequest {
     v1::SubscribeRequest {
-        question: Some(Question::Summary(v1::GetAnalyticsSummaryRequest::default())),
+        question: Some(Question::Summary(AnySummary::default())),
         last_position: last_position.to_owned(),
     }
 }
@@ -45,8 +46,7 @@ async fn changes_are_told_with_their_positions() {
         let positions = [&before, &now].map(|answer| answer.position.parse::<Positions>().unwrap());
         assert!(positions[1].covers(&positions[0]) && positions[1] != positions[0]);
         // It is a position like any other.
-        let request =
-            v1::GetAnalyticsSummaryRequest { at_least: now.position.clone(), ..Default::default() };
+        let request = AnySummary { at_least: now.position.clone(), ..Default::default() };
         let plain = client.get_analytics_summary(request).await.unwrap().into_inner();
         assert_eq!(plain.total_events, count);
         before = now;
@@ -74,6 +74,31 @@ async fn a_slow_reader_has_the_newest_answer_and_nothing_piles_up() {
         assert!(now > told, "{now} after {told}");
         told = now;
     }
+}
+
+#[tokio::test]
+async fn subscriptions_are_limited_and_room_comes_back() {
+    let both = Both::new();
+    let mut client = both.client.clone();
+    let mut open = Vec::new();
+    for _ in 0..limits::LIVE_SUBSCRIPTIONS {
+        open.push(client.subscribe(summary("")).await.unwrap().into_inner());
+    }
+    let refused = client.subscribe(summary("")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    assert!(client.get_analytics_summary(AnySummary::default()).await.is_ok());
+    // Who goes away makes room, as soon as the server hears of it.
+    open.pop();
+    let room = async {
+        loop {
+            match client.subscribe(summary("")).await {
+                Ok(stream) => return stream.into_inner(),
+                Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status}"),
+            }
+        }
+    };
+    let mut stream = timeout(PATIENCE, room).await.expect("no room comes back");
+    assert_eq!(total(&next(&mut stream).await), 0);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use gristmill_model::Timestamp;
 use gristmill_process::Processor;
 use gristmill_query::{Query, QueryConfig};
 use gristmill_server::{Front, Listeners, SavedCohorts, Server, ServerConfig, Services};
+use gristmill_store::cache::MemoryCache;
 use gristmill_store::{MemoryStore, Store};
 use gristmill_testkit::{ManualClock, SeededEntropy};
 use http::{Method, Request, Response, StatusCode};
@@ -80,6 +81,17 @@ impl Platform {
             version: "0.0.0",
         };
         Self { services, log, clock, tasks: JoinSet::new() }
+    }
+
+    /// The same, which keeps answers.
+    pub(crate) fn with_cache(mut self) -> Self {
+        let Services { store, clock, .. } = &self.services;
+        let cohorts = SavedCohorts::new(Arc::clone(store), Arc::clone(clock));
+        let query_config = QueryConfig { threads: 2, deadline: PATIENCE };
+        let query = Query::new(query_config, Arc::clone(store)).with_cohorts(Arc::new(cohorts));
+        let cache = MemoryCache::new(1 << 20, PATIENCE);
+        self.services.query = Arc::new(query.with_cache(Arc::new(cache)));
+        self
     }
 
     /// Starts to settle.

@@ -10,6 +10,7 @@ mod health;
 mod lists;
 mod live;
 mod paths;
+mod payload;
 mod real_time;
 mod retention;
 mod selecting;
@@ -22,7 +23,7 @@ mod well_known;
 use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use gristmill_model::ProjectId;
+use gristmill_model::{ErrorCode, ProjectId, limits};
 use gristmill_proto::analytics::v1;
 use gristmill_proto::analytics::v1::analytics_service_server::AnalyticsService;
 use gristmill_query::measured;
@@ -61,6 +62,7 @@ impl Analytics {
         }
         let project = project_of(call.extensions());
         let question = call.into_inner();
+        check_size(&question)?;
         let work = || async {
             let (answer, cost) =
                 measured(ask(Arc::clone(app), project.clone(), question.clone())).await;
@@ -79,12 +81,25 @@ impl Analytics {
         ask: fn(Arc<App>, ProjectId<'static>, Q) -> W,
     ) -> Answered<A>
     where
+        Q: Message,
         W: Future<Output = Result<A, Problem>> + Send,
     {
         let project = project_of(call.extensions());
-        let answer = ask(Arc::clone(&self.0), project, call.into_inner()).await;
+        let question = call.into_inner();
+        check_size(&question)?;
+        let answer = ask(Arc::clone(&self.0), project, question).await;
         answer.map(Response::new).map_err(|problem| status::of(&problem))
     }
+}
+
+/// Refuses a question that is larger than one over HTTP may be.
+fn check_size(question: &impl Message) -> Result<(), Status> {
+    let most = limits::QUERY_BODY_BYTES;
+    if question.encoded_len() <= most {
+        return Ok(());
+    }
+    let detail = format!("the question is larger than the limit of {most} bytes");
+    Err(status::of(&Problem::new(ErrorCode::TooLarge, detail)))
 }
 
 /// All that an answer follows from, beside the store.

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use gristmill_model::{ProjectId, UserEvent, UserProfile, UserSession};
 use gristmill_proto::analytics::v1;
+use gristmill_proto::analytics::v1::event::EventData;
 use serde_json::value::RawValue;
 
+use super::payload::payload;
 use super::selecting::{Selecting, number, text};
 use super::well_known::{count, duration, small, timestamp};
 use crate::analytics::users::{Terms, UserPage};
@@ -89,52 +91,69 @@ fn session(session: &UserSession) -> v1::UserSession {
 
 /// An event that could be sent again as it is.
 fn event(user: &str, event: UserEvent) -> v1::Event {
-    let (texts, rest) = properties(&event.properties);
+    let Properties { texts, data, rest } = properties(&event.properties);
+    let (kind, data) = data.unzip();
     v1::Event {
         id: event.id,
         user_id: user.to_owned(),
         session_id: event.session.unwrap_or_default(),
-        event_type: v1::EventType::Unspecified.into(),
+        event_type: kind.unwrap_or_default().into(),
         timestamp: Some(timestamp(event.time)),
         source: event.source,
         properties: texts,
-        event_data: None,
+        event_data: data,
         r#type: event.event_type,
         page_url: event.page_url,
         properties_json: rest,
     }
 }
 
-/// The properties that are texts, and the JSON text of all others; empty, if there are none.
-/// Properties were checked when they came in; should they be damaged, the rest still counts.
-fn properties(text: &str) -> (BTreeMap<String, String>, String) {
+/// An event's properties, as a message has them.
+struct Properties {
+    /// Those that are texts.
+    texts: BTreeMap<String, String>,
+    /// The one that is the payload of a typed event.
+    data: Option<(v1::EventType, EventData)>,
+    /// The JSON text of all others; empty, if there are none.
+    rest: String,
+}
+
+/// Properties were checked when they came in; should they be damaged, the rest of the event still
+/// counts.
+fn properties(text: &str) -> Properties {
     let members: BTreeMap<String, &RawValue> = serde_json::from_str(text).unwrap_or_default();
-    let mut texts = BTreeMap::new();
-    let mut rest = BTreeMap::new();
+    let (mut texts, mut data, mut rest) = (BTreeMap::new(), None, BTreeMap::new());
     for (name, value) in members {
-        match serde_json::from_str(value.get()) {
-            Ok(text) => {
-                texts.insert(name, text);
-            }
-            Err(_) => {
+        if let Ok(text) = serde_json::from_str(value.get()) {
+            texts.insert(name, text);
+            continue;
+        }
+        // A message has room for one.
+        match payload(&name, value.get()).filter(|_| data.is_none()) {
+            Some(found) => data = Some(found),
+            None => {
                 rest.insert(name, value);
             }
         }
     }
     let rest = if rest.is_empty() { None } else { serde_json::to_string(&rest).ok() };
-    (texts, rest.unwrap_or_default())
+    Properties { texts, data, rest: rest.unwrap_or_default() }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::properties;
+    use super::*;
 
     #[test]
-    fn texts_and_other_properties_stand_apart() {
-        let (texts, rest) = properties(r#"{"b": "x", "a": 1.50, "c": {"d": "e"}, "f": null}"#);
+    fn texts_payloads_and_other_properties_stand_apart() {
+        let all = r#"{"b": "x", "a": 1.50, "c": {"d": "e"}, "f": null, "user_event": {"action": "y"},
+            "custom_event": {"name": "z"}}"#;
+        let Properties { texts, data, rest } = properties(all);
         assert_eq!(texts.into_iter().collect::<Vec<_>>(), [("b".into(), "x".into())]);
-        assert_eq!(rest, r#"{"a":1.50,"c":{"d": "e"},"f":null}"#);
-        assert!(properties("{}").1.is_empty());
-        assert!(properties("damaged").1.is_empty());
+        let (kind, EventData::CustomEvent(event)) = data.unwrap() else { panic!("no payload") };
+        assert_eq!((kind, event.name.as_str()), (v1::EventType::Custom, "z"));
+        assert_eq!(rest, r#"{"a":1.50,"c":{"d": "e"},"f":null,"user_event":{"action": "y"}}"#);
+        assert!(properties("{}").rest.is_empty());
+        assert!(properties("damaged").rest.is_empty());
     }
 }

@@ -11,8 +11,10 @@ mod users;
 use std::collections::BTreeSet;
 
 use axum::body::Body;
+use gristmill_model::limits;
 use gristmill_proto::FILE_DESCRIPTOR_SET;
 use gristmill_proto::analytics::analytics_service_client::AnalyticsServiceClient as OlderClient;
+use gristmill_proto::analytics::v1::GetAnalyticsSummaryRequest;
 use gristmill_proto::analytics::v1::analytics_service_client::AnalyticsServiceClient;
 use gristmill_proto::analytics::{AnalyticsSummaryRequest, HealthRequest, MetricsRequest};
 use gristmill_server::ServerConfig;
@@ -24,8 +26,9 @@ use prost::Message;
 use prost_types::FileDescriptorSet;
 use serde_json::{Value, json};
 use tokio::time::timeout;
+use tonic::Code;
 
-use crate::support::{Answer, Api, Listening, PATIENCE};
+use crate::support::{Answer, Api, Listening, PATIENCE, Platform, ingest_config};
 
 type Connection = Client<HttpConnector, tonic::body::Body>;
 
@@ -39,7 +42,11 @@ pub(crate) struct Both {
 
 impl Both {
     pub(crate) fn new() -> Self {
-        let server = Listening::new(ServerConfig::default());
+        Self::over(Platform::new(ingest_config()))
+    }
+
+    pub(crate) fn over(platform: Platform) -> Self {
+        let server = Listening::over(ServerConfig::default(), platform);
         let api = server.api();
         let origin: http::Uri = format!("http://{}", server.grpc_address).parse().unwrap();
         let mut connections = Client::builder(TokioExecutor::new());
@@ -84,7 +91,8 @@ async fn every_question_means_the_same_both_ways() {
     let covered: BTreeSet<_> = cases::ALL.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(covered, methods("analytics.v1", "AnalyticsService"), "cases, and methods");
     for seed in 1..=3 {
-        let both = Both::new();
+        let platform = Platform::new(ingest_config());
+        let both = Both::over(if seed == 2 { platform.with_cache() } else { platform });
         let events = events::random(seed);
         both.api.fill(&Value::Array(events)).await;
         for (name, case) in cases::ALL {
@@ -94,6 +102,27 @@ async fn every_question_means_the_same_both_ways() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn answers_are_given_again_for_as_long_as_they_hold() {
+    let both = Both::over(Platform::new(ingest_config()).with_cache());
+    both.api.fill(&Value::Array(events::random(1))).await;
+    let mut client = both.client.clone();
+    let query = both.server.platform.services.query.clone();
+    let hits = || query.answer_stats().unwrap().hits;
+    let request = GetAnalyticsSummaryRequest::default();
+    let first = client.get_analytics_summary(request.clone()).await.unwrap().into_inner();
+    assert_eq!(hits(), 0);
+    let again = client.get_analytics_summary(request.clone()).await.unwrap().into_inner();
+    // To the last digit of the time that it took.
+    assert_eq!((hits(), &again), (1, &first));
+    let other = GetAnalyticsSummaryRequest { top: Some(1), ..request.clone() };
+    let other = client.get_analytics_summary(other).await.unwrap().into_inner();
+    assert_eq!((hits(), other.top_metrics.len()), (1, 1));
+    both.api.fill(&json!([{"user_id": "new", "event_type": "view"}])).await;
+    let later = client.get_analytics_summary(request).await.unwrap().into_inner();
+    assert_eq!(later.total_events, first.total_events + 1);
 }
 
 #[tokio::test]
@@ -149,7 +178,7 @@ async fn clients_of_older_systems_have_their_totals() {
             assert_eq!(metric.labels["plan"], "pro");
             let one = MetricsRequest { metric_name: metric.name.clone(), ..request.clone() };
             let one = older.get_metrics(one).await.unwrap().into_inner();
-            assert_eq!(one.metrics, [metric.clone()]);
+            assert_eq!(one.metrics, std::slice::from_ref(metric));
         }
         assert_eq!(all.metrics.len(), 3 + rest["events_by_type"].as_object().unwrap().len());
         let none = MetricsRequest { metric_name: "no such".to_owned(), ..request };
@@ -157,4 +186,20 @@ async fn clients_of_older_systems_have_their_totals() {
     }
     let health = older.get_analytics_health(HealthRequest {}).await.unwrap().into_inner();
     assert_eq!((health.healthy, health.status.as_str()), (true, "healthy"));
+}
+
+#[tokio::test]
+async fn questions_are_no_larger_than_over_http() {
+    let both = Both::new();
+    let mut client = both.client.clone();
+    let mut sized = async |length| {
+        let request = GetAnalyticsSummaryRequest {
+            event_types: vec!["t".repeat(length)],
+            ..GetAnalyticsSummaryRequest::default()
+        };
+        client.get_analytics_summary(request).await.map(|answer| answer.into_inner().total_events)
+    };
+    assert_eq!(sized(limits::QUERY_BODY_BYTES - 100).await.unwrap(), 0);
+    let refused = sized(limits::QUERY_BODY_BYTES + 1).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
 }
