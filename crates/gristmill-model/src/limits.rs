@@ -136,6 +136,8 @@ pub const FILTER_DEPTH: usize = 16;
 pub const FILTER_PARTS: usize = 1_000;
 /// The most subscriptions to live questions, all clients together.
 pub const LIVE_SUBSCRIPTIONS: usize = 256;
+/// The longest window of what happened in the last seconds.
+pub const REAL_TIME_SECONDS: i32 = 3_600;
 /// The most regular expressions of a question.
 pub const REGEXES: usize = 8;
 /// The longest regular expression, in bytes.

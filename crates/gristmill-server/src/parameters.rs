@@ -25,6 +25,12 @@ impl Parameters {
         Ok(Self(pairs))
     }
 
+    /// Parameters that are known by their names and values.
+    pub(crate) fn given(pairs: impl IntoIterator<Item = (&'static str, Option<String>)>) -> Self {
+        let pairs = pairs.into_iter();
+        Self(pairs.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
+    }
+
     /// The value of a parameter that may be given once.
     pub(crate) fn take(&mut self, name: &str) -> Result<Option<String>, Problem> {
         let mut values = self.take_all(name);

@@ -127,6 +127,8 @@ pub struct AnalyticsSummary {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct MetricsRequest {
+    /// `total_events`, `unique_users`, `sessions`, or an event type, whose events are counted; if empty, the three
+    /// and each of the most frequent event types.
     #[prost(string, tag = "1")]
     pub metric_name: ::prost::alloc::string::String,
     /// In seconds since 1970; no bound, if 0.
@@ -134,6 +136,7 @@ pub struct MetricsRequest {
     pub from: i64,
     #[prost(int64, tag = "3")]
     pub to: i64,
+    /// Fields and properties that must equal a text.
     #[prost(btree_map = "string, string", tag = "4")]
     pub filters: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
@@ -142,6 +145,7 @@ pub struct MetricsRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct MetricsResponse {
+    /// Numbers of the events of the range. Labels are the filters.
     #[prost(message, repeated, tag = "1")]
     pub metrics: ::prost::alloc::vec::Vec<Metric>,
     #[prost(bool, tag = "2")]

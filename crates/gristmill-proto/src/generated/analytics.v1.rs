@@ -37,6 +37,256 @@ pub struct ServiceStatus {
     #[prost(message, optional, tag = "4")]
     pub response_time: ::core::option::Option<::prost_types::Duration>,
 }
+/// Which events; every event, if it is empty.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EventMatch {
+    /// Events of one of these types; of every type, if empty.
+    #[prost(string, repeated, tag = "1")]
+    pub event_types: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Fields and properties that must equal a text.
+    #[prost(btree_map = "string, string", tag = "2")]
+    pub filters: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// The JSON text of a filter.
+    #[prost(string, tag = "3")]
+    pub r#where: ::prost::alloc::string::String,
+}
+/// The width of buckets. Weeks begin on Monday.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TimeGranularity {
+    /// A day.
+    Unspecified = 0,
+    Minute = 1,
+    Hour = 2,
+    Day = 3,
+    Week = 4,
+    Month = 5,
+}
+impl TimeGranularity {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TIME_GRANULARITY_UNSPECIFIED",
+            Self::Minute => "TIME_GRANULARITY_MINUTE",
+            Self::Hour => "TIME_GRANULARITY_HOUR",
+            Self::Day => "TIME_GRANULARITY_DAY",
+            Self::Week => "TIME_GRANULARITY_WEEK",
+            Self::Month => "TIME_GRANULARITY_MONTH",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TIME_GRANULARITY_UNSPECIFIED" => Some(Self::Unspecified),
+            "TIME_GRANULARITY_MINUTE" => Some(Self::Minute),
+            "TIME_GRANULARITY_HOUR" => Some(Self::Hour),
+            "TIME_GRANULARITY_DAY" => Some(Self::Day),
+            "TIME_GRANULARITY_WEEK" => Some(Self::Week),
+            "TIME_GRANULARITY_MONTH" => Some(Self::Month),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetStickinessRequest {
+    #[prost(message, optional, tag = "1")]
+    pub time_range: ::core::option::Option<TimeRange>,
+    #[prost(message, optional, tag = "2")]
+    pub events: ::core::option::Option<EventMatch>,
+    #[prost(string, tag = "3")]
+    pub at_least: ::prost::alloc::string::String,
+    #[prost(enumeration = "StickinessPeriod", tag = "4")]
+    pub period: i32,
+    /// An IANA time zone, in which days are cut; UTC, if empty.
+    #[prost(string, tag = "5")]
+    pub tz: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetStickinessResponse {
+    /// In order, also those without an active user.
+    #[prost(message, repeated, tag = "1")]
+    pub periods: ::prost::alloc::vec::Vec<PeriodActivity>,
+}
+/// On how many days of one period users were active.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PeriodActivity {
+    #[prost(message, optional, tag = "1")]
+    pub start: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(int64, tag = "2")]
+    pub active_users: i64,
+    #[prost(double, tag = "3")]
+    pub avg_daily_users: f64,
+    /// The average daily users as a share of the active users.
+    #[prost(double, tag = "4")]
+    pub stickiness: f64,
+    /// How many users were active on one day, on two, and so on.
+    #[prost(int64, repeated, tag = "5")]
+    pub exactly: ::prost::alloc::vec::Vec<i64>,
+    /// How many users were active on at least one day, on at least two, and so on.
+    #[prost(int64, repeated, tag = "6")]
+    pub at_least: ::prost::alloc::vec::Vec<i64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetLifecycleRequest {
+    #[prost(message, optional, tag = "1")]
+    pub time_range: ::core::option::Option<TimeRange>,
+    #[prost(message, optional, tag = "2")]
+    pub events: ::core::option::Option<EventMatch>,
+    #[prost(string, tag = "3")]
+    pub at_least: ::prost::alloc::string::String,
+    #[prost(enumeration = "TimeGranularity", tag = "4")]
+    pub granularity: i32,
+    /// An IANA time zone, in which buckets are cut; UTC, if empty.
+    #[prost(string, tag = "5")]
+    pub tz: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetLifecycleResponse {
+    /// In order, also those without anybody.
+    #[prost(message, repeated, tag = "1")]
+    pub buckets: ::prost::alloc::vec::Vec<LifecycleBucket>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LifecycleBucket {
+    #[prost(message, optional, tag = "1")]
+    pub start: ::core::option::Option<::prost_types::Timestamp>,
+    /// Active for the first time ever.
+    #[prost(int64, tag = "2")]
+    pub new: i64,
+    /// Active here and in the bucket before.
+    #[prost(int64, tag = "3")]
+    pub returning: i64,
+    /// Active here and not in the bucket before, but earlier.
+    #[prost(int64, tag = "4")]
+    pub resurrecting: i64,
+    /// Active in the bucket before and not here.
+    #[prost(int64, tag = "5")]
+    pub dormant: i64,
+}
+/// Over what days are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum StickinessPeriod {
+    /// A week.
+    Unspecified = 0,
+    Week = 1,
+    Month = 2,
+}
+impl StickinessPeriod {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "STICKINESS_PERIOD_UNSPECIFIED",
+            Self::Week => "STICKINESS_PERIOD_WEEK",
+            Self::Month => "STICKINESS_PERIOD_MONTH",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STICKINESS_PERIOD_UNSPECIFIED" => Some(Self::Unspecified),
+            "STICKINESS_PERIOD_WEEK" => Some(Self::Week),
+            "STICKINESS_PERIOD_MONTH" => Some(Self::Month),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cohort {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// For people.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Counts its changes.
+    #[prost(int64, tag = "3")]
+    pub version: i64,
+    /// Who belongs: the JSON text of a definition, as `/v1/cohorts` takes it. Not in lists.
+    #[prost(string, tag = "4")]
+    pub definition: ::prost::alloc::string::String,
+    /// How many users belong now, where that was asked for.
+    #[prost(int64, optional, tag = "5")]
+    pub size: ::core::option::Option<i64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateCohortRequest {
+    /// What follows from `name`, if empty.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// `id`, if empty.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub definition: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetCohortRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub at_least: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListCohortsRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListCohortsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub cohorts: ::prost::alloc::vec::Vec<Cohort>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplaceCohortRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub definition: ::prost::alloc::string::String,
+    /// The version that the change starts from; any, if 0.
+    #[prost(int64, tag = "4")]
+    pub if_version: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteCohortRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The version that the change starts from; any, if 0.
+    #[prost(int64, tag = "2")]
+    pub if_version: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListCohortUsersRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub at_least: ::prost::alloc::string::String,
+    /// Users on a page; 100, if 0.
+    #[prost(int32, tag = "3")]
+    pub limit: i32,
+    /// The `next` of the page before.
+    #[prost(string, tag = "4")]
+    pub after: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListCohortUsersResponse {
+    /// By id.
+    #[prost(string, repeated, tag = "1")]
+    pub users: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How many users belong, on all pages.
+    #[prost(int64, tag = "2")]
+    pub size: i64,
+    /// Empty on the last page.
+    #[prost(string, tag = "3")]
+    pub next: ::prost::alloc::string::String,
+}
 /// One event. It is asked about by the first of these that is there: `type`; the action of a user event or
 /// the name of a custom event; the type of a transaction or system event in lower case, such as `purchase`;
 /// the name of `event_type`.
@@ -407,6 +657,455 @@ impl SystemSeverity {
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetPathsRequest {
+    #[prost(message, optional, tag = "1")]
+    pub time_range: ::core::option::Option<TimeRange>,
+    #[prost(message, optional, tag = "2")]
+    pub events: ::core::option::Option<EventMatch>,
+    #[prost(string, tag = "3")]
+    pub at_least: ::prost::alloc::string::String,
+    /// The events at which paths begin; it must be there.
+    #[prost(message, optional, tag = "4")]
+    pub anchor: ::core::option::Option<EventMatch>,
+    #[prost(enumeration = "PathDirection", tag = "5")]
+    pub direction: i32,
+    /// How many steps a path has, up to 5; 3, if 0.
+    #[prost(int32, tag = "6")]
+    pub depth: i32,
+    /// What the steps are values of: a field or property; the event type, if empty.
+    #[prost(string, tag = "7")]
+    pub step: ::prost::alloc::string::String,
+    /// How many values are told apart on each level, up to 100; 10, if 0.
+    #[prost(int32, tag = "8")]
+    pub limit: i32,
+    /// The longest pause within a path.
+    #[prost(message, optional, tag = "9")]
+    pub gap: ::core::option::Option<::prost_types::Duration>,
+    /// Whether steps of the same value in a row are several; otherwise they are one.
+    #[prost(bool, tag = "10")]
+    pub keep_repeats: bool,
+    #[prost(enumeration = "PathOccurrences", tag = "11")]
+    pub occurrences: i32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetPathsResponse {
+    /// How many users have a path.
+    #[prost(int64, tag = "1")]
+    pub unique_users: i64,
+    /// The anchors' level first.
+    #[prost(message, repeated, tag = "2")]
+    pub levels: ::prost::alloc::vec::Vec<PathLevel>,
+    /// By level; edges name them by their place in this list, from 0.
+    #[prost(message, repeated, tag = "3")]
+    pub nodes: ::prost::alloc::vec::Vec<PathNode>,
+    #[prost(message, repeated, tag = "4")]
+    pub edges: ::prost::alloc::vec::Vec<PathEdge>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PathLevel {
+    #[prost(int64, tag = "1")]
+    pub count: i64,
+    /// How many paths end here; missing on the last level.
+    #[prost(int64, optional, tag = "2")]
+    pub ended: ::core::option::Option<i64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PathNode {
+    #[prost(int32, tag = "1")]
+    pub level: i32,
+    /// Missing for all other values together.
+    #[prost(string, optional, tag = "2")]
+    pub value: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(int64, tag = "3")]
+    pub count: i64,
+    #[prost(int64, tag = "4")]
+    pub unique_users: i64,
+    #[prost(int64, optional, tag = "5")]
+    pub ended: ::core::option::Option<i64>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PathEdge {
+    #[prost(int32, tag = "1")]
+    pub from: i32,
+    #[prost(int32, tag = "2")]
+    pub to: i32,
+    #[prost(int64, tag = "3")]
+    pub count: i64,
+}
+/// Where paths lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PathDirection {
+    /// To what came after.
+    Unspecified = 0,
+    After = 1,
+    Before = 2,
+}
+impl PathDirection {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PATH_DIRECTION_UNSPECIFIED",
+            Self::After => "PATH_DIRECTION_AFTER",
+            Self::Before => "PATH_DIRECTION_BEFORE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PATH_DIRECTION_UNSPECIFIED" => Some(Self::Unspecified),
+            "PATH_DIRECTION_AFTER" => Some(Self::After),
+            "PATH_DIRECTION_BEFORE" => Some(Self::Before),
+            _ => None,
+        }
+    }
+}
+/// Which of a user's anchors begin a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PathOccurrences {
+    /// All of them.
+    Unspecified = 0,
+    All = 1,
+    First = 2,
+}
+impl PathOccurrences {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PATH_OCCURRENCES_UNSPECIFIED",
+            Self::All => "PATH_OCCURRENCES_ALL",
+            Self::First => "PATH_OCCURRENCES_FIRST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PATH_OCCURRENCES_UNSPECIFIED" => Some(Self::Unspecified),
+            "PATH_OCCURRENCES_ALL" => Some(Self::All),
+            "PATH_OCCURRENCES_FIRST" => Some(Self::First),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetRetentionRequest {
+    #[prost(message, optional, tag = "1")]
+    pub time_range: ::core::option::Option<TimeRange>,
+    #[prost(message, optional, tag = "2")]
+    pub events: ::core::option::Option<EventMatch>,
+    #[prost(string, tag = "3")]
+    pub at_least: ::prost::alloc::string::String,
+    /// The events with which users enter.
+    #[prost(message, optional, tag = "4")]
+    pub start_event: ::core::option::Option<EventMatch>,
+    /// The events with which they come back.
+    #[prost(message, optional, tag = "5")]
+    pub return_event: ::core::option::Option<EventMatch>,
+    #[prost(enumeration = "TimeGranularity", tag = "6")]
+    pub granularity: i32,
+    /// An IANA time zone, in which buckets are cut; UTC, if empty.
+    #[prost(string, tag = "7")]
+    pub tz: ::prost::alloc::string::String,
+    #[prost(enumeration = "RetentionMode", tag = "8")]
+    pub mode: i32,
+    #[prost(enumeration = "RetentionCounting", tag = "9")]
+    pub counting: i32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetRetentionResponse {
+    /// One for each bucket, in order.
+    #[prost(message, repeated, tag = "1")]
+    pub cohorts: ::prost::alloc::vec::Vec<RetentionCohort>,
+}
+/// The users who entered in one bucket.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RetentionCohort {
+    #[prost(message, optional, tag = "1")]
+    pub start: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(int64, tag = "2")]
+    pub users: i64,
+    /// How many of them were retained in this bucket, in the next, and so on.
+    #[prost(int64, repeated, tag = "3")]
+    pub retained: ::prost::alloc::vec::Vec<i64>,
+    /// The same as shares of the cohort's users.
+    #[prost(double, repeated, tag = "4")]
+    pub rates: ::prost::alloc::vec::Vec<f64>,
+}
+/// In which cohorts a user is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RetentionMode {
+    /// That of the first start event ever.
+    Unspecified = 0,
+    FirstTime = 1,
+    /// Those of all start events.
+    Recurring = 2,
+}
+impl RetentionMode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RETENTION_MODE_UNSPECIFIED",
+            Self::FirstTime => "RETENTION_MODE_FIRST_TIME",
+            Self::Recurring => "RETENTION_MODE_RECURRING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RETENTION_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+            "RETENTION_MODE_FIRST_TIME" => Some(Self::FirstTime),
+            "RETENTION_MODE_RECURRING" => Some(Self::Recurring),
+            _ => None,
+        }
+    }
+}
+/// When a user is retained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RetentionCounting {
+    /// In the buckets with a return event.
+    Unspecified = 0,
+    Exact = 1,
+    /// In all buckets up to the last return event.
+    Rolling = 2,
+}
+impl RetentionCounting {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RETENTION_COUNTING_UNSPECIFIED",
+            Self::Exact => "RETENTION_COUNTING_EXACT",
+            Self::Rolling => "RETENTION_COUNTING_ROLLING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RETENTION_COUNTING_UNSPECIFIED" => Some(Self::Unspecified),
+            "RETENTION_COUNTING_EXACT" => Some(Self::Exact),
+            "RETENTION_COUNTING_ROLLING" => Some(Self::Rolling),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetSessionsRequest {
+    #[prost(message, optional, tag = "1")]
+    pub time_range: ::core::option::Option<TimeRange>,
+    #[prost(message, optional, tag = "2")]
+    pub events: ::core::option::Option<EventMatch>,
+    #[prost(string, tag = "3")]
+    pub at_least: ::prost::alloc::string::String,
+    /// The longest pause within a session without an id; half an hour, if missing.
+    #[prost(message, optional, tag = "4")]
+    pub gap: ::core::option::Option<::prost_types::Duration>,
+    /// How many pages and groups are given, up to 1000; 10, if 0.
+    #[prost(int32, tag = "5")]
+    pub limit: i32,
+    /// The width of buckets; no series, if unspecified.
+    #[prost(enumeration = "TimeGranularity", tag = "6")]
+    pub granularity: i32,
+    /// An IANA time zone, in which buckets are cut; UTC, if empty. Needs a granularity.
+    #[prost(string, tag = "7")]
+    pub tz: ::prost::alloc::string::String,
+    /// A field, a property, or `cohort:` and a cohort's id; no groups, if empty.
+    #[prost(string, tag = "8")]
+    pub group_by: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetSessionsResponse {
+    #[prost(int64, tag = "1")]
+    pub unique_users: i64,
+    #[prost(message, optional, tag = "2")]
+    pub totals: ::core::option::Option<SessionTotals>,
+    /// Missing without sessions.
+    #[prost(message, optional, tag = "3")]
+    pub median_duration: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "4")]
+    pub p95_duration: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, repeated, tag = "5")]
+    pub entry_pages: ::prost::alloc::vec::Vec<SessionPage>,
+    #[prost(message, repeated, tag = "6")]
+    pub exit_pages: ::prost::alloc::vec::Vec<SessionPage>,
+    #[prost(message, repeated, tag = "7")]
+    pub series: ::prost::alloc::vec::Vec<SessionBucket>,
+    #[prost(message, repeated, tag = "8")]
+    pub groups: ::prost::alloc::vec::Vec<SessionGroup>,
+    /// All groups that are not listed, if there are any.
+    #[prost(message, optional, tag = "9")]
+    pub other_groups: ::core::option::Option<SessionTotals>,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct SessionTotals {
+    #[prost(int64, tag = "1")]
+    pub sessions: i64,
+    #[prost(int64, tag = "2")]
+    pub events: i64,
+    #[prost(int64, tag = "3")]
+    pub page_views: i64,
+    #[prost(double, tag = "4")]
+    pub events_per_session: f64,
+    #[prost(double, tag = "5")]
+    pub pages_per_session: f64,
+    #[prost(int64, tag = "6")]
+    pub bounces: i64,
+    /// The share of the sessions.
+    #[prost(double, tag = "7")]
+    pub bounce_rate: f64,
+    /// Missing without sessions.
+    #[prost(message, optional, tag = "8")]
+    pub avg_duration: ::core::option::Option<::prost_types::Duration>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SessionPage {
+    #[prost(string, tag = "1")]
+    pub page_url: ::prost::alloc::string::String,
+    #[prost(int64, tag = "2")]
+    pub sessions: i64,
+    #[prost(int64, tag = "3")]
+    pub unique_users: i64,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct SessionBucket {
+    #[prost(message, optional, tag = "1")]
+    pub timestamp: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "2")]
+    pub totals: ::core::option::Option<SessionTotals>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SessionGroup {
+    /// Missing for sessions that have none.
+    #[prost(string, optional, tag = "1")]
+    pub value: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "2")]
+    pub totals: ::core::option::Option<SessionTotals>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetTopValuesRequest {
+    #[prost(message, optional, tag = "1")]
+    pub time_range: ::core::option::Option<TimeRange>,
+    #[prost(message, optional, tag = "2")]
+    pub events: ::core::option::Option<EventMatch>,
+    #[prost(string, tag = "3")]
+    pub at_least: ::prost::alloc::string::String,
+    /// The field or property whose values are counted; it must be there.
+    #[prost(string, tag = "4")]
+    pub property: ::prost::alloc::string::String,
+    /// How many values are given, up to 10,000; 10, if 0.
+    #[prost(int32, tag = "5")]
+    pub limit: i32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetTopValuesResponse {
+    /// The most frequent first.
+    #[prost(message, repeated, tag = "1")]
+    pub values: ::prost::alloc::vec::Vec<TopValue>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TopValue {
+    #[prost(string, tag = "1")]
+    pub value: ::prost::alloc::string::String,
+    #[prost(int64, tag = "2")]
+    pub count: i64,
+    #[prost(int64, tag = "3")]
+    pub unique_users: i64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListUsersRequest {
+    #[prost(message, optional, tag = "1")]
+    pub time_range: ::core::option::Option<TimeRange>,
+    #[prost(message, optional, tag = "2")]
+    pub events: ::core::option::Option<EventMatch>,
+    #[prost(string, tag = "3")]
+    pub at_least: ::prost::alloc::string::String,
+    /// How many selected events a user has at least; 1, if 0.
+    #[prost(int64, tag = "4")]
+    pub min_events: i64,
+    /// How many at most; any number, if 0.
+    #[prost(int64, tag = "5")]
+    pub max_events: i64,
+    #[prost(enumeration = "UserOrder", tag = "6")]
+    pub order_by: i32,
+    /// Users on a page, up to 10,000; 100, if 0.
+    #[prost(int32, tag = "7")]
+    pub limit: i32,
+    #[prost(string, tag = "8")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListUsersResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub users: ::prost::alloc::vec::Vec<ListedUser>,
+    /// On all pages.
+    #[prost(int64, tag = "2")]
+    pub total_users: i64,
+    /// Empty on the last page.
+    #[prost(string, tag = "3")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListedUser {
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    #[prost(int64, tag = "2")]
+    pub events: i64,
+    #[prost(message, optional, tag = "3")]
+    pub first_seen: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "4")]
+    pub last_seen: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Numbers and times come greatest first, ties by user id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum UserOrder {
+    /// By user id.
+    Unspecified = 0,
+    UserId = 1,
+    Events = 2,
+    LastSeen = 3,
+    FirstSeen = 4,
+}
+impl UserOrder {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "USER_ORDER_UNSPECIFIED",
+            Self::UserId => "USER_ORDER_USER_ID",
+            Self::Events => "USER_ORDER_EVENTS",
+            Self::LastSeen => "USER_ORDER_LAST_SEEN",
+            Self::FirstSeen => "USER_ORDER_FIRST_SEEN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "USER_ORDER_UNSPECIFIED" => Some(Self::Unspecified),
+            "USER_ORDER_USER_ID" => Some(Self::UserId),
+            "USER_ORDER_EVENTS" => Some(Self::Events),
+            "USER_ORDER_LAST_SEEN" => Some(Self::LastSeen),
+            "USER_ORDER_FIRST_SEEN" => Some(Self::FirstSeen),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetAnalyticsSummaryRequest {
     #[prost(message, optional, tag = "1")]
     pub time_range: ::core::option::Option<TimeRange>,
@@ -425,6 +1124,9 @@ pub struct GetAnalyticsSummaryRequest {
     pub r#where: ::prost::alloc::string::String,
     #[prost(string, tag = "11")]
     pub at_least: ::prost::alloc::string::String,
+    /// How many top metrics there are, up to 100; 5, if missing.
+    #[prost(int32, optional, tag = "12")]
+    pub top: ::core::option::Option<i32>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AnalyticsSummary {
@@ -462,6 +1164,9 @@ pub struct TopMetric {
     /// Against the range before, in percent; 0 without one.
     #[prost(double, tag = "4")]
     pub change_percentage: f64,
+    /// Whether there is something to compare with.
+    #[prost(bool, tag = "10")]
+    pub is_compared: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SummaryMetadata {
@@ -476,7 +1181,7 @@ pub struct SummaryMetadata {
 pub struct GetTimeSeriesRequest {
     #[prost(message, optional, tag = "1")]
     pub time_range: ::core::option::Option<TimeRange>,
-    /// `count`, `unique_users`, `sessions`, `per_user`, or `sum`, `avg`, `min`, `max`, `p50`, `p90`, `p95` or
+    /// `count`, `unique_users`, `sessions`, `per_user_average`, or `sum`, `avg`, `min`, `max`, `p50`, `p90`, `p95` or
     /// `p99` of `property`.
     #[prost(string, tag = "2")]
     pub metric: ::prost::alloc::string::String,
@@ -502,6 +1207,15 @@ pub struct GetTimeSeriesRequest {
     pub r#where: ::prost::alloc::string::String,
     #[prost(string, tag = "14")]
     pub at_least: ::prost::alloc::string::String,
+    /// How many groups are told apart, all others being one; all of them, if 0.
+    #[prost(int32, tag = "15")]
+    pub top: i32,
+    /// Whether the period before is told as well.
+    #[prost(bool, tag = "16")]
+    pub compare_previous_period: bool,
+    /// Whether a value is about all from the start of the range.
+    #[prost(bool, tag = "17")]
+    pub cumulative: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetTimeSeriesResponse {
@@ -517,12 +1231,21 @@ pub struct TimeSeriesData {
     pub timestamp: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(double, tag = "2")]
     pub value: f64,
-    /// What the events are grouped by.
+    /// What the events are grouped by. Of events without such a field there is no label.
     #[prost(btree_map = "string, string", tag = "3")]
     pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// Whether there is no value, such as the average of no numbers.
+    #[prost(bool, tag = "10")]
+    pub has_no_value: bool,
+    /// Whether it is about all groups but the top ones.
+    #[prost(bool, tag = "11")]
+    pub is_other: bool,
+    /// In the period before: when the bucket begins that is to be held against.
+    #[prost(message, optional, tag = "12")]
+    pub compared_with: ::core::option::Option<::prost_types::Timestamp>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TimeSeriesMetadata {
@@ -532,6 +1255,9 @@ pub struct TimeSeriesMetadata {
     pub granularity: i32,
     #[prost(int32, tag = "3")]
     pub data_points: i32,
+    /// The period before, if it was asked for.
+    #[prost(message, optional, tag = "10")]
+    pub previous_time_range: ::core::option::Option<TimeRange>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetRealTimeAnalyticsRequest {
@@ -542,7 +1268,7 @@ pub struct GetRealTimeAnalyticsRequest {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    /// How far back it reaches; 60, if 0.
+    /// How far back it reaches, up to 3600; 60, if 0.
     #[prost(int32, tag = "3")]
     pub window_seconds: i32,
     #[prost(string, tag = "10")]
@@ -550,11 +1276,14 @@ pub struct GetRealTimeAnalyticsRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RealTimeAnalyticsResponse {
+    /// `total_events`, `events_per_second`, `unique_users`, and one `events` for each of the most frequent event
+    /// types, which the label `event_type` names.
     #[prost(message, repeated, tag = "1")]
     pub metrics: ::prost::alloc::vec::Vec<RealTimeMetric>,
+    /// The end of the window.
     #[prost(message, optional, tag = "2")]
     pub timestamp: ::core::option::Option<::prost_types::Timestamp>,
-    /// Names the state that is told of.
+    /// The bounds of the window.
     #[prost(string, tag = "3")]
     pub window_id: ::prost::alloc::string::String,
 }
@@ -574,7 +1303,7 @@ pub struct RealTimeMetric {
         ::prost::alloc::string::String,
     >,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetUserAnalyticsRequest {
     #[prost(string, tag = "1")]
     pub user_id: ::prost::alloc::string::String,
@@ -586,18 +1315,45 @@ pub struct GetUserAnalyticsRequest {
     pub include_events: bool,
     #[prost(string, tag = "10")]
     pub at_least: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "11")]
+    pub event_types: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(btree_map = "string, string", tag = "12")]
+    pub filters: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(string, tag = "13")]
+    pub r#where: ::prost::alloc::string::String,
+    /// An IANA time zone, in which days are cut; UTC, if empty.
+    #[prost(string, tag = "14")]
+    pub tz: ::prost::alloc::string::String,
+    /// Events on a page, up to 10,000; 100, if 0.
+    #[prost(int32, tag = "15")]
+    pub limit: i32,
+    /// Whether the oldest events come first.
+    #[prost(bool, tag = "16")]
+    pub oldest_first: bool,
+    /// A token of another page of the same question.
+    #[prost(string, tag = "17")]
+    pub page_token: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetUserAnalyticsResponse {
     #[prost(message, optional, tag = "1")]
     pub user_profile: ::core::option::Option<UserProfile>,
+    /// The latest first.
     #[prost(message, repeated, tag = "2")]
     pub sessions: ::prost::alloc::vec::Vec<UserSession>,
-    /// The newest first.
+    /// The newest first, if nothing else was asked for. Each can be sent again as it is: `type` says what it is asked
+    /// about by, properties that are texts stand in `properties`, all others in `properties_json`.
     #[prost(message, repeated, tag = "3")]
     pub events: ::prost::alloc::vec::Vec<Event>,
     #[prost(message, optional, tag = "4")]
     pub metrics: ::core::option::Option<UserMetrics>,
+    #[prost(string, tag = "10")]
+    pub next_page_token: ::prost::alloc::string::String,
+    #[prost(string, tag = "11")]
+    pub previous_page_token: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UserProfile {
@@ -635,7 +1391,7 @@ pub struct UserSession {
         ::prost::alloc::string::String,
     >,
 }
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UserMetrics {
     /// The share of the last 28 days on which the user was active.
     #[prost(double, tag = "1")]
@@ -649,6 +1405,16 @@ pub struct UserMetrics {
     pub total_transactions: i32,
     #[prost(double, tag = "5")]
     pub total_revenue: f64,
+    /// The pages with the most events.
+    #[prost(message, repeated, tag = "10")]
+    pub top_pages: ::prost::alloc::vec::Vec<UserPage>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UserPage {
+    #[prost(string, tag = "1")]
+    pub page_url: ::prost::alloc::string::String,
+    #[prost(int64, tag = "2")]
+    pub events: i64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetFunnelAnalysisRequest {
@@ -672,6 +1438,49 @@ pub struct GetFunnelAnalysisRequest {
     pub r#where: ::prost::alloc::string::String,
     #[prost(string, tag = "12")]
     pub at_least: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "13")]
+    pub event_types: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(enumeration = "FunnelOrder", tag = "14")]
+    pub order: i32,
+    /// Up to ten.
+    #[prost(message, repeated, tag = "15")]
+    pub exclusions: ::prost::alloc::vec::Vec<FunnelExclusion>,
+    #[prost(message, optional, tag = "16")]
+    pub breakdown: ::core::option::Option<FunnelBreakdown>,
+}
+/// Events that a user must not make on the way.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FunnelExclusion {
+    #[prost(string, tag = "1")]
+    pub event_type: ::prost::alloc::string::String,
+    #[prost(btree_map = "string, string", tag = "2")]
+    pub filters: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(string, tag = "3")]
+    pub r#where: ::prost::alloc::string::String,
+    /// The step, from 1, behind which they are excluded; the first, if 0.
+    #[prost(int32, tag = "4")]
+    pub from_step: i32,
+    /// The step before which they are excluded; the last, if 0.
+    #[prost(int32, tag = "5")]
+    pub to_step: i32,
+}
+/// Tells users apart by a value.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FunnelBreakdown {
+    /// A field, a property, or `cohort:` and a cohort's id.
+    #[prost(string, tag = "1")]
+    pub property: ::prost::alloc::string::String,
+    #[prost(enumeration = "FunnelAttribution", tag = "2")]
+    pub attribution: i32,
+    /// The step, from 1, of the attribution `FUNNEL_ATTRIBUTION_STEP`.
+    #[prost(int32, tag = "3")]
+    pub step: i32,
+    /// How many values are listed; 10, if 0.
+    #[prost(int32, tag = "4")]
+    pub top: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FunnelStep {
@@ -695,6 +1504,12 @@ pub struct GetFunnelAnalysisResponse {
     pub overall_conversion_rate: f64,
     #[prost(message, optional, tag = "3")]
     pub metadata: ::core::option::Option<FunnelMetadata>,
+    /// From the first step to the last; missing, if nobody came there.
+    #[prost(message, optional, tag = "10")]
+    pub overall_median_time_to_convert: ::core::option::Option<::prost_types::Duration>,
+    /// The users by value, if a breakdown was asked for.
+    #[prost(message, repeated, tag = "11")]
+    pub groups: ::prost::alloc::vec::Vec<FunnelGroup>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FunnelStepResult {
@@ -706,8 +1521,43 @@ pub struct FunnelStepResult {
     /// Their share of those who began.
     #[prost(double, tag = "3")]
     pub conversion_rate: f64,
+    /// From the step before; missing for the first step, and if nobody came this far.
     #[prost(message, optional, tag = "4")]
     pub avg_time_to_convert: ::core::option::Option<::prost_types::Duration>,
+    /// Their share of those who came to the step before.
+    #[prost(double, tag = "10")]
+    pub step_conversion_rate: f64,
+    /// How many came no further; missing for the last step.
+    #[prost(int64, optional, tag = "11")]
+    pub drop_off: ::core::option::Option<i64>,
+    #[prost(message, optional, tag = "12")]
+    pub median_time_to_convert: ::core::option::Option<::prost_types::Duration>,
+    /// How many took how long.
+    #[prost(message, repeated, tag = "13")]
+    pub time_to_convert: ::prost::alloc::vec::Vec<FunnelTimeBucket>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FunnelTimeBucket {
+    /// They took less than this and not less than that of the bucket before; missing for the last bucket.
+    #[prost(message, optional, tag = "1")]
+    pub below: ::core::option::Option<::prost_types::Duration>,
+    #[prost(int64, tag = "2")]
+    pub users: i64,
+}
+/// The users with one value.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FunnelGroup {
+    /// Missing where users have none, and for all other values.
+    #[prost(string, optional, tag = "1")]
+    pub value: ::core::option::Option<::prost::alloc::string::String>,
+    /// How many values these are, if they are all that are not listed.
+    #[prost(int64, tag = "2")]
+    pub other_values: i64,
+    /// Without times.
+    #[prost(message, repeated, tag = "3")]
+    pub steps: ::prost::alloc::vec::Vec<FunnelStepResult>,
+    #[prost(double, tag = "4")]
+    pub overall_conversion_rate: f64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FunnelMetadata {
@@ -718,41 +1568,180 @@ pub struct FunnelMetadata {
     #[prost(message, optional, tag = "3")]
     pub processing_time: ::core::option::Option<::prost_types::Duration>,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetFunnelUsersRequest {
+    #[prost(message, optional, tag = "1")]
+    pub funnel: ::core::option::Option<GetFunnelAnalysisRequest>,
+    /// Whose users, from 1.
+    #[prost(int32, tag = "2")]
+    pub step: i32,
+    #[prost(enumeration = "FunnelOutcome", tag = "3")]
+    pub outcome: i32,
+    /// Users on a page, up to 10,000; 100, if 0.
+    #[prost(int32, tag = "4")]
+    pub limit: i32,
+    #[prost(string, tag = "5")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetFunnelUsersResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub users: ::prost::alloc::vec::Vec<FunnelUser>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FunnelUser {
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    #[prost(int32, tag = "2")]
+    pub reached_step: i32,
+    /// The value of the breakdown, if there is one.
+    #[prost(string, optional, tag = "3")]
+    pub value: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SubscribeRequest {
+    /// The `position` of the newest answer that the client has, if it comes again: if nothing has changed since,
+    /// the next answer is the next change.
+    #[prost(string, tag = "10")]
+    pub last_position: ::prost::alloc::string::String,
+    #[prost(oneof = "subscribe_request::Question", tags = "1, 2, 3")]
+    pub question: ::core::option::Option<subscribe_request::Question>,
+}
+/// Nested message and enum types in `SubscribeRequest`.
+pub mod subscribe_request {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Question {
+        #[prost(message, tag = "1")]
+        Summary(super::GetAnalyticsSummaryRequest),
+        #[prost(message, tag = "2")]
+        TimeSeries(super::GetTimeSeriesRequest),
+        #[prost(message, tag = "3")]
+        Funnel(super::GetFunnelAnalysisRequest),
+    }
+}
+/// An answer without the times when it was given and how long that took.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SubscribeResponse {
+    /// The answer includes all events up to here.
+    #[prost(string, tag = "10")]
+    pub position: ::prost::alloc::string::String,
+    #[prost(oneof = "subscribe_response::Answer", tags = "1, 2, 3")]
+    pub answer: ::core::option::Option<subscribe_response::Answer>,
+}
+/// Nested message and enum types in `SubscribeResponse`.
+pub mod subscribe_response {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Answer {
+        #[prost(message, tag = "1")]
+        Summary(super::AnalyticsSummary),
+        #[prost(message, tag = "2")]
+        TimeSeries(super::GetTimeSeriesResponse),
+        #[prost(message, tag = "3")]
+        Funnel(super::GetFunnelAnalysisResponse),
+    }
+}
+/// Which events make a way through the steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
-pub enum TimeGranularity {
-    /// A day.
+pub enum FunnelOrder {
+    /// In the order of the steps.
     Unspecified = 0,
-    Minute = 1,
-    Hour = 2,
-    Day = 3,
-    Week = 4,
-    Month = 5,
+    /// In the order of the steps; other events may lie between.
+    Ordered = 1,
+    /// In the order of the steps, and no other selected event of the user lies between.
+    Strict = 2,
+    /// In any order.
+    Any = 3,
 }
-impl TimeGranularity {
+impl FunnelOrder {
     /// String value of the enum field names used in the ProtoBuf definition.
     ///
     /// The values are not transformed in any way and thus are considered stable
     /// (if the ProtoBuf definition does not change) and safe for programmatic use.
     pub fn as_str_name(&self) -> &'static str {
         match self {
-            Self::Unspecified => "TIME_GRANULARITY_UNSPECIFIED",
-            Self::Minute => "TIME_GRANULARITY_MINUTE",
-            Self::Hour => "TIME_GRANULARITY_HOUR",
-            Self::Day => "TIME_GRANULARITY_DAY",
-            Self::Week => "TIME_GRANULARITY_WEEK",
-            Self::Month => "TIME_GRANULARITY_MONTH",
+            Self::Unspecified => "FUNNEL_ORDER_UNSPECIFIED",
+            Self::Ordered => "FUNNEL_ORDER_ORDERED",
+            Self::Strict => "FUNNEL_ORDER_STRICT",
+            Self::Any => "FUNNEL_ORDER_ANY",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
     pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
         match value {
-            "TIME_GRANULARITY_UNSPECIFIED" => Some(Self::Unspecified),
-            "TIME_GRANULARITY_MINUTE" => Some(Self::Minute),
-            "TIME_GRANULARITY_HOUR" => Some(Self::Hour),
-            "TIME_GRANULARITY_DAY" => Some(Self::Day),
-            "TIME_GRANULARITY_WEEK" => Some(Self::Week),
-            "TIME_GRANULARITY_MONTH" => Some(Self::Month),
+            "FUNNEL_ORDER_UNSPECIFIED" => Some(Self::Unspecified),
+            "FUNNEL_ORDER_ORDERED" => Some(Self::Ordered),
+            "FUNNEL_ORDER_STRICT" => Some(Self::Strict),
+            "FUNNEL_ORDER_ANY" => Some(Self::Any),
+            _ => None,
+        }
+    }
+}
+/// Whose event's value counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FunnelAttribution {
+    /// That of the first.
+    Unspecified = 0,
+    First = 1,
+    Last = 2,
+    Step = 3,
+}
+impl FunnelAttribution {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FUNNEL_ATTRIBUTION_UNSPECIFIED",
+            Self::First => "FUNNEL_ATTRIBUTION_FIRST",
+            Self::Last => "FUNNEL_ATTRIBUTION_LAST",
+            Self::Step => "FUNNEL_ATTRIBUTION_STEP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FUNNEL_ATTRIBUTION_UNSPECIFIED" => Some(Self::Unspecified),
+            "FUNNEL_ATTRIBUTION_FIRST" => Some(Self::First),
+            "FUNNEL_ATTRIBUTION_LAST" => Some(Self::Last),
+            "FUNNEL_ATTRIBUTION_STEP" => Some(Self::Step),
+            _ => None,
+        }
+    }
+}
+/// What became of users after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FunnelOutcome {
+    /// All who reached it.
+    Unspecified = 0,
+    Reached = 1,
+    /// Those who did not reach the next one.
+    Dropped = 2,
+}
+impl FunnelOutcome {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FUNNEL_OUTCOME_UNSPECIFIED",
+            Self::Reached => "FUNNEL_OUTCOME_REACHED",
+            Self::Dropped => "FUNNEL_OUTCOME_DROPPED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FUNNEL_OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+            "FUNNEL_OUTCOME_REACHED" => Some(Self::Reached),
+            "FUNNEL_OUTCOME_DROPPED" => Some(Self::Dropped),
             _ => None,
         }
     }
@@ -772,7 +1761,8 @@ pub mod analytics_service_client {
     ///
     /// In every question `filters` are fields or properties that must equal a text, `where` is the JSON text of a
     /// filter as the HTTP API takes it, and `at_least` is a position that the answer waits for. A range that is
-    /// missing means all of time.
+    /// missing means all of time. Where nothing else is said, a number that is 0, an enum that is unspecified and a
+    /// text that is empty mean what the HTTP API takes if its parameter is missing.
     #[derive(Debug, Clone)]
     pub struct AnalyticsServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -1005,6 +1995,388 @@ pub mod analytics_service_client {
                 .insert(GrpcMethod::new("analytics.v1.AnalyticsService", "Health"));
             self.inner.unary(req, path, codec).await
         }
+        /// Over HTTP: `POST /v1/analytics/funnel/users`.
+        pub async fn get_funnel_users(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetFunnelUsersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetFunnelUsersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/analytics.v1.AnalyticsService/GetFunnelUsers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("analytics.v1.AnalyticsService", "GetFunnelUsers"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Over HTTP: `POST /v1/analytics/retention`.
+        pub async fn get_retention(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetRetentionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetRetentionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/analytics.v1.AnalyticsService/GetRetention",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("analytics.v1.AnalyticsService", "GetRetention"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Over HTTP: `POST /v1/analytics/paths`.
+        pub async fn get_paths(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetPathsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetPathsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/analytics.v1.AnalyticsService/GetPaths",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("analytics.v1.AnalyticsService", "GetPaths"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Over HTTP: `GET /v1/analytics/sessions`.
+        pub async fn get_sessions(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetSessionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSessionsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/analytics.v1.AnalyticsService/GetSessions",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("analytics.v1.AnalyticsService", "GetSessions"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Over HTTP: `GET /v1/analytics/stickiness`.
+        pub async fn get_stickiness(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetStickinessRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetStickinessResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/analytics.v1.AnalyticsService/GetStickiness",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("analytics.v1.AnalyticsService", "GetStickiness"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Over HTTP: `GET /v1/analytics/lifecycle`.
+        pub async fn get_lifecycle(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetLifecycleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetLifecycleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/analytics.v1.AnalyticsService/GetLifecycle",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("analytics.v1.AnalyticsService", "GetLifecycle"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Over HTTP: `GET /v1/analytics/top`.
+        pub async fn get_top_values(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetTopValuesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetTopValuesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/analytics.v1.AnalyticsService/GetTopValues",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("analytics.v1.AnalyticsService", "GetTopValues"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Over HTTP: `POST /v1/analytics/users`.
+        pub async fn list_users(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListUsersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListUsersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/analytics.v1.AnalyticsService/ListUsers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("analytics.v1.AnalyticsService", "ListUsers"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Saves a cohort under an id that is free. Over HTTP: `POST /v1/cohorts`.
+        pub async fn create_cohort(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateCohortRequest>,
+        ) -> std::result::Result<tonic::Response<super::Cohort>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/analytics.v1.AnalyticsService/CreateCohort",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("analytics.v1.AnalyticsService", "CreateCohort"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// One cohort, and how many users belong to it now. Over HTTP: `GET /v1/cohorts/{id}`.
+        pub async fn get_cohort(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetCohortRequest>,
+        ) -> std::result::Result<tonic::Response<super::Cohort>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/analytics.v1.AnalyticsService/GetCohort",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("analytics.v1.AnalyticsService", "GetCohort"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Every cohort, by id. Over HTTP: `GET /v1/cohorts`.
+        pub async fn list_cohorts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListCohortsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCohortsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/analytics.v1.AnalyticsService/ListCohorts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("analytics.v1.AnalyticsService", "ListCohorts"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Puts another name and definition in the place of a cohort's. Over HTTP: `PUT /v1/cohorts/{id}`.
+        pub async fn replace_cohort(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReplaceCohortRequest>,
+        ) -> std::result::Result<tonic::Response<super::Cohort>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/analytics.v1.AnalyticsService/ReplaceCohort",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("analytics.v1.AnalyticsService", "ReplaceCohort"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Over HTTP: `DELETE /v1/cohorts/{id}`.
+        pub async fn delete_cohort(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteCohortRequest>,
+        ) -> std::result::Result<tonic::Response<()>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/analytics.v1.AnalyticsService/DeleteCohort",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("analytics.v1.AnalyticsService", "DeleteCohort"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Who belongs to a cohort now, page by page. Over HTTP: `GET /v1/cohorts/{id}/users`.
+        pub async fn list_cohort_users(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListCohortUsersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCohortUsersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/analytics.v1.AnalyticsService/ListCohortUsers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("analytics.v1.AnalyticsService", "ListCohortUsers"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Answers a question at once, and again whenever events change the answer; a slow reader misses answers in
+        /// between and never the newest. Over HTTP: the question with `Accept: text/event-stream`.
+        pub async fn subscribe(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SubscribeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::SubscribeResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/analytics.v1.AnalyticsService/Subscribe",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("analytics.v1.AnalyticsService", "Subscribe"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1074,12 +2446,125 @@ pub mod analytics_service_server {
             &self,
             request: tonic::Request<()>,
         ) -> std::result::Result<tonic::Response<super::HealthResponse>, tonic::Status>;
+        /// Over HTTP: `POST /v1/analytics/funnel/users`.
+        async fn get_funnel_users(
+            &self,
+            request: tonic::Request<super::GetFunnelUsersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetFunnelUsersResponse>,
+            tonic::Status,
+        >;
+        /// Over HTTP: `POST /v1/analytics/retention`.
+        async fn get_retention(
+            &self,
+            request: tonic::Request<super::GetRetentionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetRetentionResponse>,
+            tonic::Status,
+        >;
+        /// Over HTTP: `POST /v1/analytics/paths`.
+        async fn get_paths(
+            &self,
+            request: tonic::Request<super::GetPathsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetPathsResponse>,
+            tonic::Status,
+        >;
+        /// Over HTTP: `GET /v1/analytics/sessions`.
+        async fn get_sessions(
+            &self,
+            request: tonic::Request<super::GetSessionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSessionsResponse>,
+            tonic::Status,
+        >;
+        /// Over HTTP: `GET /v1/analytics/stickiness`.
+        async fn get_stickiness(
+            &self,
+            request: tonic::Request<super::GetStickinessRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetStickinessResponse>,
+            tonic::Status,
+        >;
+        /// Over HTTP: `GET /v1/analytics/lifecycle`.
+        async fn get_lifecycle(
+            &self,
+            request: tonic::Request<super::GetLifecycleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetLifecycleResponse>,
+            tonic::Status,
+        >;
+        /// Over HTTP: `GET /v1/analytics/top`.
+        async fn get_top_values(
+            &self,
+            request: tonic::Request<super::GetTopValuesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetTopValuesResponse>,
+            tonic::Status,
+        >;
+        /// Over HTTP: `POST /v1/analytics/users`.
+        async fn list_users(
+            &self,
+            request: tonic::Request<super::ListUsersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListUsersResponse>,
+            tonic::Status,
+        >;
+        /// Saves a cohort under an id that is free. Over HTTP: `POST /v1/cohorts`.
+        async fn create_cohort(
+            &self,
+            request: tonic::Request<super::CreateCohortRequest>,
+        ) -> std::result::Result<tonic::Response<super::Cohort>, tonic::Status>;
+        /// One cohort, and how many users belong to it now. Over HTTP: `GET /v1/cohorts/{id}`.
+        async fn get_cohort(
+            &self,
+            request: tonic::Request<super::GetCohortRequest>,
+        ) -> std::result::Result<tonic::Response<super::Cohort>, tonic::Status>;
+        /// Every cohort, by id. Over HTTP: `GET /v1/cohorts`.
+        async fn list_cohorts(
+            &self,
+            request: tonic::Request<super::ListCohortsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCohortsResponse>,
+            tonic::Status,
+        >;
+        /// Puts another name and definition in the place of a cohort's. Over HTTP: `PUT /v1/cohorts/{id}`.
+        async fn replace_cohort(
+            &self,
+            request: tonic::Request<super::ReplaceCohortRequest>,
+        ) -> std::result::Result<tonic::Response<super::Cohort>, tonic::Status>;
+        /// Over HTTP: `DELETE /v1/cohorts/{id}`.
+        async fn delete_cohort(
+            &self,
+            request: tonic::Request<super::DeleteCohortRequest>,
+        ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
+        /// Who belongs to a cohort now, page by page. Over HTTP: `GET /v1/cohorts/{id}/users`.
+        async fn list_cohort_users(
+            &self,
+            request: tonic::Request<super::ListCohortUsersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCohortUsersResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the Subscribe method.
+        type SubscribeStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::SubscribeResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Answers a question at once, and again whenever events change the answer; a slow reader misses answers in
+        /// between and never the newest. Over HTTP: the question with `Accept: text/event-stream`.
+        async fn subscribe(
+            &self,
+            request: tonic::Request<super::SubscribeRequest>,
+        ) -> std::result::Result<tonic::Response<Self::SubscribeStream>, tonic::Status>;
     }
     /// Answers questions; the same ones as `/v1/analytics` over HTTP, with the same meaning.
     ///
     /// In every question `filters` are fields or properties that must equal a text, `where` is the JSON text of a
     /// filter as the HTTP API takes it, and `at_least` is a position that the answer waits for. A range that is
-    /// missing means all of time.
+    /// missing means all of time. Where nothing else is said, a number that is 0, an enum that is unspecified and a
+    /// text that is empty mean what the HTTP API takes if its parameter is missing.
     #[derive(Debug)]
     pub struct AnalyticsServiceServer<T> {
         inner: Arc<T>,
@@ -1433,6 +2918,691 @@ pub mod analytics_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/analytics.v1.AnalyticsService/GetFunnelUsers" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetFunnelUsersSvc<T: AnalyticsService>(pub Arc<T>);
+                    impl<
+                        T: AnalyticsService,
+                    > tonic::server::UnaryService<super::GetFunnelUsersRequest>
+                    for GetFunnelUsersSvc<T> {
+                        type Response = super::GetFunnelUsersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetFunnelUsersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AnalyticsService>::get_funnel_users(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetFunnelUsersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/analytics.v1.AnalyticsService/GetRetention" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetRetentionSvc<T: AnalyticsService>(pub Arc<T>);
+                    impl<
+                        T: AnalyticsService,
+                    > tonic::server::UnaryService<super::GetRetentionRequest>
+                    for GetRetentionSvc<T> {
+                        type Response = super::GetRetentionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetRetentionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AnalyticsService>::get_retention(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetRetentionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/analytics.v1.AnalyticsService/GetPaths" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetPathsSvc<T: AnalyticsService>(pub Arc<T>);
+                    impl<
+                        T: AnalyticsService,
+                    > tonic::server::UnaryService<super::GetPathsRequest>
+                    for GetPathsSvc<T> {
+                        type Response = super::GetPathsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetPathsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AnalyticsService>::get_paths(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetPathsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/analytics.v1.AnalyticsService/GetSessions" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetSessionsSvc<T: AnalyticsService>(pub Arc<T>);
+                    impl<
+                        T: AnalyticsService,
+                    > tonic::server::UnaryService<super::GetSessionsRequest>
+                    for GetSessionsSvc<T> {
+                        type Response = super::GetSessionsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetSessionsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AnalyticsService>::get_sessions(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetSessionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/analytics.v1.AnalyticsService/GetStickiness" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetStickinessSvc<T: AnalyticsService>(pub Arc<T>);
+                    impl<
+                        T: AnalyticsService,
+                    > tonic::server::UnaryService<super::GetStickinessRequest>
+                    for GetStickinessSvc<T> {
+                        type Response = super::GetStickinessResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetStickinessRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AnalyticsService>::get_stickiness(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetStickinessSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/analytics.v1.AnalyticsService/GetLifecycle" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetLifecycleSvc<T: AnalyticsService>(pub Arc<T>);
+                    impl<
+                        T: AnalyticsService,
+                    > tonic::server::UnaryService<super::GetLifecycleRequest>
+                    for GetLifecycleSvc<T> {
+                        type Response = super::GetLifecycleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetLifecycleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AnalyticsService>::get_lifecycle(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetLifecycleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/analytics.v1.AnalyticsService/GetTopValues" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetTopValuesSvc<T: AnalyticsService>(pub Arc<T>);
+                    impl<
+                        T: AnalyticsService,
+                    > tonic::server::UnaryService<super::GetTopValuesRequest>
+                    for GetTopValuesSvc<T> {
+                        type Response = super::GetTopValuesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetTopValuesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AnalyticsService>::get_top_values(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetTopValuesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/analytics.v1.AnalyticsService/ListUsers" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListUsersSvc<T: AnalyticsService>(pub Arc<T>);
+                    impl<
+                        T: AnalyticsService,
+                    > tonic::server::UnaryService<super::ListUsersRequest>
+                    for ListUsersSvc<T> {
+                        type Response = super::ListUsersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListUsersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AnalyticsService>::list_users(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListUsersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/analytics.v1.AnalyticsService/CreateCohort" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateCohortSvc<T: AnalyticsService>(pub Arc<T>);
+                    impl<
+                        T: AnalyticsService,
+                    > tonic::server::UnaryService<super::CreateCohortRequest>
+                    for CreateCohortSvc<T> {
+                        type Response = super::Cohort;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateCohortRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AnalyticsService>::create_cohort(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateCohortSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/analytics.v1.AnalyticsService/GetCohort" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetCohortSvc<T: AnalyticsService>(pub Arc<T>);
+                    impl<
+                        T: AnalyticsService,
+                    > tonic::server::UnaryService<super::GetCohortRequest>
+                    for GetCohortSvc<T> {
+                        type Response = super::Cohort;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetCohortRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AnalyticsService>::get_cohort(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetCohortSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/analytics.v1.AnalyticsService/ListCohorts" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListCohortsSvc<T: AnalyticsService>(pub Arc<T>);
+                    impl<
+                        T: AnalyticsService,
+                    > tonic::server::UnaryService<super::ListCohortsRequest>
+                    for ListCohortsSvc<T> {
+                        type Response = super::ListCohortsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListCohortsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AnalyticsService>::list_cohorts(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListCohortsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/analytics.v1.AnalyticsService/ReplaceCohort" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReplaceCohortSvc<T: AnalyticsService>(pub Arc<T>);
+                    impl<
+                        T: AnalyticsService,
+                    > tonic::server::UnaryService<super::ReplaceCohortRequest>
+                    for ReplaceCohortSvc<T> {
+                        type Response = super::Cohort;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReplaceCohortRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AnalyticsService>::replace_cohort(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReplaceCohortSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/analytics.v1.AnalyticsService/DeleteCohort" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteCohortSvc<T: AnalyticsService>(pub Arc<T>);
+                    impl<
+                        T: AnalyticsService,
+                    > tonic::server::UnaryService<super::DeleteCohortRequest>
+                    for DeleteCohortSvc<T> {
+                        type Response = ();
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteCohortRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AnalyticsService>::delete_cohort(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteCohortSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/analytics.v1.AnalyticsService/ListCohortUsers" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListCohortUsersSvc<T: AnalyticsService>(pub Arc<T>);
+                    impl<
+                        T: AnalyticsService,
+                    > tonic::server::UnaryService<super::ListCohortUsersRequest>
+                    for ListCohortUsersSvc<T> {
+                        type Response = super::ListCohortUsersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListCohortUsersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AnalyticsService>::list_cohort_users(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListCohortUsersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/analytics.v1.AnalyticsService/Subscribe" => {
+                    #[allow(non_camel_case_types)]
+                    struct SubscribeSvc<T: AnalyticsService>(pub Arc<T>);
+                    impl<
+                        T: AnalyticsService,
+                    > tonic::server::ServerStreamingService<super::SubscribeRequest>
+                    for SubscribeSvc<T> {
+                        type Response = super::SubscribeResponse;
+                        type ResponseStream = T::SubscribeStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SubscribeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AnalyticsService>::subscribe(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SubscribeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

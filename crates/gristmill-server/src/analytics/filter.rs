@@ -56,7 +56,7 @@ pub(super) fn take_filter(body: &mut Object<'_>, name: &str) -> Result<Option<Fi
 }
 
 /// The filter that the text of a parameter is.
-pub(super) fn filter_of_text(name: &str, text: &str) -> Result<Filter, Problem> {
+pub(crate) fn filter_of_text(name: &str, text: &str) -> Result<Filter, Problem> {
     let value = serde_json::from_str(text).map_err(|error| {
         Problem::argument(format!("`{name}` must be a filter in JSON: {error}"))
     })?;

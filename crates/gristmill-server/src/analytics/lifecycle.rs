@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use gristmill_model::{LifecycleAnswer, LifecycleBucket, LifecycleQuery};
+use gristmill_model::{Interval, LifecycleAnswer, LifecycleBucket, LifecycleQuery, Selection};
 use http::{Request, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -57,13 +57,12 @@ pub(crate) async fn get(
 ) -> Result<Response, Problem> {
     let since = Instant::now();
     let mut parameters = Parameters::of(request.uri())?;
-    let (granularity, interval) = granularity(parameters.take("granularity")?)?;
-    let tz = parameters.take("tz")?.unwrap_or_else(|| "UTC".to_owned());
+    let terms = Terms::take(&mut parameters)?;
     let selection = selection(&app, request.extensions(), &mut parameters).await?;
     parameters.finish()?;
     let range = selection.range;
-    let query = LifecycleQuery { selection, interval, zone: tz.clone() };
-    let answer = app.services.query.lifecycle(query).await?;
+    let (granularity, tz) = (terms.granularity, terms.zone.clone());
+    let answer = app.services.query.lifecycle(terms.question(selection)).await?;
     if format(request.headers()) == Format::Csv {
         return Ok(table(&answer));
     }
@@ -84,6 +83,27 @@ pub(crate) async fn get(
         },
     };
     Ok(json::respond(StatusCode::OK, &body))
+}
+
+/// What a question says beside which events it is about.
+pub(crate) struct Terms {
+    granularity: &'static str,
+    interval: Interval,
+    zone: String,
+}
+
+impl Terms {
+    pub(crate) fn take(parameters: &mut Parameters) -> Result<Self, Problem> {
+        let (granularity, interval) = granularity(parameters.take("granularity")?)?;
+        let zone = parameters.take("tz")?.unwrap_or_else(|| "UTC".to_owned());
+        Ok(Self { granularity, interval, zone })
+    }
+
+    /// The question about a selection.
+    pub(crate) fn question(self, selection: Selection) -> LifecycleQuery {
+        let Self { interval, zone, .. } = self;
+        LifecycleQuery { selection, interval, zone }
+    }
 }
 
 fn table(answer: &LifecycleAnswer) -> Response {

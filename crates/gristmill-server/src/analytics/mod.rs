@@ -25,5 +25,5 @@ pub(crate) mod users;
 
 pub(crate) use ask::Ask;
 pub(crate) use description::Description;
-pub(crate) use filter::schema as filter_schema;
-pub(crate) use question::{everything, time_schema};
+pub(crate) use filter::{filter_of_text, schema as filter_schema};
+pub(crate) use question::{at_least, everything, filters, time_schema};

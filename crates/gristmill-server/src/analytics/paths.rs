@@ -73,7 +73,7 @@ struct EdgeBody {
 
 /// What a question says beside which events it is about.
 #[derive(JsonSchema, Serialize)]
-struct Terms {
+pub(crate) struct Terms {
     direction: &'static str,
     depth: usize,
     step: String,
@@ -120,7 +120,7 @@ pub(crate) async fn post(
 }
 
 /// The question of a body, about what is left of `selection`, and its `at_least`.
-fn question(
+pub(crate) fn question(
     body: &[u8],
     mut selection: Selection,
 ) -> Result<(PathsQuery, Terms, Option<String>), Problem> {

@@ -82,7 +82,7 @@ pub(crate) fn time_schema() -> Value {
 }
 
 /// Waits until the answer includes everything below a position token, if there is one.
-pub(super) async fn at_least(app: &App, token: Option<String>) -> Result<(), Problem> {
+pub(crate) async fn at_least(app: &App, token: Option<String>) -> Result<(), Problem> {
     let Some(token) = token else { return Ok(()) };
     let positions: Positions =
         token.parse().map_err(|error| Problem::argument(format!("`at_least` is {error}")))?;
@@ -93,7 +93,7 @@ pub(super) async fn at_least(app: &App, token: Option<String>) -> Result<(), Pro
 }
 
 /// The filters that keys and values mean.
-pub(super) fn filters(pairs: impl IntoIterator<Item = (String, String)>) -> Vec<Filter> {
+pub(crate) fn filters(pairs: impl IntoIterator<Item = (String, String)>) -> Vec<Filter> {
     pairs.into_iter().map(|(key, text)| Filter::equals(Field::from_name(&key), text)).collect()
 }
 

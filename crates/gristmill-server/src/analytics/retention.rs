@@ -44,7 +44,7 @@ struct CohortBody<'a> {
 
 /// What a question says beside which events it is about.
 #[derive(JsonSchema, Serialize)]
-struct Terms {
+pub(crate) struct Terms {
     granularity: &'static str,
     tz: String,
     mode: &'static str,
@@ -94,7 +94,7 @@ pub(crate) async fn post(
 }
 
 /// The question of a body, about what is left of `selection`, and its `at_least`.
-fn question(
+pub(crate) fn question(
     body: &[u8],
     mut selection: Selection,
 ) -> Result<(RetentionQuery, Terms, Option<String>), Problem> {
@@ -116,7 +116,7 @@ fn question(
     Ok((query, terms, token))
 }
 
-fn rate(users: u64, cohort: &RetentionCohort) -> f64 {
+pub(crate) fn rate(users: u64, cohort: &RetentionCohort) -> f64 {
     if cohort.users == 0 { 0.0 } else { users as f64 / cohort.users as f64 }
 }
 

@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use gristmill_model::{
-    Grouping, Micros, SessionBucket, SessionGroup, SessionPage, SessionSeries, SessionTotals,
-    SessionsAnswer, SessionsQuery, Timestamp, limits,
+    Grouping, Micros, Selection, SessionBucket, SessionGroup, SessionPage, SessionSeries,
+    SessionTotals, SessionsAnswer, SessionsQuery, Timestamp, limits,
 };
 use http::{Request, StatusCode};
 use schemars::JsonSchema;
@@ -49,7 +49,7 @@ struct AnswerBody<'a> {
     /// Only if there are more groups than asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     other_groups: Option<TotalsBody>,
-    metadata: Metadata<Terms>,
+    metadata: Metadata<TermsBody>,
 }
 
 #[derive(JsonSchema, Serialize)]
@@ -86,9 +86,9 @@ struct GroupBody<'a> {
     totals: TotalsBody,
 }
 
-/// What a question says beside which events it is about.
+/// What a question says beside which events it is about, as its answer repeats it.
 #[derive(JsonSchema, Serialize)]
-struct Terms {
+struct TermsBody {
     gap: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     granularity: Option<&'static str>,
@@ -119,27 +119,52 @@ pub(crate) async fn get(
 ) -> Result<Response, Problem> {
     let since = Instant::now();
     let mut parameters = Parameters::of(request.uri())?;
-    let gap = parameters.take("gap")?.map(|text| duration_of("gap", &text)).transpose()?;
-    let gap = gap.unwrap_or(GAP);
-    let limit = limit(&mut parameters, LISTED, limits::SESSIONS_LISTED)?;
-    let (granularity, series) = series(&mut parameters)?;
-    let group_by = parameters.take("group_by")?.map(|name| Grouping::from_name(&name));
+    let terms = Terms::take(&mut parameters)?;
     let selection = selection(&app, request.extensions(), &mut parameters).await?;
     parameters.finish()?;
-    let terms = Terms {
-        gap: seconds(gap),
-        granularity,
-        tz: series.as_ref().map(|series| series.zone.clone()),
-        group_by: group_by.as_ref().map(|grouping| grouping.name().into_owned()),
-    };
+    let terms_body = terms.body();
     let range = selection.range;
-    let query = SessionsQuery { selection, gap, limit, series, group_by };
-    let answer = app.services.query.sessions(query).await?;
+    let answer = app.services.query.sessions(terms.question(selection)).await?;
     if format(request.headers()) == Format::Csv {
         return Ok(table(&answer));
     }
-    let metadata = Metadata::of(range, terms, since);
+    let metadata = Metadata::of(range, terms_body, since);
     Ok(json::respond(StatusCode::OK, &body(&answer, metadata)))
+}
+
+/// What a question says beside which events it is about.
+pub(crate) struct Terms {
+    gap: Micros,
+    limit: usize,
+    granularity: Option<&'static str>,
+    series: Option<SessionSeries>,
+    group_by: Option<Grouping>,
+}
+
+impl Terms {
+    pub(crate) fn take(parameters: &mut Parameters) -> Result<Self, Problem> {
+        let gap = parameters.take("gap")?.map(|text| duration_of("gap", &text)).transpose()?;
+        let gap = gap.unwrap_or(GAP);
+        let limit = limit(parameters, LISTED, limits::SESSIONS_LISTED)?;
+        let (granularity, series) = series(parameters)?;
+        let group_by = parameters.take("group_by")?.map(|name| Grouping::from_name(&name));
+        Ok(Self { gap, limit, granularity, series, group_by })
+    }
+
+    /// The question about a selection.
+    pub(crate) fn question(self, selection: Selection) -> SessionsQuery {
+        let Self { gap, limit, series, group_by, .. } = self;
+        SessionsQuery { selection, gap, limit, series, group_by }
+    }
+
+    fn body(&self) -> TermsBody {
+        TermsBody {
+            gap: seconds(self.gap),
+            granularity: self.granularity,
+            tz: self.series.as_ref().map(|series| series.zone.clone()),
+            group_by: self.group_by.as_ref().map(|grouping| grouping.name().into_owned()),
+        }
+    }
 }
 
 /// The buckets that are asked for, and the name of their width.
@@ -160,7 +185,7 @@ fn series(
     }
 }
 
-fn body(answer: &SessionsAnswer, metadata: Metadata<Terms>) -> AnswerBody<'_> {
+fn body(answer: &SessionsAnswer, metadata: Metadata<TermsBody>) -> AnswerBody<'_> {
     let bucket = |bucket: &SessionBucket| BucketBody {
         timestamp: Time(bucket.start),
         totals: totals_body(&bucket.totals),
@@ -196,17 +221,36 @@ fn pages(pages: &[SessionPage]) -> Vec<PageBody<'_>> {
     body.collect()
 }
 
+/// How many there are for each session.
+pub(crate) struct Rates {
+    pub(crate) events: f64,
+    pub(crate) pages: f64,
+    pub(crate) bounces: f64,
+}
+
+impl Rates {
+    pub(crate) fn of(totals: &SessionTotals) -> Self {
+        let sessions = totals.sessions;
+        let rate = |count: u64| if sessions == 0 { 0.0 } else { count as f64 / sessions as f64 };
+        Self {
+            events: rate(totals.events),
+            pages: rate(totals.page_views),
+            bounces: rate(totals.bounces),
+        }
+    }
+}
+
 fn totals_body(totals: &SessionTotals) -> TotalsBody {
     let SessionTotals { sessions, events, page_views, bounces, .. } = *totals;
-    let per_session = |count: u64| if sessions == 0 { 0.0 } else { count as f64 / sessions as f64 };
+    let rates = Rates::of(totals);
     TotalsBody {
         sessions,
         events,
         page_views,
-        events_per_session: per_session(events),
-        pages_per_session: per_session(page_views),
+        events_per_session: rates.events,
+        pages_per_session: rates.pages,
         bounces,
-        bounce_rate: per_session(bounces),
+        bounce_rate: rates.bounces,
         avg_duration: totals.mean_duration().map(seconds),
     }
 }

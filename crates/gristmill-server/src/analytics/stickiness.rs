@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use gristmill_model::{
-    Interval, PeriodActivity, StickinessAnswer, StickinessPeriod, StickinessQuery,
+    Interval, PeriodActivity, Selection, StickinessAnswer, StickinessPeriod, StickinessQuery,
 };
 use http::{Request, StatusCode};
 use schemars::JsonSchema;
@@ -72,18 +72,13 @@ pub(crate) async fn get(
 ) -> Result<Response, Problem> {
     let since = Instant::now();
     let mut parameters = Parameters::of(request.uri())?;
-    let (granularity, interval) = granularity(parameters.take("granularity")?)?;
-    if interval != Interval::Day {
-        return Err(Problem::argument("`granularity` of stickiness may only be `day`"));
-    }
-    let period = parameters.take("period")?;
-    let (period_name, period) = choice("period", period.as_deref().unwrap_or("week"), &PERIODS)?;
-    let tz = parameters.take("tz")?.unwrap_or_else(|| "UTC".to_owned());
+    let terms = Terms::take(&mut parameters)?;
     let selection = selection(&app, request.extensions(), &mut parameters).await?;
     parameters.finish()?;
     let range = selection.range;
-    let query = StickinessQuery { selection, period, zone: tz.clone() };
-    let answer = app.services.query.stickiness(query).await?;
+    let (granularity, tz) = (terms.granularity, terms.zone.clone());
+    let (period_name, _) = terms.period;
+    let answer = app.services.query.stickiness(terms.question(selection)).await?;
     if format(request.headers()) == Format::Csv {
         return Ok(table(&answer));
     }
@@ -98,6 +93,32 @@ pub(crate) async fn get(
         },
     };
     Ok(json::respond(StatusCode::OK, &body))
+}
+
+/// What a question says beside which events it is about.
+pub(crate) struct Terms {
+    granularity: &'static str,
+    period: (&'static str, StickinessPeriod),
+    zone: String,
+}
+
+impl Terms {
+    pub(crate) fn take(parameters: &mut Parameters) -> Result<Self, Problem> {
+        let (granularity, interval) = granularity(parameters.take("granularity")?)?;
+        if interval != Interval::Day {
+            return Err(Problem::argument("`granularity` of stickiness may only be `day`"));
+        }
+        let period = parameters.take("period")?;
+        let period = choice("period", period.as_deref().unwrap_or("week"), &PERIODS)?;
+        let zone = parameters.take("tz")?.unwrap_or_else(|| "UTC".to_owned());
+        Ok(Self { granularity, period, zone })
+    }
+
+    /// The question about a selection.
+    pub(crate) fn question(self, selection: Selection) -> StickinessQuery {
+        let Self { period: (_, period), zone, .. } = self;
+        StickinessQuery { selection, period, zone }
+    }
 }
 
 fn period_body(period: &PeriodActivity) -> PeriodBody<'_> {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use gristmill_model::{ComparedSummary, SummaryAnswer, SummaryQuery, limits};
+use gristmill_model::{
+    ComparedSummary, Field, Selection, SummaryAnswer, SummaryQuery, TopQuery, limits,
+};
 use http::{Request, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -14,14 +16,14 @@ use tokio::time::Instant;
 
 use super::csv::Table;
 use super::description::Description;
-use super::question::{Format, RangeBody, format, seconds, selection};
+use super::question::{Format, RangeBody, field_term, format, seconds, selection};
 use crate::app::App;
 use crate::json::{self, Time};
 use crate::openapi::Term;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 
-/// How many event types are listed as metrics if nobody says.
+/// How many metrics are listed if nobody says.
 const TOP_METRICS: usize = 5;
 
 #[derive(JsonSchema, Serialize)]
@@ -55,8 +57,8 @@ struct MetadataBody {
 /// What the document says of [`get`].
 pub(crate) fn describe() -> Description {
     let terms = [
-        Term::name("group_by", "what `events_by_type` tells anyway", ["event_type"]),
-        Term::whole("top", "how many event types are metrics", 0..=limits::TOP_METRICS)
+        field_term("group_by", "whose most frequent values are metrics").by_default("event_type"),
+        Term::whole("top", "how many metrics there are", 0..=limits::TOP_METRICS)
             .by_default(TOP_METRICS),
     ];
     Description::of::<AnswerBody<'_>>("Summary", "Totals of the selected events", terms)
@@ -69,34 +71,24 @@ pub(crate) async fn get(
 ) -> Result<Response, Problem> {
     let since = Instant::now();
     let mut parameters = Parameters::of(request.uri())?;
-    if parameters.take_all("group_by").iter().any(|field| field != "event_type") {
-        return Err(Problem::argument(
-            "`group_by` of a summary may only be `event_type`: \
-             ask /v1/analytics/timeseries or /v1/analytics/top for other fields",
-        ));
-    }
-    let top = top(&mut parameters)?;
+    let mut terms = Terms::take(&mut parameters)?;
     let selection = selection(&app, request.extensions(), &mut parameters).await?;
     parameters.finish()?;
     let range = selection.range;
-    let query = SummaryQuery { selection };
     let is_csv = format(request.headers()) == Format::Csv;
-    let compared = if top == 0 || is_csv {
-        let summary = app.services.query.summary(query).await?;
-        ComparedSummary { summary, previous_by_type: None }
-    } else {
-        app.services.query.compared_summary(query).await?
-    };
-    let answer = &compared.summary;
     if is_csv {
-        return Ok(table(answer));
+        terms.top = 0;
+    }
+    let Summary { totals: answer, top_metrics } = terms.ask(&app, selection).await?;
+    if is_csv {
+        return Ok(table(&answer));
     }
     let body = AnswerBody {
         total_events: answer.total_events,
         unique_users: answer.unique_users,
         sessions: answer.sessions,
         events_by_type: &answer.events_by_type,
-        top_metrics: top_metrics(&compared, top),
+        top_metrics: top_metrics.iter().map(metric_body).collect(),
         first_event: answer.first_event.map(Time),
         last_event: answer.last_event.map(Time),
         last_updated: Time(app.now()),
@@ -108,7 +100,69 @@ pub(crate) async fn get(
     Ok(json::respond(StatusCode::OK, &body))
 }
 
-/// How many event types are asked for as metrics.
+/// What a question says beside which events it is about.
+pub(crate) struct Terms {
+    /// How many metrics are listed.
+    top: usize,
+    /// Whose values they are.
+    group_by: Field,
+}
+
+/// Totals, and what is most frequent.
+pub(crate) struct Summary {
+    pub(crate) totals: SummaryAnswer,
+    /// The most frequent first.
+    pub(crate) top_metrics: Vec<TopMetric>,
+}
+
+/// How many events have a value.
+pub(crate) struct TopMetric {
+    pub(crate) name: String,
+    pub(crate) value: u64,
+    /// In percent of the value before; none without a range before or a value there, and for
+    /// values that are no event types.
+    pub(crate) change_percentage: Option<f64>,
+}
+
+impl TopMetric {
+    /// What the values count.
+    pub(crate) const UNIT: &str = "events";
+}
+
+impl Terms {
+    pub(crate) fn take(parameters: &mut Parameters) -> Result<Self, Problem> {
+        let group_by = parameters.take("group_by")?.filter(|name| !name.is_empty());
+        let group_by = group_by.map_or(Field::EventType, |name| Field::from_name(&name));
+        Ok(Self { top: top(parameters)?, group_by })
+    }
+
+    /// The answer about a selection.
+    pub(crate) async fn ask(self, app: &App, selection: Selection) -> Result<Summary, Problem> {
+        let Self { top, group_by } = self;
+        let service = &app.services.query;
+        let query = SummaryQuery { selection };
+        if top == 0 {
+            let totals = service.summary(query).await?;
+            return Ok(Summary { totals, top_metrics: Vec::new() });
+        }
+        if group_by == Field::EventType {
+            let compared = service.compared_summary(query).await?;
+            let top_metrics = top_metrics(&compared, top);
+            return Ok(Summary { totals: compared.summary, top_metrics });
+        }
+        let values = TopQuery { selection: query.selection.clone(), field: group_by, limit: top };
+        let totals = service.summary(query).await?;
+        let values = service.top(values).await?.values.into_iter();
+        let metric = |value: gristmill_model::TopValue| TopMetric {
+            name: value.value,
+            value: value.count,
+            change_percentage: None,
+        };
+        Ok(Summary { totals, top_metrics: values.map(metric).collect() })
+    }
+}
+
+/// How many metrics are asked for.
 fn top(parameters: &mut Parameters) -> Result<usize, Problem> {
     let Some(text) = parameters.take("top")? else { return Ok(TOP_METRICS) };
     let most = limits::TOP_METRICS;
@@ -116,15 +170,19 @@ fn top(parameters: &mut Parameters) -> Result<usize, Problem> {
     top.ok_or_else(|| Problem::argument(format!("`top` must be a number from 0 to {most}")))
 }
 
-fn top_metrics(compared: &ComparedSummary, most: usize) -> Vec<MetricBody<'_>> {
+fn metric_body(metric: &TopMetric) -> MetricBody<'_> {
+    let TopMetric { name, value, change_percentage } = metric;
+    MetricBody { name, value: *value, unit: TopMetric::UNIT, change_percentage: *change_percentage }
+}
+
+fn top_metrics(compared: &ComparedSummary, most: usize) -> Vec<TopMetric> {
     let change = |name: &str, value: u64| {
         let before = *compared.previous_by_type.as_ref()?.get(name)? as f64;
         Some((value as f64 - before) * 100.0 / before)
     };
-    let metric = |(name, value)| MetricBody {
-        name,
+    let metric = |(name, value): (&str, u64)| TopMetric {
+        name: name.to_owned(),
         value,
-        unit: "events",
         change_percentage: change(name, value),
     };
     top_types(&compared.summary, most).into_iter().map(metric).collect()

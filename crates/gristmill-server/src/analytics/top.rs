@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use gristmill_model::{Field, TopAnswer, TopQuery, limits};
+use gristmill_model::{Field, Selection, TopAnswer, TopQuery, limits};
 use http::{Request, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -49,13 +49,10 @@ pub(crate) async fn get(
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let mut parameters = Parameters::of(request.uri())?;
-    let property = parameters.take("property")?.filter(|name| !name.is_empty());
-    let property = property.ok_or_else(|| Problem::argument("`property` is missing"))?;
-    let limit = limit(&mut parameters, VALUES, limits::TOP_VALUES)?;
+    let terms = Terms::take(&mut parameters)?;
     let selection = selection(&app, request.extensions(), &mut parameters).await?;
     parameters.finish()?;
-    let query = TopQuery { selection, field: Field::from_name(&property), limit };
-    let answer = app.services.query.top(query).await?;
+    let answer = app.services.query.top(terms.question(selection)).await?;
     if format(request.headers()) == Format::Csv {
         return Ok(table(&answer));
     }
@@ -65,6 +62,27 @@ pub(crate) async fn get(
         unique_users: value.unique_users,
     });
     Ok(json::respond(StatusCode::OK, &AnswerBody { values: values.collect() }))
+}
+
+/// What a question says beside which events it is about.
+pub(crate) struct Terms {
+    field: Field,
+    limit: usize,
+}
+
+impl Terms {
+    pub(crate) fn take(parameters: &mut Parameters) -> Result<Self, Problem> {
+        let property = parameters.take("property")?.filter(|name| !name.is_empty());
+        let property = property.ok_or_else(|| Problem::argument("`property` is missing"))?;
+        let limit = limit(parameters, VALUES, limits::TOP_VALUES)?;
+        Ok(Self { field: Field::from_name(&property), limit })
+    }
+
+    /// The question about a selection.
+    pub(crate) fn question(self, selection: Selection) -> TopQuery {
+        let Self { field, limit } = self;
+        TopQuery { selection, field, limit }
+    }
 }
 
 fn table(answer: &TopAnswer) -> Response {

@@ -82,12 +82,10 @@ pub(crate) async fn post(
 ) -> Result<Response, Problem> {
     let since = Instant::now();
     let posted = posted(&app, request).await?;
-    let Question { query, order_by, text, token } = question(&posted.body, posted.selection)?;
-    at_least(&app, token).await?;
-    let (range, order) = (query.selection.range, query.order);
-    let answer = app.services.query.users(query).await?;
-    let last = answer.users.last().filter(|_| answer.has_more);
-    let next = last.map(|user| token_behind(&text, order, user));
+    let mut question = Question::of_body(&posted.body, posted.selection)?;
+    at_least(&app, question.token.take()).await?;
+    let (range, order_by) = (question.query.selection.range, question.order_by);
+    let (answer, next) = question.ask(&app).await?;
     if format(&posted.headers) == Format::Csv {
         let mut response = table(&answer);
         into_headers(&mut response, [("next-page-token", next)]);
@@ -107,7 +105,7 @@ pub(crate) async fn post(
 }
 
 /// What a body asks.
-struct Question {
+pub(crate) struct Question {
     query: UserListQuery,
     order_by: &'static str,
     /// What page tokens are good for.
@@ -116,7 +114,23 @@ struct Question {
     token: Option<String>,
 }
 
-/// The question of a body, about what is left of `selection`.
+impl Question {
+    /// The question of a body, about what is left of `selection`.
+    pub(crate) fn of_body(body: &[u8], selection: Selection) -> Result<Self, Problem> {
+        question(body, selection)
+    }
+
+    /// The answer, and the token of the page behind it.
+    pub(crate) async fn ask(self, app: &App) -> Result<(UserListAnswer, Option<String>), Problem> {
+        let Self { query, text, .. } = self;
+        let order = query.order;
+        let answer = app.services.query.users(query).await?;
+        let last = answer.users.last().filter(|_| answer.has_more);
+        let next = last.map(|user| token_behind(&text, order, user));
+        Ok((answer, next))
+    }
+}
+
 fn question(body: &[u8], mut selection: Selection) -> Result<Question, Problem> {
     let mut body = Object::of_body(body)?;
     select(&mut body, &mut selection)?;

@@ -8,8 +8,8 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use gristmill_model::{
-    EventPage, EventPlace, Timestamp, UserAnswer, UserEvent, UserProfile, UserQuery, UserSession,
-    limits,
+    EventPage, EventPlace, Selection, Timestamp, UserAnswer, UserEvent, UserProfile, UserQuery,
+    UserSession, limits,
 };
 use http::{Request, StatusCode};
 use schemars::JsonSchema;
@@ -135,24 +135,11 @@ pub(crate) async fn get(
 ) -> Result<Response, Problem> {
     let Path(user) = user.map_err(|_| Problem::argument("the user id in the path is not UTF-8"))?;
     let mut parameters = Parameters::of(request.uri())?;
-    let limit = limit(&mut parameters, EVENTS, limits::USER_EVENTS)?;
-    let with_events = flag(&mut parameters, "include_events")?.unwrap_or(true);
-    let with_sessions = flag(&mut parameters, "include_sessions")?.unwrap_or(false);
-    let zone = parameters.take("tz")?.unwrap_or_else(|| "UTC".to_owned());
-    let order = parameters.take("order")?;
-    let (_, order) = choice("order", order.as_deref().unwrap_or("desc"), &ORDERS)?;
-    let token = parameters.take("page_token")?;
+    let terms = Terms::take(&mut parameters)?;
     let selection = selection(&app, request.extensions(), &mut parameters).await?;
     parameters.finish()?;
-    let pages = Pages { order, question: format!("user {user:?} {order:?} {selection:?}") };
-    let page = pages.page(token.as_deref())?;
-    let limit = if with_events { limit } else { 0 };
-    let query = UserQuery { selection, user: user.clone(), zone, now: app.now(), page, limit };
-    let mut answer = app.services.query.user(query).await?;
-    let [next, previous] = pages.tokens(&answer);
-    if order == Order::NewestFirst {
-        answer.events.reverse();
-    }
+    let (with_events, with_sessions) = (terms.with_events, terms.with_sessions);
+    let UserPage { answer, next, previous } = terms.ask(&app, selection, user.clone()).await?;
     if format(request.headers()) == Format::Csv {
         let mut response = table(&user, &answer.events);
         let tokens = [("next-page-token", next), ("previous-page-token", previous)];
@@ -173,6 +160,59 @@ pub(crate) async fn get(
         page,
     };
     Ok(json::respond(StatusCode::OK, &body))
+}
+
+/// What a question says beside which events and which user it is about.
+pub(crate) struct Terms {
+    limit: usize,
+    with_events: bool,
+    pub(crate) with_sessions: bool,
+    zone: String,
+    order: Order,
+    token: Option<String>,
+}
+
+/// What is known of a user, and a page of the user's events.
+pub(crate) struct UserPage {
+    /// Its events are in the order that was asked for.
+    pub(crate) answer: UserAnswer,
+    /// The token of the page behind this one.
+    pub(crate) next: Option<String>,
+    /// The token of the page before this one.
+    pub(crate) previous: Option<String>,
+}
+
+impl Terms {
+    pub(crate) fn take(parameters: &mut Parameters) -> Result<Self, Problem> {
+        let limit = limit(parameters, EVENTS, limits::USER_EVENTS)?;
+        let with_events = flag(parameters, "include_events")?.unwrap_or(true);
+        let with_sessions = flag(parameters, "include_sessions")?.unwrap_or(false);
+        let zone = parameters.take("tz")?.unwrap_or_else(|| "UTC".to_owned());
+        let order = parameters.take("order")?;
+        let (_, order) = choice("order", order.as_deref().unwrap_or("desc"), &ORDERS)?;
+        let token = parameters.take("page_token")?;
+        Ok(Self { limit, with_events, with_sessions, zone, order, token })
+    }
+
+    /// The answer about one user's selected events.
+    pub(crate) async fn ask(
+        self,
+        app: &App,
+        selection: Selection,
+        user: String,
+    ) -> Result<UserPage, Problem> {
+        let Self { limit, with_events, zone, order, token, .. } = self;
+        let pages = Pages { order, question: format!("user {user:?} {order:?} {selection:?}") };
+        let page = pages.page(token.as_deref())?;
+        let limit = if with_events { limit } else { 0 };
+        let query = UserQuery { selection, user, zone, now: app.now(), page, limit };
+        let mut answer = app.services.query.user(query).await?;
+        let [next, previous] = pages.tokens(&answer);
+        if order == Order::NewestFirst {
+            answer.events.reverse();
+        }
+        Ok(UserPage { answer, next, previous })
+    }
 }
 
 /// The pages of a question's events.

@@ -14,6 +14,7 @@ mod messages;
 pub(crate) mod methods;
 mod older;
 mod producer;
+mod questions;
 pub(crate) mod reflection;
 mod relay;
 pub(crate) mod status;
@@ -28,6 +29,7 @@ use axum::body::Body;
 use gristmill_model::limits;
 use gristmill_proto::analytics::analytics_service_server::AnalyticsServiceServer as OlderServer;
 use gristmill_proto::analytics::producer_service_server::ProducerServiceServer;
+use gristmill_proto::analytics::v1::analytics_service_server::AnalyticsServiceServer;
 use gristmill_proto::analytics::v1::event_ingestion_service_server::EventIngestionServiceServer;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use tonic::server::{Grpc, NamedService};
@@ -46,6 +48,7 @@ use messages::{Received, Sent};
 use methods::{methods, service_of};
 use older::OlderAnalytics;
 use producer::Producer;
+use questions::Analytics;
 
 pub(crate) use counts::Calls;
 pub(crate) use relay::Arrival;
@@ -108,6 +111,10 @@ async fn own(front: &Front, app: &Arc<App>, request: Request<Body>) -> Response<
     match service_of(request.uri().path()) {
         OlderServer::<OlderAnalytics>::NAME if has(Role::Query) => {
             let server = OlderServer::new(OlderAnalytics(app.clone()));
+            serve(front, server.max_decoding_message_size(size), request).await
+        }
+        AnalyticsServiceServer::<Analytics>::NAME if has(Role::Query) => {
+            let server = AnalyticsServiceServer::new(Analytics(app.clone()));
             serve(front, server.max_decoding_message_size(size), request).await
         }
         EventIngestionServiceServer::<Ingestion>::NAME if has(Role::Ingest) => {

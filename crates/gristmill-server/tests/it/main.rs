@@ -15,6 +15,8 @@ mod event_streams;
 mod funnels;
 mod gateway_calls;
 mod grpc;
+mod grpc_live;
+mod grpc_questions;
 mod grpc_web;
 mod ingest_calls;
 mod lifecycle;

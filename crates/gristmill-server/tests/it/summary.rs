@@ -43,6 +43,10 @@ async fn leading_types_are_compared_with_the_range_before() {
     assert_eq!(metrics(open).await, json!([metric("view", 3, json!(null))]));
     let fewer = "start=2025-03-02T01:00:00Z&end=2025-03-02T02:00:00Z&event_type=view";
     assert_eq!(metrics(fewer).await, json!([metric("view", 1, json!(0.0))]));
+    // Values of any field or property are metrics, if asked for, and compared with nothing.
+    let by_user = format!("{day}&event_type=view&group_by=user_id&top=2");
+    let expected = json!([metric("4", 1, json!(null)), metric("5", 1, json!(null))]);
+    assert_eq!(metrics(&by_user).await, expected);
     for wrong in ["top=101", "top=-1", "top=x", "top=1&top=2"] {
         let answer = api.get(&format!("/v1/analytics/summary?{wrong}")).await;
         assert_eq!(answer.status, 400, "{wrong}");

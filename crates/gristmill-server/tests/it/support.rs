@@ -11,6 +11,7 @@ use gristmill_model::Timestamp;
 use gristmill_process::Processor;
 use gristmill_query::{Query, QueryConfig};
 use gristmill_server::{Front, Listeners, SavedCohorts, Server, ServerConfig, Services};
+use gristmill_store::cache::MemoryCache;
 use gristmill_store::{MemoryStore, Store};
 use gristmill_testkit::{ManualClock, SeededEntropy};
 use http::{Method, Request, Response, StatusCode};
@@ -45,6 +46,7 @@ pub(crate) fn ingest_config() -> IngestConfig {
 pub(crate) struct Platform {
     pub(crate) services: Services,
     pub(crate) log: Arc<MemoryLog>,
+    pub(crate) clock: Arc<ManualClock>,
     tasks: JoinSet<()>,
 }
 
@@ -73,12 +75,23 @@ impl Platform {
                 Query::new(query_config, Arc::clone(&store)).with_cohorts(Arc::new(cohorts)),
             ),
             store,
-            clock,
+            clock: clock.clone(),
             entropy,
             started: NOW,
             version: "0.0.0",
         };
-        Self { services, log, tasks: JoinSet::new() }
+        Self { services, log, clock, tasks: JoinSet::new() }
+    }
+
+    /// The same, which keeps answers.
+    pub(crate) fn with_cache(mut self) -> Self {
+        let Services { store, clock, .. } = &self.services;
+        let cohorts = SavedCohorts::new(Arc::clone(store), Arc::clone(clock));
+        let query_config = QueryConfig { threads: 2, deadline: PATIENCE };
+        let query = Query::new(query_config, Arc::clone(store)).with_cohorts(Arc::new(cohorts));
+        let cache = MemoryCache::new(1 << 20, PATIENCE);
+        self.services.query = Arc::new(query.with_cache(Arc::new(cache)));
+        self
     }
 
     /// Starts to settle.
@@ -99,7 +112,7 @@ impl Platform {
 /// Routes over a platform of their own.
 pub(crate) struct Api {
     front: Front,
-    _platform: Platform,
+    _platform: Option<Platform>,
 }
 
 /// An answer.
@@ -134,7 +147,7 @@ impl Api {
     }
 
     pub(crate) fn over(platform: Platform) -> Self {
-        Self { front: platform.front(), _platform: platform }
+        Self { front: platform.front(), _platform: Some(platform) }
     }
 
     /// Sends a request with a host and gives the answer.
@@ -185,8 +198,8 @@ pub(crate) struct Listening {
     pub(crate) grpc_address: SocketAddr,
     pub(crate) shutdown: CancellationToken,
     pub(crate) running: JoinSet<std::io::Result<()>>,
-    #[allow(dead_code, reason = "it lives as long as the server")]
-    platform: Option<Platform>,
+    /// Gone where the test keeps it.
+    pub(crate) platform: Option<Platform>,
 }
 
 impl Listening {
@@ -210,6 +223,12 @@ impl Listening {
         let mut running = JoinSet::new();
         running.spawn(server.run(shutdown.clone()));
         Self { address, grpc_address, shutdown, running, platform: None }
+    }
+
+    /// The routes without sockets, over the same platform.
+    pub(crate) fn api(&self) -> Api {
+        let platform = self.platform.as_ref().expect("the test keeps the platform");
+        Api { front: platform.front(), _platform: None }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {

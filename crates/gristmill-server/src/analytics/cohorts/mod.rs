@@ -2,6 +2,7 @@
 
 mod definition;
 mod description;
+mod saved;
 
 use std::sync::Arc;
 
@@ -9,32 +10,27 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use gristmill_model::{CohortAnswer, CohortQuery, ErrorCode, ProjectId, limits};
-use gristmill_store::{Document, DocumentKey};
-use http::request::Parts;
-use http::{Extensions, HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
+use gristmill_model::limits;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::csv::Table;
-use super::object::Object;
 use super::question::{Format, at_least, format, limit};
 use crate::app::App;
 use crate::caller::project_of;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::{body, json, media};
-use definition::{KIND, Saved, definition_of};
+use saved::USERS;
 
 pub use definition::SavedCohorts;
 pub(crate) use definition::schema as definition_schema;
 pub(crate) use description::{
     describe_create, describe_get, describe_list, describe_remove, describe_replace, describe_users,
 };
-
-/// How many users are listed if nobody says.
-const USERS: usize = 100;
+pub(crate) use saved::{Cohort, Sent, all, change, find, forget, save};
 
 #[derive(JsonSchema, Serialize)]
 struct CohortsBody<'a> {
@@ -65,34 +61,16 @@ struct UsersBody<'a> {
 /// The id in the path.
 type Id = Result<Path<String>, PathRejection>;
 
-/// A cohort as a client sends it.
-struct Sent {
-    id: Option<String>,
-    name: Option<String>,
-    definition: Box<RawValue>,
-}
-
 /// Saves a cohort under an id that is free.
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let (head, sent) = sent(&app, request).await?;
-    let name = sent.name.or_else(|| sent.id.clone());
-    let name = name.ok_or_else(|| Problem::argument("`id` and `name` are both missing"))?;
-    let id = sent.id.unwrap_or_else(|| id_of(&name));
-    if id.is_empty() || id.len() > limits::COHORT_ID_BYTES || !id.bytes().all(is_of_id) {
-        let most = limits::COHORT_ID_BYTES;
-        return Err(Problem::argument(format!(
-            "`id` must be 1 to {most} letters, digits, `-`, `_` and `.` of ASCII; without one it \
-             follows from `name`"
-        )));
-    }
-    let saved = Saved { name, definition: &sent.definition };
-    let key = key(&head.extensions, &id);
-    let version = app.services.store.put_document(key, None, text(&saved)).await?;
-    let mut response = respond(StatusCode::CREATED, &id, version, &saved, None);
-    if let Ok(location) = HeaderValue::from_str(&format!("/v1/cohorts/{id}")) {
+    let project = project_of(request.extensions());
+    let (_, sent) = sent(&app, request).await?;
+    let cohort = save(&app, &project, sent).await?;
+    let mut response = respond(StatusCode::CREATED, &cohort, None);
+    if let Ok(location) = HeaderValue::from_str(&format!("/v1/cohorts/{}", cohort.id)) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
@@ -104,17 +82,8 @@ pub(crate) async fn list(
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     Parameters::of(request.uri())?.finish()?;
-    let project = project_of(request.extensions());
-    let documents = app.services.store.documents(&project, KIND).await?;
-    let saved = documents.iter().map(Saved::of).collect::<Result<Vec<_>, _>>()?;
-    let cohorts = documents.iter().zip(&saved).map(|(document, saved)| CohortBody {
-        id: &document.id,
-        name: &saved.name,
-        version: document.version,
-        definition: None,
-        size: None,
-    });
-    let cohorts: Vec<_> = cohorts.collect();
+    let cohorts = all(&app, &project_of(request.extensions())).await?;
+    let cohorts: Vec<_> = cohorts.iter().map(|cohort| body_of(cohort, None, None)).collect();
     if format(request.headers()) == Format::Csv {
         return Ok(table(&cohorts));
     }
@@ -127,20 +96,17 @@ pub(crate) async fn get(
     id: Id,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let (headers, extensions) = (request.headers(), request.extensions());
-    let document = found(&app, extensions, id).await?;
+    let project = project_of(request.extensions());
+    let cohort = find(&app, &project, &of_path(id)?).await?;
     let mut parameters = Parameters::of(request.uri())?;
     let token = parameters.take("at_least")?;
     parameters.finish()?;
     at_least(&app, token).await?;
-    let saved = Saved::of(&document)?;
-    let size = ask(&app, project_of(extensions), &saved, None, 0).await?.size;
-    let Document { id, version, .. } = &document;
-    if format(headers) == Format::Csv {
-        let (name, size) = (saved.name.as_str(), Some(size));
-        return Ok(table(&[CohortBody { id, name, version: *version, definition: None, size }]));
+    let size = Some(cohort.members(&app, project, None, 0).await?.size);
+    if format(request.headers()) == Format::Csv {
+        return Ok(table(&[body_of(&cohort, None, size)]));
     }
-    Ok(respond(StatusCode::OK, id, *version, &saved, Some(size)))
+    Ok(respond(StatusCode::OK, &cohort, size))
 }
 
 /// Who belongs to a cohort now, page by page.
@@ -149,17 +115,15 @@ pub(crate) async fn users(
     id: Id,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let (headers, extensions) = (request.headers(), request.extensions());
-    let document = found(&app, extensions, id).await?;
+    let project = project_of(request.extensions());
+    let cohort = find(&app, &project, &of_path(id)?).await?;
     let mut parameters = Parameters::of(request.uri())?;
-    let limit = limit(&mut parameters, USERS, limits::COHORT_PAGE)?;
-    let after = parameters.take("after")?;
+    let page = MembersPage::take(&mut parameters)?;
     let token = parameters.take("at_least")?;
     parameters.finish()?;
     at_least(&app, token).await?;
-    let saved = Saved::of(&document)?;
-    let answer = ask(&app, project_of(extensions), &saved, after, limit).await?;
-    if format(headers) == Format::Csv {
+    let answer = cohort.members(&app, project, page.after, page.limit).await?;
+    if format(request.headers()) == Format::Csv {
         let mut table = Table::new(&["user_id"]);
         for user in &answer.users {
             table.text(user);
@@ -173,24 +137,31 @@ pub(crate) async fn users(
     Ok(json::respond(StatusCode::OK, &body))
 }
 
+/// Which of a cohort's users are listed.
+pub(crate) struct MembersPage {
+    pub(crate) after: Option<String>,
+    pub(crate) limit: usize,
+}
+
+impl MembersPage {
+    pub(crate) fn take(parameters: &mut Parameters) -> Result<Self, Problem> {
+        let limit = limit(parameters, USERS, limits::COHORT_PAGE)?;
+        Ok(Self { after: parameters.take("after")?, limit })
+    }
+}
+
 /// Puts another name and definition in the place of a cohort's.
 pub(crate) async fn replace(
     State(app): State<Arc<App>>,
     id: Id,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let (head, sent) = sent(&app, request).await?;
-    let document = found(&app, &head.extensions, id).await?;
-    let expected = expected(&head.headers, &document)?;
-    let id = document.id.as_str();
-    if sent.id.is_some_and(|sent| sent != id) {
-        return Err(Problem::argument("`id` must be that of the path, or missing"));
-    }
-    let name = sent.name.unwrap_or_else(|| id.to_owned());
-    let saved = Saved { name, definition: &sent.definition };
-    let key = key(&head.extensions, id);
-    let version = app.services.store.put_document(key, Some(expected), text(&saved)).await?;
-    Ok(respond(StatusCode::OK, id, version, &saved, None))
+    let project = project_of(request.extensions());
+    let (headers, sent) = sent(&app, request).await?;
+    let cohort = find(&app, &project, &of_path(id)?).await?;
+    let expected = expected(&headers, &cohort)?;
+    let cohort = change(&app, &project, cohort, expected, sent).await?;
+    Ok(respond(StatusCode::OK, &cohort, None))
 }
 
 /// Removes a cohort. Questions that still ask for it fail.
@@ -200,35 +171,22 @@ pub(crate) async fn remove(
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     Parameters::of(request.uri())?.finish()?;
-    let document = found(&app, request.extensions(), id).await?;
-    let expected = expected(request.headers(), &document)?;
-    let key = key(request.extensions(), &document.id);
-    app.services.store.remove_document(key, expected).await?;
+    let project = project_of(request.extensions());
+    let cohort = find(&app, &project, &of_path(id)?).await?;
+    forget(&app, &project, &cohort, expected(request.headers(), &cohort)?).await?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
 }
 
-/// Reads a cohort that a client sends, and makes sure that it can be asked for.
-async fn sent(app: &App, request: Request<Body>) -> Result<(Parts, Sent), Problem> {
+/// Reads a cohort that a client sends.
+async fn sent(app: &App, request: Request<Body>) -> Result<(HeaderMap, Sent), Problem> {
     let (head, body) = request.into_parts();
     if let Err(problem) = check(&head.uri, &head.headers) {
         return Err(body::refuse(&head.headers, body, problem).await);
     }
     let body = body::receive_question(app, &head.headers, body, limits::QUERY_BODY_BYTES).await?;
-    let mut body = Object::of_body(&body)?;
-    let id = body.take_text("id")?;
-    let name = body.take_text("name")?;
-    let most = limits::COHORT_NAME_BYTES;
-    if name.as_ref().is_some_and(|name| name.is_empty() || name.len() > most) {
-        return Err(Problem::argument(format!("`name` must have 1 to {most} bytes")));
-    }
-    let definition = body.take("definition")?;
-    let definition = definition.ok_or_else(|| Problem::argument("`definition` is missing"))?;
-    let definition = definition.raw().to_owned();
-    body.finish()?;
-    app.services.query.check_cohort(&definition_of(&definition, app.now())?)?;
-    Ok((head, Sent { id, name, definition }))
+    Ok((head.headers, Sent::of_body(app, &body)?))
 }
 
 fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
@@ -236,70 +194,36 @@ fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     Parameters::of(uri)?.finish()
 }
 
-/// The cohort of a path.
-async fn found(app: &App, extensions: &Extensions, id: Id) -> Result<Document, Problem> {
+fn of_path(id: Id) -> Result<String, Problem> {
     let Path(id) = id.map_err(|_| Problem::argument("the id in the path is not UTF-8"))?;
-    let document = app.services.store.document(key(extensions, &id)).await?;
-    document.ok_or_else(|| {
-        let id: String = id.chars().take(100).collect();
-        Problem::new(ErrorCode::NotFound, format!("there is no cohort {id:?}"))
-    })
-}
-
-fn key<'a>(extensions: &Extensions, id: &'a str) -> DocumentKey<'a> {
-    DocumentKey { project: project_of(extensions), kind: KIND, id }
+    Ok(id)
 }
 
 /// The version that a change starts from: that of `If-Match`, or else the one there is.
-fn expected(headers: &HeaderMap, document: &Document) -> Result<u64, Problem> {
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(document.version) };
+fn expected(headers: &HeaderMap, cohort: &Cohort) -> Result<u64, Problem> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(cohort.version) };
     let text = value.to_str().unwrap_or_default();
     if text == "*" {
-        return Ok(document.version);
+        return Ok(cohort.version);
     }
     let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
     let version = quoted.unwrap_or(text).parse();
     version.map_err(|_| Problem::argument("`if-match` must be a version, such as \"7\", or *"))
 }
 
-async fn ask(
-    app: &App,
-    project: ProjectId<'static>,
-    saved: &Saved<'_>,
-    after: Option<String>,
-    limit: usize,
-) -> Result<CohortAnswer, Problem> {
-    let definition = definition_of(saved.definition, app.now())?;
-    let query = CohortQuery { project, definition, after, limit };
-    Ok(app.services.query.cohort(query).await?)
-}
-
-/// The id that follows from a name: its letters and digits, and a `-` for all between.
-fn id_of(name: &str) -> String {
-    let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join("-").to_ascii_lowercase()
-}
-
-fn is_of_id(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)
-}
-
-fn text(saved: &Saved<'_>) -> String {
-    // Its keys are strings, so it has a text.
-    serde_json::to_string(saved).unwrap_or_default()
-}
-
-fn respond(
-    status: StatusCode,
-    id: &str,
-    version: u64,
-    saved: &Saved<'_>,
+fn body_of<'a>(
+    cohort: &'a Cohort,
+    definition: Option<&'a RawValue>,
     size: Option<u64>,
-) -> Response {
-    let definition = Some(saved.definition);
-    let body = CohortBody { id, name: &saved.name, version, definition, size };
+) -> CohortBody<'a> {
+    let Cohort { id, name, version, .. } = cohort;
+    CohortBody { id, name, version: *version, definition, size }
+}
+
+fn respond(status: StatusCode, cohort: &Cohort, size: Option<u64>) -> Response {
+    let body = body_of(cohort, Some(&cohort.definition), size);
     let mut response = json::respond(status, &body);
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{version}\"")) {
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", cohort.version)) {
         response.headers_mut().insert(header::ETAG, tag);
     }
     response

@@ -18,7 +18,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use self::breakdown::BreakdownBody;
-use self::rates::{RatesBody, rates};
+pub(crate) use self::rates::{RatesBody, overall, rates, users as users_by_step};
 use super::description::Description;
 use super::object::Object;
 use super::posted::posted;
@@ -85,7 +85,7 @@ pub(crate) async fn post(
     let breakdown = query.breakdown.as_ref().zip(answer.groups.as_ref());
     let body = AnswerBody {
         steps: steps(&answer),
-        overall_conversion_rate: rates::overall(&rates::users(&answer)),
+        overall_conversion_rate: overall(&users_by_step(&answer)),
         overall_median_time_to_convert: answer.median_time_to_convert.map(seconds),
         breakdown: breakdown.map(|(asked, groups)| BreakdownBody::of(asked, groups, &answer)),
         metadata: MetadataBody {
@@ -99,7 +99,10 @@ pub(crate) async fn post(
 }
 
 /// The question of a body, about what is left of `selection`, and its `at_least`.
-fn question(body: &[u8], selection: Selection) -> Result<(FunnelQuery, Option<String>), Problem> {
+pub(crate) fn question(
+    body: &[u8],
+    selection: Selection,
+) -> Result<(FunnelQuery, Option<String>), Problem> {
     let mut body = Object::of_body(body)?;
     let query = question::funnel(&mut body, selection)?;
     let token = body.take_text("at_least")?;
@@ -108,7 +111,7 @@ fn question(body: &[u8], selection: Selection) -> Result<(FunnelQuery, Option<St
 }
 
 fn steps(answer: &FunnelAnswer) -> Vec<StepAnswerBody<'_>> {
-    let rates = rates(answer, &rates::users(answer));
+    let rates = rates(answer, &users_by_step(answer));
     let step = |(rates, times): (_, Option<&FunnelTimes>)| StepAnswerBody {
         rates,
         avg_time_to_convert: times.and_then(|times| times.mean).map(seconds),

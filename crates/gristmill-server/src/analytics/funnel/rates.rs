@@ -5,24 +5,24 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 #[derive(JsonSchema, Serialize)]
-pub(super) struct RatesBody<'a> {
-    pub(super) name: &'a str,
-    pub(super) users: u64,
+pub(crate) struct RatesBody<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) users: u64,
     /// The share of the first step's users.
-    pub(super) conversion_rate: f64,
+    pub(crate) conversion_rate: f64,
     /// The share of the users of the step before.
-    pub(super) step_conversion_rate: f64,
+    pub(crate) step_conversion_rate: f64,
     /// The users who reached this step and not the next; `None` for the last step.
-    pub(super) drop_off: Option<u64>,
+    pub(crate) drop_off: Option<u64>,
 }
 
 /// How many users reached each step, over all groups.
-pub(super) fn users(answer: &FunnelAnswer) -> Vec<u64> {
+pub(crate) fn users(answer: &FunnelAnswer) -> Vec<u64> {
     answer.steps.iter().map(|step| step.users).collect()
 }
 
 /// The steps with these users.
-pub(super) fn rates<'a>(answer: &'a FunnelAnswer, users: &[u64]) -> Vec<RatesBody<'a>> {
+pub(crate) fn rates<'a>(answer: &'a FunnelAnswer, users: &[u64]) -> Vec<RatesBody<'a>> {
     let step = |(index, step): (usize, &'a gristmill_model::FunnelStepAnswer)| RatesBody {
         name: &step.name,
         users: users[index],
@@ -34,7 +34,7 @@ pub(super) fn rates<'a>(answer: &'a FunnelAnswer, users: &[u64]) -> Vec<RatesBod
 }
 
 /// The share of the first step's users that reached the last step.
-pub(super) fn overall(users: &[u64]) -> f64 {
+pub(crate) fn overall(users: &[u64]) -> f64 {
     share(users.last().copied().unwrap_or(0), users.first().copied().unwrap_or(0))
 }
 

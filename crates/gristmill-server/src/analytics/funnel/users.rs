@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use gristmill_model::{FunnelOutcome, FunnelUsersQuery, Selection, limits};
+use gristmill_model::{FunnelOutcome, FunnelUsersAnswer, FunnelUsersQuery, Selection, limits};
 use http::{Request, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -73,16 +73,16 @@ pub(crate) async fn post(
 ) -> Result<Response, Problem> {
     let since = Instant::now();
     let posted = posted(&app, request).await?;
-    let Question { query, text, token } = question(&posted.body, posted.selection)?;
-    at_least(&app, token).await?;
-    let answer = app.services.query.funnel_users(query.clone()).await?;
-    let has_values = query.funnel.breakdown.is_some();
+    let mut question = Question::of_body(&posted.body, posted.selection)?;
+    at_least(&app, question.token.take()).await?;
+    let has_values = question.has_values();
+    let range = question.query.funnel.selection.range;
+    let (answer, next) = question.ask(&app).await?;
     let users = answer.users.iter().map(|user| UserBody {
         user_id: &user.user,
         reached_step: user.level,
         value: has_values.then_some(user.value.as_deref()),
     });
-    let next = answer.next.as_ref().map(|last| encode(text.as_bytes(), last.as_bytes()));
     if format(&posted.headers) == Format::Csv {
         let mut table = table(users);
         into_headers(&mut table, [("next-page-token", next)]);
@@ -92,14 +92,15 @@ pub(crate) async fn post(
         users: users.collect(),
         next_page_token: next,
         metadata: MetadataBody {
-            time_range: query.funnel.selection.range.into(),
+            time_range: range.into(),
             processing_time: seconds(since.elapsed().as_micros() as i64),
         },
     };
     Ok(json::respond(StatusCode::OK, &body))
 }
 
-struct Question {
+/// What a body asks.
+pub(crate) struct Question {
     query: FunnelUsersQuery,
     /// What a token of a page is bound to.
     text: String,
@@ -107,7 +108,29 @@ struct Question {
     token: Option<String>,
 }
 
-/// The question of a body, about what is left of `selection`.
+impl Question {
+    /// The question of a body, about what is left of `selection`.
+    pub(crate) fn of_body(body: &[u8], selection: Selection) -> Result<Self, Problem> {
+        question(body, selection)
+    }
+
+    /// Whether users are told apart by a value.
+    pub(crate) fn has_values(&self) -> bool {
+        self.query.funnel.breakdown.is_some()
+    }
+
+    /// The answer, and the token of the page behind it.
+    pub(crate) async fn ask(
+        self,
+        app: &App,
+    ) -> Result<(FunnelUsersAnswer, Option<String>), Problem> {
+        let Self { query, text, .. } = self;
+        let answer = app.services.query.funnel_users(query).await?;
+        let next = answer.next.as_ref().map(|last| encode(text.as_bytes(), last.as_bytes()));
+        Ok((answer, next))
+    }
+}
+
 fn question(body: &[u8], selection: Selection) -> Result<Question, Problem> {
     let mut body = Object::of_body(body)?;
     let funnel = funnel(&mut body, selection)?;

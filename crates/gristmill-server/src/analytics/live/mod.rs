@@ -7,6 +7,8 @@
 
 mod question;
 mod stream;
+mod subscription;
+mod text;
 mod topic;
 
 use std::pin::Pin;
@@ -22,11 +24,11 @@ use super::question::at_least;
 use crate::app::App;
 use crate::body;
 use crate::problem::Problem;
-use question::{Question, Terms};
-use stream::Subscription;
+use question::{RequestQuestion, Terms};
 
 pub(super) use question::parameters;
-pub(crate) use topic::Hub;
+pub(crate) use subscription::Subscription;
+pub(crate) use topic::{Hub, Key, Pace, Question, Revision};
 
 /// A route that answers the plain question.
 pub(super) type Route = Box<dyn Fn(Request<Body>) -> Answering + Send + Sync>;
@@ -50,19 +52,23 @@ pub(super) async fn subscribe(
         }
         _ => Bytes::new(),
     };
-    let floor = match &terms.at_least {
-        None => Positions::start(),
-        Some(_) => {
-            at_least(&app, terms.at_least).await?;
-            app.services.store.progress().committed
-        }
-    };
-    let question = Question::new(head, body, route);
+    let floor = floor(&app, terms.at_least).await?;
+    let question = Box::new(RequestQuestion::new(head, body, route));
     let subscription = Subscription::begin(&app, question, terms.seen, floor).await?;
-    let mut response = Response::new(subscription.into_body());
+    let mut response = Response::new(stream::body(&app, subscription));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
+}
+
+/// What every revision must include, once the answer includes everything below a position token,
+/// if there is one.
+pub(crate) async fn floor(app: &App, token: Option<String>) -> Result<Positions, Problem> {
+    if token.is_none() {
+        return Ok(Positions::start());
+    }
+    at_least(app, token).await?;
+    Ok(app.services.store.progress().committed)
 }

@@ -1,14 +1,16 @@
 //! A question that can be asked again, and how two of them are known to be equal.
 
+use async_trait::async_trait;
 use axum::body::Body;
 use bytes::Bytes;
 use gristmill_model::{ErrorCode, Positions};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, Request, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 
-use super::Route;
+use super::topic::{Key, Question};
+use super::{Route, text};
 use crate::caller::project_of;
 use crate::openapi::{Parameter, Term};
 use crate::parameters::Parameters;
@@ -88,25 +90,14 @@ fn name_of(pair: &str) -> &str {
     pair.split_once('=').map_or(pair, |(name, _)| name)
 }
 
-/// What makes two questions equal.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    project: String,
-    method: Method,
-    path: String,
-    /// In the order of their names; those of one name as they were given.
-    parameters: Vec<String>,
-    body: Bytes,
-}
-
 /// A request that can be made again and again.
-pub(super) struct Question {
+pub(super) struct RequestQuestion {
     head: Parts,
     body: Bytes,
     route: Route,
 }
 
-impl Question {
+impl RequestQuestion {
     /// The question that a request asks of its route, with its body as it is when its encoding is
     /// undone.
     pub(super) fn new(mut head: Parts, body: Bytes, route: Route) -> Self {
@@ -115,9 +106,11 @@ impl Question {
         }
         Self { head, body, route }
     }
+}
 
-    /// What makes it equal to another one.
-    pub(super) fn key(&self) -> Key {
+#[async_trait]
+impl Question for RequestQuestion {
+    fn key(&self) -> Key {
         let mut parameters: Vec<_> = pairs(&self.head.uri).map(str::to_owned).collect();
         parameters.sort_by(|one, other| name_of(one).cmp(name_of(other)));
         Key {
@@ -130,7 +123,7 @@ impl Question {
     }
 
     /// The text of the plain answer as it is now.
-    pub(super) async fn ask(&self) -> Result<Bytes, Problem> {
+    async fn ask(&self) -> Result<Bytes, Problem> {
         let request = Request::from_parts(self.head.clone(), Body::from(self.body.clone()));
         let (mut head, body) = (self.route)(request).await.into_parts();
         let failed = || Problem::new(ErrorCode::Internal, "the question has no answer");
@@ -139,17 +132,25 @@ impl Question {
         }
         Ok(body.collect().await.map_err(|_| failed())?.to_bytes())
     }
+
+    fn is_same(&self, one: &[u8], other: &[u8]) -> bool {
+        text::is_same(one, other)
+    }
+
+    fn data(&self, answer: &Bytes) -> Bytes {
+        text::data(answer)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn question(target: &str, body: &'static str) -> Question {
+    fn question(target: &str, body: &'static str) -> RequestQuestion {
         let (mut head, ()) = Request::get(target).body(()).unwrap().into_parts();
         Terms::take(&mut head).unwrap();
         let route: Route = Box::new(|_| Box::pin(async { unreachable!() }));
-        Question::new(head, Bytes::from_static(body.as_bytes()), route)
+        RequestQuestion::new(head, Bytes::from_static(body.as_bytes()), route)
     }
 
     #[test]

@@ -1,18 +1,18 @@
 //! One task for each distinct question, and how often it may ask.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use gristmill_model::{ErrorCode, Positions, limits};
 use gristmill_query::measured;
-use serde_json::value::RawValue;
+use http::Method;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::question::{Key, Question};
 use crate::app::App;
 use crate::problem::Problem;
 
@@ -25,8 +25,51 @@ const REST_PER_ANSWER: u32 = 4;
 const REST_PER_TOPIC: u32 = 2;
 /// How many live questions are answered at a time, so that they leave room for plain ones.
 const TURNS: usize = 2;
-/// The members of an answer, and of its `metadata`, that say nothing of the events.
-const PASSING: [&str; 2] = ["last_updated", "processing_time"];
+
+/// A question that can be asked again and again.
+#[async_trait]
+pub(crate) trait Question: Send + Sync {
+    /// What makes it equal to another one.
+    fn key(&self) -> Key;
+
+    /// The answer as it is now.
+    async fn ask(&self) -> Result<Bytes, Problem>;
+
+    /// Whether two answers say the same of the events.
+    fn is_same(&self, one: &[u8], other: &[u8]) -> bool {
+        one == other
+    }
+
+    /// An answer as its readers are sent it.
+    fn data(&self, answer: &Bytes) -> Bytes {
+        answer.clone()
+    }
+
+    /// When it is asked again.
+    fn pace(&self) -> Pace {
+        Pace { rest: SHORTEST_REST, patience: None }
+    }
+}
+
+/// When a question is asked again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// The shortest time between two answers.
+    pub(crate) rest: Duration,
+    /// How long an answer holds without a commit; `None` where it follows from the events only.
+    pub(crate) patience: Option<Duration>,
+}
+
+/// What makes two questions equal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) project: String,
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    /// In the order of their names; those of one name as they were given.
+    pub(crate) parameters: Vec<String>,
+    pub(crate) body: Bytes,
+}
 
 /// All questions that somebody listens to.
 pub(crate) struct Hub {
@@ -53,7 +96,7 @@ impl Hub {
     }
 
     /// The topic of a question, which begins with its first subscription.
-    pub(super) fn topic(&self, app: &Arc<App>, question: Question) -> Arc<Topic> {
+    pub(super) fn topic(&self, app: &Arc<App>, question: Box<dyn Question>) -> Arc<Topic> {
         let mut topics = self.topics();
         topics.retain(|_, topic| topic.strong_count() > 0);
         let key = question.key();
@@ -86,15 +129,15 @@ pub(super) type News = Option<Result<Revision, Problem>>;
 
 /// An answer that differs from the one before.
 #[derive(Clone, Debug)]
-pub(super) struct Revision {
+pub(crate) struct Revision {
     /// Counts from 1 within the topic.
     pub(super) number: u64,
     /// The answer has been this one at least since here.
     pub(super) since: Positions,
     /// It includes everything below.
-    pub(super) covered: Positions,
-    /// The answer as the data of an event, with the event's end.
-    pub(super) data: Bytes,
+    pub(crate) covered: Positions,
+    /// The answer as readers are sent it.
+    pub(crate) data: Bytes,
 }
 
 /// A question that is asked for as long as the topic lives.
@@ -104,7 +147,7 @@ pub(super) struct Topic {
 }
 
 impl Topic {
-    fn begin(app: &Arc<App>, question: Question) -> Self {
+    fn begin(app: &Arc<App>, question: Box<dyn Question>) -> Self {
         let (sender, news) = watch::channel(None);
         let mut asking = JoinSet::new();
         asking.spawn(keep_asking(Arc::clone(app), question, sender));
@@ -121,10 +164,12 @@ impl Topic {
     }
 }
 
-/// Asks at once, and again after each commit as soon as the question has rested.
-async fn keep_asking(app: Arc<App>, question: Question, news: watch::Sender<News>) {
+/// Asks at once, and again after each commit, or when the answer holds no longer, as soon as the
+/// question has rested.
+async fn keep_asking(app: Arc<App>, question: Box<dyn Question>, news: watch::Sender<News>) {
     let mut progress = app.services.store.watch();
     let mut newest: Option<(Revision, Bytes)> = None;
+    let pace = question.pace();
     loop {
         let Ok(turn) = app.live.turns.acquire().await else { return };
         // The snapshot is taken later and may include more.
@@ -142,75 +187,34 @@ async fn keep_asking(app: Arc<App>, question: Question, news: watch::Sender<News
             }
         };
         let revision = match newest.take() {
-            Some((newest, old)) if is_same(&old, &text) => Revision { covered, ..newest },
+            Some((newest, old)) if question.is_same(&old, &text) => Revision { covered, ..newest },
             older => Revision {
                 number: older.map_or(0, |(older, _)| older.number) + 1,
                 since: progress.borrow().committed.clone(),
                 covered,
-                data: data(&text),
+                data: question.data(&text),
             },
         };
         let covered = revision.covered.clone();
         news.send_replace(Some(Ok(revision.clone())));
         newest = Some((revision, text));
-        sleep(app.live.rest(took)).await;
-        if progress.wait_for(|progress| progress.committed != covered).await.is_err() {
+        sleep(app.live.rest(took).max(pace.rest)).await;
+        let changed = progress.wait_for(|progress| progress.committed != covered);
+        let waited = match pace.patience {
+            None => changed.await.map(|_| ()),
+            Some(patience) => {
+                timeout(patience, changed).await.map_or(Ok(()), |waited| waited.map(|_| ()))
+            }
+        };
+        if waited.is_err() {
             return;
         }
     }
 }
 
-/// Whether two answers say the same of the events.
-fn is_same(one: &[u8], other: &[u8]) -> bool {
-    one == other || lasting(one).is_some_and(|lasting_one| Some(lasting_one) == lasting(other))
-}
-
-/// The members of an answer that say something of the events, `metadata` apart from the others.
-fn lasting(text: &[u8]) -> Option<[BTreeMap<String, &str>; 2]> {
-    let mut answer = members(text)?;
-    let metadata = answer.remove("metadata").and_then(|text| members(text.as_bytes()));
-    Some([answer, metadata.unwrap_or_default()])
-}
-
-fn members(text: &[u8]) -> Option<BTreeMap<String, &str>> {
-    let members: BTreeMap<String, &RawValue> = serde_json::from_slice(text).ok()?;
-    let lasting = members.into_iter().filter(|(name, _)| !PASSING.contains(&name.as_str()));
-    Some(lasting.map(|(name, value)| (name, value.get())).collect())
-}
-
-/// A text as the data of an event, with the event's end. A text of several lines, which
-/// properties kept as they were sent can have, is put together again by the client.
-fn data(text: &[u8]) -> Bytes {
-    let mut data = Vec::with_capacity(text.len() + 8);
-    for line in text.split(|byte| matches!(byte, b'\n' | b'\r')) {
-        data.extend_from_slice(b"data: ");
-        data.extend_from_slice(line);
-        data.push(b'\n');
-    }
-    data.push(b'\n');
-    data.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn answers_differ_by_what_they_say_of_the_events() {
-        let same = |one: &str, other: &str| is_same(one.as_bytes(), other.as_bytes());
-        let answer = r#"{"n":1,"last_updated":"1","metadata":{"a":1,"processing_time":"1s"}}"#;
-        assert!(same(answer, answer));
-        assert!(same(answer, &answer.replace("\"1\"", "\"2\"").replace("1s", "2s")));
-        assert!(!same(answer, &answer.replace("\"n\":1", "\"n\":2")));
-        assert!(!same(answer, &answer.replace("\"a\":1", "\"a\":2")));
-        // A name that a client chose is no name of ours.
-        assert!(!same(
-            r#"{"labels":{"processing_time":"1s"}}"#,
-            r#"{"labels":{"processing_time":"2s"}}"#
-        ));
-        assert!(same("[1]", "[1]"));
-        assert!(!same("[1]", "[2]"));
-    }
 
     #[test]
     fn questions_together_take_less_than_half() {
@@ -221,11 +225,5 @@ mod tests {
             let share = took.as_secs_f64() / (took + rest(took, topics)).as_secs_f64();
             assert!(share * f64::from(topics) < 0.5, "{topics}");
         }
-    }
-
-    #[test]
-    fn lines_are_data_of_their_own() {
-        assert_eq!(data(b"{}"), "data: {}\n\n");
-        assert_eq!(data(b"{\r\n}"), "data: {\ndata: \ndata: }\n\n");
     }
 }

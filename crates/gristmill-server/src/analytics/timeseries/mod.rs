@@ -105,14 +105,11 @@ pub(crate) async fn get(
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let mut parameters = Parameters::of(request.uri())?;
-    let (metric, property) = (parameters.take("metric")?, parameters.take("property")?);
-    let (metric_name, metric) = metric_of(["metric", "property"], metric, property)?;
-    let terms = Terms::of_target(&mut parameters)?;
+    let one = OneMetric::take(&mut parameters)?;
     let selection = selection(&app, request.extensions(), &mut parameters).await?;
     parameters.finish()?;
-    let events = EventMatch::default();
-    let series = vec![Series { name: metric_name.to_owned(), metric, events }];
-    let (granularity, query) = terms.question(selection, series, Vec::new());
+    let metric_name = one.name;
+    let (granularity, query) = one.question(selection);
     let columns = Columns::of(&query, None);
     let answer = app.services.query.series(query).await?;
     if format(request.headers()) == Format::Csv {
@@ -153,6 +150,30 @@ pub(crate) async fn post(
     let metadata = MetadataBody::of_series(granularity, zone, range, processing_time, &answer);
     let body = AnswerBody { series: columns.points(&answer), metadata };
     Ok(json::respond(StatusCode::OK, &body))
+}
+
+/// A question about one metric, without which events it is about.
+pub(crate) struct OneMetric {
+    /// The metric's name.
+    pub(crate) name: &'static str,
+    metric: Metric,
+    terms: Terms,
+}
+
+impl OneMetric {
+    pub(crate) fn take(parameters: &mut Parameters) -> Result<Self, Problem> {
+        let (metric, property) = (parameters.take("metric")?, parameters.take("property")?);
+        let (name, metric) = metric_of(["metric", "property"], metric, property)?;
+        Ok(Self { name, metric, terms: Terms::of_target(parameters)? })
+    }
+
+    /// The question about a selection, and the name of its granularity.
+    pub(crate) fn question(self, selection: Selection) -> (&'static str, SeriesQuery) {
+        let Self { name, metric, terms } = self;
+        let events = EventMatch::default();
+        let series = vec![Series { name: name.to_owned(), metric, events }];
+        terms.question(selection, series, Vec::new())
+    }
 }
 
 /// What a question says beside its series and which events it is about.
