@@ -4,13 +4,18 @@
 //! messages and services are those of `proto/`.
 
 pub(crate) mod frames;
+mod metrics;
 mod older;
+mod older_consumer;
 mod relay;
+mod status;
 
 use std::convert::Infallible;
 
 use axum::body::Body;
 use gristmill_proto::analytics::analytics_service_server::AnalyticsServiceServer as OlderServer;
+use gristmill_proto::analytics::consumer_service_server::ConsumerServiceServer;
+use gristmill_proto::analytics::v1::metrics_service_server::MetricsServiceServer;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use tonic::Status;
 use tonic::server::{Grpc, NamedService};
@@ -20,7 +25,9 @@ use tower::{Service, service_fn};
 use crate::front::Front;
 use crate::role::Role;
 use frames::{MESSAGE_BYTES, RELAY};
+use metrics::MetricsCalls;
 use older::OlderAnalytics;
+use older_consumer::OlderConsumer;
 
 pub(crate) use relay::Arrival;
 
@@ -42,6 +49,12 @@ pub(crate) async fn answer(front: &Front, request: Request<Body>) -> Response<Bo
     match service_of(path) {
         OlderServer::<OlderAnalytics>::NAME if has(Role::Query) => {
             serve(OlderServer::new(OlderAnalytics(app.clone())), request).await
+        }
+        ConsumerServiceServer::<OlderConsumer>::NAME if has(Role::Process) || has(Role::Query) => {
+            serve(ConsumerServiceServer::new(OlderConsumer(app.clone())), request).await
+        }
+        MetricsServiceServer::<MetricsCalls>::NAME if has(Role::Query) => {
+            serve(MetricsServiceServer::new(MetricsCalls(app.clone())), request).await
         }
         _ => unknown(path),
     }

@@ -12,6 +12,7 @@ mod funnels;
 mod grpc;
 mod lifecycle;
 mod live;
+mod metrics_service;
 mod native;
 mod openapi;
 mod operations;
