@@ -9,6 +9,7 @@ mod answer;
 mod cohort;
 mod error;
 mod event;
+mod event_metrics;
 mod filter;
 mod funnel;
 mod ids;
@@ -31,6 +32,7 @@ pub use answer::{RetentionAnswer, RetentionCohort, SummaryAnswer, TopAnswer, Top
 pub use cohort::{Behaviour, CohortAnswer, CohortDefinition, CohortQuery};
 pub use error::{Coded, ErrorCode, GrpcCode};
 pub use event::{Event, Origin};
+pub use event_metrics::{EventMetric, EventMetricsAnswer, EventMetricsQuery, Reduction};
 pub use filter::{Comparison, Filter, Test, Value};
 pub use funnel::{
     Attribution, FUNNEL_BOUNDS, FunnelAnswer, FunnelBreakdown, FunnelExclusion, FunnelGroup,

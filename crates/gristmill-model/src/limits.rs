@@ -96,6 +96,14 @@ pub const USER_PAGES: usize = 10;
 pub const LISTED_USERS: usize = 10_000;
 /// The most event types of a summary that are compared with the range before.
 pub const TOP_METRICS: usize = 100;
+/// The most metrics that a question names.
+pub const METRIC_NAMES: usize = 1_000;
+/// The most different metrics, by name and unit, that the events of a question may carry.
+pub const EVENT_METRICS: usize = 10_000;
+/// The length of the names and units of these metrics together, in bytes.
+pub const EVENT_METRICS_BYTES: usize = 16 * 1024 * 1024;
+/// The most numbers that are kept for the percentiles of events' metrics; each takes 8 bytes.
+pub const EVENT_METRIC_NUMBERS: usize = 20_000_000;
 /// The most periods of stickiness.
 pub const STICKINESS_PERIODS: usize = 400;
 /// The most buckets of a lifecycle.

@@ -10,6 +10,7 @@ mod cohort;
 #[cfg(test)]
 mod columnar_testing;
 mod cost;
+mod event_metrics;
 mod fold;
 mod funnel;
 mod grid;

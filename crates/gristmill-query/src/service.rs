@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gristmill_model::{
-    Coded, CohortAnswer, CohortDefinition, CohortQuery, ComparedSummary, ErrorCode, FunnelAnswer,
-    FunnelQuery, FunnelUsersAnswer, FunnelUsersQuery, LifecycleAnswer, LifecycleQuery,
-    PageCountQuery, PathsAnswer, PathsQuery, Positions, RetentionAnswer, RetentionQuery,
-    SeriesAnswer, SeriesQuery, SessionsAnswer, SessionsQuery, StickinessAnswer, StickinessQuery,
-    SummaryAnswer, SummaryQuery, TopAnswer, TopQuery, UserAnswer, UserListAnswer, UserListQuery,
-    UserQuery,
+    Coded, CohortAnswer, CohortDefinition, CohortQuery, ComparedSummary, ErrorCode,
+    EventMetricsAnswer, EventMetricsQuery, FunnelAnswer, FunnelQuery, FunnelUsersAnswer,
+    FunnelUsersQuery, LifecycleAnswer, LifecycleQuery, PageCountQuery, PathsAnswer, PathsQuery,
+    Positions, RetentionAnswer, RetentionQuery, SeriesAnswer, SeriesQuery, SessionsAnswer,
+    SessionsQuery, StickinessAnswer, StickinessQuery, SummaryAnswer, SummaryQuery, TopAnswer,
+    TopQuery, UserAnswer, UserListAnswer, UserListQuery, UserQuery,
 };
 use gristmill_store::cache::Cache;
 use gristmill_store::{Store, StoreError};
@@ -22,8 +22,8 @@ use crate::cohort::{self, Cohorts, QuestionCohorts};
 use crate::fold::View;
 use crate::threads::Threads;
 use crate::{
-    Cost, Kept, cost, funnel, kept, lifecycle, page_count, paths, retention, series, sessions,
-    stickiness, summary, top, user, users,
+    Cost, Kept, cost, event_metrics, funnel, kept, lifecycle, page_count, paths, retention, series,
+    sessions, stickiness, summary, top, user, users,
 };
 
 /// What an operator may set.
@@ -134,6 +134,14 @@ impl Query {
     /// The most frequent values of a field.
     pub async fn top(&self, query: TopQuery) -> Result<TopAnswer, QueryError> {
         self.in_time(async { top::answer(&self.view().await?, &query).await }).await
+    }
+
+    /// What the metrics that events carry come to.
+    pub async fn event_metrics(
+        &self,
+        query: EventMetricsQuery,
+    ) -> Result<EventMetricsAnswer, QueryError> {
+        self.in_time(async { event_metrics::answer(&self.view().await?, &query).await }).await
     }
 
     /// One user.

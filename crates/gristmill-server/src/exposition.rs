@@ -1,15 +1,23 @@
-//! All numbers in Prometheus' text format.
+//! All numbers of the process: one walk through them, for Prometheus' text format and for whoever wants
+//! them one by one.
 
-use std::fmt::{Display, Write};
+mod family;
 
 use gristmill_model::Timestamp;
 
 use crate::app::App;
 use crate::metrics::{Histogram, Metrics};
 
+pub(crate) use family::{Family, Kind, Number, Sample, written};
+
 /// The text of all metrics now.
 pub(crate) fn text(app: &App) -> String {
-    let mut page = Page(String::with_capacity(8 * 1024));
+    written(&families(app))
+}
+
+/// All metrics now.
+pub(crate) fn families(app: &App) -> Vec<Family> {
+    let mut page = Page(Vec::with_capacity(64));
     ingestion(app, &mut page);
     store(app, &mut page);
     answers(app, &mut page);
@@ -27,12 +35,12 @@ pub(crate) fn without_services(
     version: &'static str,
     started: Timestamp,
 ) -> String {
-    let mut page = Page(String::with_capacity(4 * 1024));
+    let mut page = Page(Vec::with_capacity(32));
     http(metrics, &mut page);
     calls(metrics, &mut page);
     relays(metrics, &mut page);
     process(version, started, &mut page);
-    page.0
+    written(&page.0)
 }
 
 fn ingestion(app: &App, page: &mut Page) {
@@ -67,10 +75,10 @@ fn ingestion(app: &App, page: &mut Page) {
         "Bytes of requests that are not answered yet.",
         admission.in_flight_bytes,
     );
-    page.head("gristmill_ingest_refused_total", "counter", "Requests refused because of load.");
+    page.head("gristmill_ingest_refused_total", Kind::Counter, "Requests refused because of load.");
     for (reason, count) in [("busy", admission.refused_busy), ("behind", admission.refused_behind)]
     {
-        page.sample(format_args!("gristmill_ingest_refused_total{{reason=\"{reason}\"}}"), count);
+        page.sample(&[("reason", reason)], count);
     }
     page.histogram(
         "gristmill_ingest_ack_seconds",
@@ -88,7 +96,7 @@ fn store(app: &App, page: &mut Page) {
     let stats = app.services.store.stats();
     page.head(
         "gristmill_events_processed_total",
-        "counter",
+        Kind::Counter,
         "Events settled behind the log, by outcome, since the store was created.",
     );
     for (outcome, count) in [
@@ -97,8 +105,7 @@ fn store(app: &App, page: &mut Page) {
         ("quarantined", stats.quarantined),
         ("expired", stats.expired),
     ] {
-        let name = format_args!("gristmill_events_processed_total{{outcome=\"{outcome}\"}}");
-        page.sample(name, count);
+        page.sample(&[("outcome", outcome)], count);
     }
     page.gauge(
         "gristmill_consumer_lag_records",
@@ -164,12 +171,13 @@ fn answers(app: &App, page: &mut Page) {
 }
 
 fn http(metrics: &Metrics, page: &mut Page) {
-    page.head("gristmill_http_requests_total", "counter", "Requests by route and class of status.");
+    page.head(
+        "gristmill_http_requests_total",
+        Kind::Counter,
+        "Requests by route and class of status.",
+    );
     for (route, class, count) in metrics.requests() {
-        page.sample(
-            format_args!("gristmill_http_requests_total{{route=\"{route}\",status=\"{class}xx\"}}"),
-            count,
-        );
+        page.sample(&[("route", route), ("status", &format!("{class}xx"))], count);
     }
     let open = metrics.connections_open.get();
     page.gauge("gristmill_http_connections", "Connections being served.", open);
@@ -221,42 +229,57 @@ fn relays(metrics: &Metrics, page: &mut Page) {
 }
 
 fn process(version: &'static str, started: Timestamp, page: &mut Page) {
-    page.head("gristmill_build_info", "gauge", "The program's version.");
-    page.sample(format_args!("gristmill_build_info{{version=\"{version}\"}}"), 1);
+    page.head("gristmill_build_info", Kind::Gauge, "The program's version.");
+    page.sample(&[("version", version)], 1_u64);
     let started = started.0 as f64 / Timestamp::SECOND as f64;
     page.gauge("process_start_time_seconds", "When the process started, since 1970.", started);
 }
 
-struct Page(String);
+/// The metrics that the walk has met.
+struct Page(Vec<Family>);
 
 impl Page {
-    fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.head(name, "counter", help);
-        self.sample(name, value);
+    fn counter(&mut self, name: &str, help: &'static str, value: u64) {
+        self.head(name, Kind::Counter, help);
+        self.sample(&[], value);
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.head(name, "gauge", help);
-        self.sample(name, value);
+    fn gauge(&mut self, name: &str, help: &'static str, value: impl Into<Number>) {
+        self.head(name, Kind::Gauge, help);
+        self.sample(&[], value);
     }
 
-    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
-        self.head(name, "histogram", help);
+    fn histogram(&mut self, name: &str, help: &'static str, histogram: &Histogram) {
+        self.head(name, Kind::Histogram, help);
         for (bound, count) in histogram.buckets() {
-            self.sample(format_args!("{name}_bucket{{le=\"{bound}\"}}"), count);
+            self.part("_bucket", &[("le", &bound.to_string())], count);
         }
         let count = histogram.count();
-        self.sample(format_args!("{name}_bucket{{le=\"+Inf\"}}"), count);
-        self.sample(format_args!("{name}_sum"), histogram.sum_seconds());
-        self.sample(format_args!("{name}_count"), count);
+        self.part("_bucket", &[("le", "+Inf")], count);
+        self.part("_sum", &[], histogram.sum_seconds());
+        self.part("_count", &[], count);
     }
 
-    // Writing to a string cannot fail.
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    /// Begins a metric, whose samples follow.
+    fn head(&mut self, name: &str, kind: Kind, help: &'static str) {
+        self.0.push(Family { name: name.to_owned(), kind, help, samples: Vec::new() });
     }
 
-    fn sample(&mut self, name: impl Display, value: impl Display) {
-        let _ = writeln!(self.0, "{name} {value}");
+    /// Adds a number to the metric that was begun last.
+    fn sample(&mut self, labels: &[(&'static str, &str)], value: impl Into<Number>) {
+        self.part("", labels, value);
+    }
+
+    fn part(
+        &mut self,
+        suffix: &'static str,
+        labels: &[(&'static str, &str)],
+        value: impl Into<Number>,
+    ) {
+        let labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let sample = Sample { suffix, labels, value: value.into() };
+        if let Some(family) = self.0.last_mut() {
+            family.samples.push(sample);
+        }
     }
 }

@@ -58,3 +58,21 @@ impl JsonSchema for Time {
         json_schema!({"type": "string", "format": "date-time"})
     }
 }
+
+/// A number, or `null`; a whole one is written without a fraction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Number(pub(crate) Option<f64>);
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        /// Beyond this not every whole number has a floating-point number of its own.
+        const WHOLE: f64 = 9_007_199_254_740_992.0;
+        match self.0 {
+            None => serializer.serialize_none(),
+            Some(value) if value.fract() == 0.0 && value.abs() <= WHOLE => {
+                serializer.serialize_i64(value as i64)
+            }
+            Some(value) => serializer.serialize_f64(value),
+        }
+    }
+}

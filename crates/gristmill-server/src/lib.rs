@@ -2,7 +2,8 @@
 //!
 //! Read [`Server`] for sockets, then `front.rs`, through which every request goes, then
 //! `routes.rs`, which lists every path, then the routes themselves: `native.rs`, one file per
-//! dialect in `dialects/`, one per question in `analytics/`, and what operators ask in `ops/`.
+//! dialect in `dialects/`, one per question in `analytics/`, `metrics_service/`, and what operators ask
+//! in `ops/`.
 //! A gateway has the routes of other processes in `gateway/`, which speak to it through `grpc/`.
 //! Each route says beside its code what the OpenAPI document, which `openapi/` puts together, says of it.
 
@@ -23,6 +24,7 @@ mod grpc;
 mod json;
 mod media;
 mod metrics;
+mod metrics_service;
 mod native;
 mod openapi;
 mod ops;

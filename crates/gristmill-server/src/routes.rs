@@ -16,7 +16,7 @@ use crate::gateway::{Gateway, Patience, Relaying};
 use crate::openapi::{self, Operation};
 use crate::problem::Problem;
 use crate::role::Role;
-use crate::{analytics, cors, dialects, gateway, native, ops};
+use crate::{analytics, cors, dialects, gateway, metrics_service, native, ops};
 
 /// A path with what it answers.
 pub(crate) struct Route {
@@ -195,6 +195,10 @@ fn native() -> Vec<Route> {
         Route::query("/v1/analytics/lifecycle").asked(a::lifecycle::get, a::lifecycle::describe),
         Route::query("/v1/analytics/sessions").asked(a::sessions::get, a::sessions::describe),
         Route::query("/v1/analytics/paths").posted_or_in_target(a::paths::post, a::paths::describe),
+        Route::query("/v1/metrics").get(metrics_service::get, metrics_service::describe_get),
+        Route::query("/v1/metrics/export")
+            .get(metrics_service::export, metrics_service::describe_export),
+        Route::query("/v1/metrics/health").get(health::health, health::describe_health),
         Route::query("/v1/cohorts")
             .get(a::cohorts::list, a::cohorts::describe_list)
             .post(a::cohorts::create, a::cohorts::describe_create),

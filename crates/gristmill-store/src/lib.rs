@@ -25,7 +25,7 @@ pub use port::{
     Commit, PageCount, Progress, Quarantined, Row, Snapshot, Store, StoreError, StoreStats,
     Unacceptable, Work,
 };
-pub use property::{number, property};
+pub use property::{elements, number, property};
 pub use version::{Feed, Present, Version, VersionParseError};
 pub use walk::{
     BatchUsers, Dictionaries, EventCursor, Events, Scan, Span, UserBatch, UserCursor, UserRun,

@@ -39,6 +39,13 @@ pub(crate) fn members(object: &str) -> impl Iterator<Item = (Cow<'_, str>, &str)
     })
 }
 
+/// The elements of a JSON array in order, each as JSON text; nothing of any other value.
+pub fn elements(array: &str) -> impl Iterator<Item = &str> {
+    let mut scanner = Scanner { text: array, at: 0 };
+    let is_array = scanner.expect(b'[').is_some();
+    std::iter::from_fn(move || if is_array { scanner.element() } else { None })
+}
+
 /// What a property whose value has this JSON text is: see [`property`].
 pub(crate) fn text_of(value: &str) -> Option<Cow<'_, str>> {
     match value.as_bytes().first()? {
@@ -102,6 +109,19 @@ impl<'a> Scanner<'a> {
         self.skip_string()?;
         let key = self.text.get(start..self.at - 1)?;
         self.expect(b':')?;
+        Some((key, self.value()?))
+    }
+
+    /// The text of the next element of the array that the scanner stands in.
+    fn element(&mut self) -> Option<&'a str> {
+        if self.peek()? == b',' {
+            self.at += 1;
+        }
+        self.value()
+    }
+
+    /// The text of the value that the scanner stands at; `None` where there is none.
+    fn value(&mut self) -> Option<&'a str> {
         let first = self.peek()?;
         let start = self.at;
         match first {
@@ -112,7 +132,7 @@ impl<'a> Scanner<'a> {
             b'{' | b'[' => self.skip_nested()?,
             _ => self.skip_scalar(),
         }
-        Some((key, self.text.get(start..self.at)?))
+        self.text.get(start..self.at).filter(|value| !value.is_empty())
     }
 
     /// From behind an opening quote to behind the closing one.
@@ -250,6 +270,18 @@ mod tests {
         assert_eq!(get(r#"{"a":"\ud800x"}"#, "a").as_deref(), Some("\u{fffd}x"));
     }
 
+    #[test]
+    fn arrays_have_elements_and_nothing_else_has() {
+        let of = |text| elements(text).collect::<Vec<_>>();
+        assert_eq!(
+            of(r#" [ 1, "]" ,[2],{"a":[3]}, null]"#),
+            ["1", r#""]""#, "[2]", r#"{"a":[3]}"#, "null"]
+        );
+        for text in ["[]", "[ ]", "", "{}", r#"{"a":1}"#, "1", r#""[1]""#, "null"] {
+            assert!(of(text).is_empty(), "{text}");
+        }
+    }
+
     fn json() -> impl Strategy<Value = Value> {
         let text = "[a-c.\"\\\\\n\u{e9}\u{1F600}{}\\[\\]:,]{0,4}";
         let leaf = prop_oneof![
@@ -296,9 +328,22 @@ mod tests {
         }
 
         #[test]
+        fn elements_are_those_of_a_parser(
+            array in proptest::collection::vec(json(), 0..4),
+            pretty: bool,
+        ) {
+            let array = Value::from(array);
+            let text = if pretty { format!("{array:#}") } else { array.to_string() };
+            let found = elements(&text).map(|element| serde_json::from_str(element).unwrap());
+            prop_assert_eq!(found.collect::<Vec<Value>>(), array.as_array().unwrap().clone());
+        }
+
+        #[test]
         fn survives_any_text(text in "[{}\\[\\]\":,\\\\nu0-9a.\u{e9} ]{0,40}", path in "[a.]{0,3}") {
             let _ = get(&text, &path);
             let _ = get(&format!("{{\"a\":{text}"), &path);
+            let array = format!("[{text}");
+            prop_assert!(elements(&array).count() <= array.len());
         }
     }
 }

@@ -4406,6 +4406,7 @@ pub struct Metric {
     pub name: ::prost::alloc::string::String,
     #[prost(enumeration = "MetricType", tag = "2")]
     pub r#type: i32,
+    /// NaN, if no number can say it.
     #[prost(double, tag = "3")]
     pub value: f64,
     #[prost(btree_map = "string, string", tag = "4")]
@@ -4424,6 +4425,7 @@ pub struct Metric {
 pub struct MetricMetadata {
     #[prost(string, tag = "1")]
     pub description: ::prost::alloc::string::String,
+    /// Where the metric comes from: `process` or `events`.
     #[prost(string, repeated, tag = "2")]
     pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(double, tag = "3")]
@@ -4431,13 +4433,14 @@ pub struct MetricMetadata {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetMetricsRequest {
-    /// Which; all, if empty.
+    /// Which; all, if empty. The name of a histogram means all of its numbers.
     #[prost(string, repeated, tag = "1")]
     pub metric_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Which events' metrics.
+    /// Which events' metrics. Those of the process are of now, whatever the range is.
     #[prost(message, optional, tag = "2")]
     pub time_range: ::core::option::Option<TimeRange>,
-    /// Labels that a metric must have.
+    /// Labels that a metric of the process must have. Metrics of events are those of events with these fields or
+    /// properties, and have them as labels.
     #[prost(btree_map = "string, string", tag = "3")]
     pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
@@ -4446,6 +4449,9 @@ pub struct GetMetricsRequest {
     /// How the values of events' metrics are put together; their sum, if unspecified.
     #[prost(enumeration = "MetricAggregation", tag = "4")]
     pub aggregation: i32,
+    /// A position that an answer gave to those who sent events; the answer waits until it covers it.
+    #[prost(string, tag = "5")]
+    pub at_least: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetMetricsResponse {
@@ -4465,13 +4471,16 @@ pub struct MetricsMetadata {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExportMetricsRequest {
-    /// `prometheus`, `json` or `csv`.
+    /// `prometheus`, which is meant if it is empty, `json` or `csv`.
     #[prost(string, tag = "1")]
     pub format: ::prost::alloc::string::String,
     #[prost(string, repeated, tag = "2")]
     pub metric_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, optional, tag = "3")]
     pub time_range: ::core::option::Option<TimeRange>,
+    /// As in GetMetricsRequest.
+    #[prost(string, tag = "4")]
+    pub at_least: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExportMetricsResponse {
@@ -4668,7 +4677,7 @@ pub mod metrics_service_client {
                 .insert(GrpcMethod::new("analytics.v1.MetricsService", "GetMetrics"));
             self.inner.unary(req, path, codec).await
         }
-        /// The same, again whenever a value changes.
+        /// The same, and each of them again whenever its value changes.
         pub async fn stream_metrics(
             &mut self,
             request: impl tonic::IntoRequest<super::GetMetricsRequest>,
@@ -4769,7 +4778,7 @@ pub mod metrics_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// The same, again whenever a value changes.
+        /// The same, and each of them again whenever its value changes.
         async fn stream_metrics(
             &self,
             request: tonic::Request<super::GetMetricsRequest>,

@@ -91,7 +91,7 @@ fn percent(metric: &Metric) -> u8 {
 }
 
 /// The place of a percentile among numbers in order.
-fn index_of(percent: u8, numbers: usize) -> Option<usize> {
+pub(crate) fn index_of(percent: u8, numbers: usize) -> Option<usize> {
     Some((numbers * usize::from(percent) / 100).min(numbers.checked_sub(1)?))
 }
 

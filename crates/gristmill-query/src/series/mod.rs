@@ -5,7 +5,7 @@
 //! time is one bucket; then the events of all others go into the same cells, so that their
 //! distinct users and percentiles are exact. The period before has a walk of its own.
 
-mod cell;
+pub(crate) mod cell;
 mod formula;
 mod group;
 #[cfg(test)]
@@ -13,7 +13,7 @@ mod oracle;
 mod period;
 mod question;
 mod state;
-mod sum;
+pub(crate) mod sum;
 mod table;
 #[cfg(test)]
 mod tests;

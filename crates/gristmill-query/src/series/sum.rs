@@ -6,7 +6,7 @@
 
 /// The exact sum of numbers.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sum {
+pub(crate) struct Sum {
     total: f64,
     /// What the total lacks, as parts of ascending magnitude that share no digits. Most sums lack
     /// nothing. There are never more parts than fit between the least and the greatest number.
@@ -15,7 +15,7 @@ pub(super) struct Sum {
 
 impl Sum {
     /// Adds a number.
-    pub(super) fn add(&mut self, number: f64) {
+    pub(crate) fn add(&mut self, number: f64) {
         let (total, lost) = added(self.total, number);
         self.total = total;
         if lost != 0.0 {
@@ -24,13 +24,13 @@ impl Sum {
     }
 
     /// Adds all that another sum is of.
-    pub(super) fn join(&mut self, other: &Sum) {
+    pub(crate) fn join(&mut self, other: &Sum) {
         self.add(other.total);
         other.rest.iter().for_each(|part| self.add(*part));
     }
 
     /// The floating-point number that is nearest to the sum; `None` if the sum left their range.
-    pub(super) fn value(&self) -> Option<f64> {
+    pub(crate) fn value(&self) -> Option<f64> {
         let mut parts = self.rest.clone();
         add_part(&mut parts, self.total);
         Some(rounded(&parts)).filter(|value| value.is_finite())

@@ -9,12 +9,15 @@ use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderValue, header};
 
+/// What a table is as an answer.
+pub(crate) const MEDIA_TYPE: &str = "text/csv; charset=utf-8";
+
 /// A table being written.
-pub(super) struct Table(String);
+pub(crate) struct Table(String);
 
 impl Table {
     /// A table with a header line.
-    pub(super) fn new(columns: &[&str]) -> Self {
+    pub(crate) fn new(columns: &[&str]) -> Self {
         let mut table = Self(String::new());
         for column in columns {
             table.text(column);
@@ -24,7 +27,7 @@ impl Table {
     }
 
     /// Appends a text to the row.
-    pub(super) fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
         if is_formula || text.contains([',', '"', '\n', '\r']) {
             self.0.push('"');
@@ -40,21 +43,26 @@ impl Table {
     }
 
     /// Appends a number to the row.
-    pub(super) fn number(&mut self, number: impl std::fmt::Display) {
+    pub(crate) fn number(&mut self, number: impl std::fmt::Display) {
         // Writing to a string cannot fail.
         let _ = write!(self.0, "{number},");
     }
 
     /// Ends the row.
-    pub(super) fn end_row(&mut self) {
+    pub(crate) fn end_row(&mut self) {
         self.0.pop();
         self.0.push_str("\r\n");
     }
 
+    /// The table as text.
+    pub(crate) fn into_text(self) -> String {
+        self.0
+    }
+
     /// The table as an answer.
-    pub(super) fn into_response(self) -> Response {
+    pub(crate) fn into_response(self) -> Response {
         let mut response = Response::new(Body::from(self.0));
-        let csv = HeaderValue::from_static("text/csv; charset=utf-8");
+        let csv = HeaderValue::from_static(MEDIA_TYPE);
         response.headers_mut().insert(header::CONTENT_TYPE, csv);
         response
     }

@@ -3,7 +3,7 @@
 mod again;
 mod ask;
 pub(crate) mod cohorts;
-mod csv;
+pub(crate) mod csv;
 mod description;
 mod filter;
 pub(crate) mod funnel;
@@ -26,4 +26,7 @@ pub(crate) mod users;
 pub(crate) use ask::Ask;
 pub(crate) use description::Description;
 pub(crate) use filter::{filter_of_text, schema as filter_schema};
-pub(crate) use question::{at_least, everything, filters, time_schema};
+pub(crate) use question::{
+    Format, RangeBody, accepted, at_least, at_least_term, choice, everything, filters, format,
+    range, range_parameters, time_schema,
+};

@@ -37,7 +37,7 @@ pub(super) async fn selection(
     event_types.extend(parameters.take_all("event_types"));
     let mut selection = Selection {
         project: project_of(extensions),
-        range: TimeRange { start: time(parameters, "start")?, end: time(parameters, "end")? },
+        range: range(parameters)?,
         event_types,
         filters: filters(parameters.take_map("filters")),
     };
@@ -48,27 +48,39 @@ pub(super) async fn selection(
     Ok(selection)
 }
 
-/// What [`selection`] takes.
-pub(super) fn selection_parameters() -> Vec<Parameter> {
+/// Takes the parameters that say a range of event times.
+pub(crate) fn range(parameters: &mut Parameters) -> Result<TimeRange, Problem> {
+    Ok(TimeRange { start: time(parameters, "start")?, end: time(parameters, "end")? })
+}
+
+/// What [`range`] takes.
+pub(crate) fn range_parameters() -> [Parameter; 4] {
     let time = |name, about| Term::new(name, about, reference("Time")).in_target();
-    let types = json!({"type": "array", "items": {"type": "string"}});
-    let filters = json!({"type": "object", "additionalProperties": {"type": "string"}});
-    let equal = "a field or property must equal a text; also as `filters.NAME=VALUE`";
-    vec![
+    [
         time("start", "the first event time"),
         time("end", "the event time behind the last"),
         time("time_range.start", "the same as `start`"),
         time("time_range.end", "the same as `end`"),
+    ]
+}
+
+/// What [`selection`] takes.
+pub(super) fn selection_parameters() -> Vec<Parameter> {
+    let types = json!({"type": "array", "items": {"type": "string"}});
+    let filters = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let equal = "a field or property must equal a text; also as `filters.NAME=VALUE`";
+    let others = [
         Term::new("event_type", "events of one of these types", types.clone()).in_target(),
         Term::new("event_types", "the same as `event_type`", types).in_target(),
         Term::new("filters", equal, filters).in_target_as_map(),
         Term::new("where", "events that pass", reference("Filter")).in_target_as_json(),
         at_least_term().in_target(),
-    ]
+    ];
+    range_parameters().into_iter().chain(others).collect()
 }
 
 /// A freshness that an answer must have.
-pub(super) fn at_least_term() -> Term {
+pub(crate) fn at_least_term() -> Term {
     Term::text("at_least", "a `position`; the answer waits until it covers it")
 }
 
@@ -209,7 +221,7 @@ pub(super) fn page_term() -> Term {
 }
 
 /// What a name stands for, with the name.
-pub(super) fn choice<T: Copy>(
+pub(crate) fn choice<T: Copy>(
     parameter: &str,
     given: &str,
     choices: &[(&'static str, T)],
@@ -238,7 +250,7 @@ pub(super) fn limit(
 
 /// The format of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     /// JSON, unless CSV is asked for.
     Json,
     /// Comma-separated values with a header line.
@@ -256,14 +268,19 @@ const FORMATS: [(&str, Format); 4] = [
 ];
 
 /// The format that the `Accept` header asks for: the first that is known and not refused.
-pub(super) fn format(headers: &HeaderMap) -> Format {
+pub(crate) fn format(headers: &HeaderMap) -> Format {
+    accepted(headers, &FORMATS).unwrap_or(Format::Json)
+}
+
+/// What the first media type of the `Accept` header stands for that is known and not refused.
+pub(crate) fn accepted<T: Copy>(headers: &HeaderMap, known: &[(&str, T)]) -> Option<T> {
     let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut types = accepts
         .flat_map(|text| text.split(','))
         .filter(|range| !is_refused(range))
         .map(|range| range.split(';').next().unwrap_or_default().trim());
-    let known = |name| FORMATS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-    types.find_map(known).map_or(Format::Json, |(_, format)| *format)
+    let found = |name| known.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+    types.find_map(found).map(|(_, meant)| *meant)
 }
 
 /// Whether a range of an `Accept` header has the weight 0.
@@ -276,7 +293,7 @@ fn is_refused(range: &str) -> bool {
 
 /// The range of a question, as its answer repeats it.
 #[derive(Debug, JsonSchema, Serialize)]
-pub(super) struct RangeBody {
+pub(crate) struct RangeBody {
     start: Option<Time>,
     end: Option<Time>,
 }

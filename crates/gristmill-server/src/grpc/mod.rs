@@ -12,7 +12,9 @@ mod health;
 mod ingestion;
 mod messages;
 pub(crate) mod methods;
+mod metrics;
 mod older;
+mod older_consumer;
 mod producer;
 mod questions;
 pub(crate) mod reflection;
@@ -28,9 +30,11 @@ use std::sync::Arc;
 use axum::body::Body;
 use gristmill_model::limits;
 use gristmill_proto::analytics::analytics_service_server::AnalyticsServiceServer as OlderServer;
+use gristmill_proto::analytics::consumer_service_server::ConsumerServiceServer;
 use gristmill_proto::analytics::producer_service_server::ProducerServiceServer;
 use gristmill_proto::analytics::v1::analytics_service_server::AnalyticsServiceServer;
 use gristmill_proto::analytics::v1::event_ingestion_service_server::EventIngestionServiceServer;
+use gristmill_proto::analytics::v1::metrics_service_server::MetricsServiceServer;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use tonic::server::{Grpc, NamedService};
 use tonic::{Code, Status};
@@ -46,7 +50,9 @@ use frames::{MESSAGE_BYTES, RELAY};
 use ingestion::Ingestion;
 use messages::{Received, Sent};
 use methods::{methods, service_of};
+use metrics::MetricsCalls;
 use older::OlderAnalytics;
+use older_consumer::OlderConsumer;
 use producer::Producer;
 use questions::Analytics;
 
@@ -127,6 +133,14 @@ async fn own(front: &Front, app: &Arc<App>, request: Request<Body>) -> Response<
         ProducerServiceServer::<Producer>::NAME if has(Role::Ingest) => {
             let server = ProducerServiceServer::new(Producer(app.clone()));
             serve(front, server.max_decoding_message_size(size), admitted(app, request)).await
+        }
+        ConsumerServiceServer::<OlderConsumer>::NAME if has(Role::Process) || has(Role::Query) => {
+            let server = ConsumerServiceServer::new(OlderConsumer(app.clone()));
+            serve(front, server.max_decoding_message_size(size), request).await
+        }
+        MetricsServiceServer::<MetricsCalls>::NAME if has(Role::Query) => {
+            let server = MetricsServiceServer::new(MetricsCalls(app.clone()));
+            serve(front, server.max_decoding_message_size(size), request).await
         }
         _ => unknown(request.uri().path()),
     }

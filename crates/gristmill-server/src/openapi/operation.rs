@@ -66,6 +66,8 @@ pub(crate) struct Operation {
     answers: BTreeMap<u16, Answer>,
     errors: BTreeSet<u16>,
     schemas: BTreeMap<String, Value>,
+    /// Its name, where the path gives none of its own.
+    id: Option<&'static str>,
 }
 
 /// What operations share, by name.
@@ -88,7 +90,13 @@ impl Operation {
             answers: BTreeMap::new(),
             errors: ANY.map(ErrorCode::status).into(),
             schemas: BTreeMap::new(),
+            id: None,
         }
+    }
+
+    /// The same under another name than that of its path.
+    pub(crate) fn called(self, id: &'static str) -> Self {
+        Self { id: Some(id), ..self }
     }
 
     /// The same with more parameters.
@@ -146,7 +154,7 @@ impl Operation {
         }
         let (tag, _) = self.tag.told();
         let mut operation = json!({
-            "operationId": id(method, path),
+            "operationId": self.id.map_or_else(|| id(method, path), str::to_owned),
             "tags": [tag],
             "summary": self.summary,
             "responses": responses,

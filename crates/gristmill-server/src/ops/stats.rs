@@ -33,15 +33,17 @@ pub(super) struct TotalsBody {
     pub(super) backlog_records: u64,
 }
 
+/// What became of events behind the log.
 #[derive(JsonSchema, Serialize)]
-struct ConsumerBody {
-    processed_events: u64,
-    failed_events: u64,
+pub(crate) struct ConsumerBody {
+    pub(crate) processed_events: u64,
+    pub(crate) failed_events: u64,
     retried_events: u64,
     dlq_events: u64,
-    processing_rate: f64,
+    /// Per second since the process started.
+    pub(crate) processing_rate: f64,
     avg_processing_ms: f64,
-    last_message_time: Option<Time>,
+    pub(crate) last_message_time: Option<Time>,
 }
 
 #[derive(JsonSchema, Serialize)]
@@ -105,6 +107,11 @@ pub(crate) async fn lag(State(app): State<Arc<App>>) -> Response {
         timestamp: Time(app.now()),
     };
     json::respond(StatusCode::OK, &body)
+}
+
+/// What became of events behind the log.
+pub(crate) fn consumer(app: &App) -> ConsumerBody {
+    totals(app).consumer
 }
 
 /// The totals now.

@@ -21,6 +21,7 @@ mod grpc_web;
 mod ingest_calls;
 mod lifecycle;
 mod live;
+mod metrics_service;
 mod native;
 mod openapi;
 mod operations;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use gristmill_model::{ErrorCode, Positions, limits};
 use gristmill_query::measured;
 use http::Method;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -87,12 +87,17 @@ impl Default for Hub {
 
 impl Hub {
     /// Room for one subscription, if there is any.
-    pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
+    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
         Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
             let most = limits::LIVE_SUBSCRIPTIONS;
             let detail = format!("{most} subscriptions are open and there is no room for more");
             Problem::new(ErrorCode::Overloaded, detail)
         })
+    }
+
+    /// Waits until one more live question may be answered.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.turns.acquire().await.ok()
     }
 
     /// The topic of a question, which begins with its first subscription.
@@ -171,7 +176,7 @@ async fn keep_asking(app: Arc<App>, question: Box<dyn Question>, news: watch::Se
     let mut newest: Option<(Revision, Bytes)> = None;
     let pace = question.pace();
     loop {
-        let Ok(turn) = app.live.turns.acquire().await else { return };
+        let Some(turn) = app.live.turn().await else { return };
         // The snapshot is taken later and may include more.
         let covered = progress.borrow().committed.clone();
         let begun = Instant::now();

@@ -7,11 +7,11 @@ use gristmill_model::{
     Compare, Period, SeriesAnswer, SeriesGroup, SeriesLine, SeriesPoint, SeriesQuery, TimeRange,
 };
 use schemars::JsonSchema;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::super::csv::Table;
 use super::super::question::RangeBody;
-use crate::json::Time;
+use crate::json::{Number, Time};
 
 #[derive(JsonSchema, Serialize)]
 pub(super) struct AnswerBody<'a> {
@@ -178,22 +178,5 @@ fn period(line: &SeriesLine) -> &'static str {
     match line.period {
         Period::Range => "current",
         Period::Previous => "previous",
-    }
-}
-
-/// A value; whole ones are written without a fraction.
-struct Number(Option<f64>);
-
-impl Serialize for Number {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        /// Beyond this not every whole number has a floating-point number of its own.
-        const WHOLE: f64 = 9_007_199_254_740_992.0;
-        match self.0 {
-            None => serializer.serialize_none(),
-            Some(value) if value.fract() == 0.0 && value.abs() <= WHOLE => {
-                serializer.serialize_i64(value as i64)
-            }
-            Some(value) => serializer.serialize_f64(value),
-        }
     }
 }

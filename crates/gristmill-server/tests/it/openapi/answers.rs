@@ -54,7 +54,10 @@ impl Asked {
 pub(super) async fn filled() -> Api {
     let api = Api::new();
     let event = |id: &str, user: &str, event_type: &str, time: &str| {
-        let properties = json!({"plan": user, "price": 2.5, "list": [1, {"a": null}]});
+        let carried =
+            json!({"name": "parcel", "metrics": [{"name": "weight", "value": 2, "unit": "kg"}]});
+        let properties =
+            json!({"plan": user, "price": 2.5, "list": [1, {"a": null}], "custom_event": carried});
         json!({"id": id, "user_id": user, "event_type": event_type, "timestamp": time,
             "page_url": "/p", "source": "web", "properties": properties})
     };
@@ -114,6 +117,13 @@ pub(super) fn all() -> Vec<Asked> {
             "/v1/analytics/sessions?granularity=day&group_by=user_id&limit=1",
         ),
         get("getAnalyticsSessions", "/v1/analytics/sessions?event_type=none"),
+        get("getMetricsByName", "/v1/metrics"),
+        get(
+            "getMetricsByName",
+            "/v1/metrics?metric_names=weight&aggregation=p95&labels.plan=ann&start=0",
+        ),
+        get("getMetricsExport", "/v1/metrics/export"),
+        get("getMetricsHealth", "/v1/metrics/health"),
         get("getCohorts", "/v1/cohorts"),
         get("getCohortsById", "/v1/cohorts/buyers"),
         get("getCohortsByIdUsers", "/v1/cohorts/buyers/users?limit=1"),
