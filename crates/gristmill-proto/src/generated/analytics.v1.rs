@@ -3663,10 +3663,12 @@ pub struct IngestEventsRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct IngestOptions {
-    /// Answer when the events are checked and queued, before they are on stable storage.
+    /// Answer when the events are checked and queued in memory, before they are on stable storage. They are
+    /// appended before the server stops, and lost if it crashes first.
     #[prost(bool, tag = "1")]
     pub r#async: bool,
-    /// How long the client waits; 0 leaves that to the call's deadline.
+    /// How long the client waits; 0 leaves that to the call's deadline. Beyond it the call ends with
+    /// DEADLINE_EXCEEDED, and whether the events were accepted is unknown: send the same again.
     #[prost(int32, tag = "2")]
     pub timeout_seconds: i32,
     /// Check the events and keep none.
@@ -3759,10 +3761,16 @@ pub struct IngestMetadata {
 }
 /// What a client sends.
 ///
-/// The server's first message is a `status` that says how many bytes of requests may be under way without an
-/// acknowledgement; each further answer says how many may be sent since. Who sends more waits, because the
-/// server reads no further. After a broken connection a client sends again what was not acknowledged: what
-/// had arrived all the same counts once.
+/// The server's first message is a `status` that says how many bytes of requests, each as long as its message
+/// is when encoded, may be under way without an acknowledgement. A `batch_ack` says how many of them it gives
+/// back, and an `event_response` gives back those of its event. Who sends more waits, because the server reads
+/// no further; a request that is longer than all credit may be sent when nothing is under way.
+///
+/// Answers come in the order of the requests. After a broken connection, and when the stream ends with a
+/// status that may be tried again (UNAVAILABLE when the server stops, DEADLINE_EXCEEDED when nothing was
+/// sent for long), a client sends again what was not acknowledged: what had arrived all the same counts once.
+/// A request that makes no sense ends the stream with INVALID_ARGUMENT, and a batch of more than 10,000 events
+/// with RESOURCE_EXHAUSTED, after what came before is answered.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StreamEventsRequest {
     #[prost(oneof = "stream_events_request::Request", tags = "1, 2, 10")]
@@ -3802,10 +3810,12 @@ pub mod stream_events_response {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StreamConfig {
-    /// How many single events the server may gather before it writes them; 0 leaves that to the server.
+    /// How many single events the server may gather before it writes them, at most 1,000; 0 leaves that to the
+    /// server.
     #[prost(int32, tag = "1")]
     pub batch_size: i32,
-    /// How long it may wait for them.
+    /// How long it may wait for them, at most 10 s. Without it the server waits for nothing: it gathers what comes
+    /// while it writes.
     #[prost(message, optional, tag = "2")]
     pub flush_interval: ::core::option::Option<::prost_types::Duration>,
 }
@@ -3825,7 +3835,7 @@ pub struct StreamStatus {
 /// Many events in one message.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EventBatch {
-    /// Numbers the batches of a stream, upwards from 1.
+    /// Numbers the batches of a stream, upwards from 1; 0 is one more than the last.
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
     #[prost(message, repeated, tag = "2")]
@@ -3840,13 +3850,14 @@ pub struct EventBatch {
 pub struct BatchAck {
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
-    /// What a question may give as `at_least`.
+    /// What a question may give as `at_least`: it covers everything acknowledged on the stream.
     #[prost(string, tag = "2")]
     pub position: ::prost::alloc::string::String,
     /// Events accepted since the last acknowledgement.
     #[prost(uint64, tag = "3")]
     pub accepted: u64,
-    /// What was rejected since the last acknowledgement.
+    /// What was rejected since the last acknowledgement. Much of it takes several acknowledgements of the same
+    /// `sequence`.
     #[prost(message, repeated, tag = "4")]
     pub rejected: ::prost::alloc::vec::Vec<RejectedEvent>,
     /// How many more bytes of requests may be sent.
