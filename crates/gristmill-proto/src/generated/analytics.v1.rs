@@ -1345,7 +1345,8 @@ pub struct GetUserAnalyticsResponse {
     #[prost(message, repeated, tag = "2")]
     pub sessions: ::prost::alloc::vec::Vec<UserSession>,
     /// The newest first, if nothing else was asked for. Each can be sent again as it is: `type` says what it is asked
-    /// about by, properties that are texts stand in `properties`, all others in `properties_json`.
+    /// about by; properties that are texts stand in `properties`, one that reads as the payload of its name in that
+    /// payload's place, and all others in `properties_json`.
     #[prost(message, repeated, tag = "3")]
     pub events: ::prost::alloc::vec::Vec<Event>,
     #[prost(message, optional, tag = "4")]
