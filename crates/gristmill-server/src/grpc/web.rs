@@ -5,6 +5,7 @@ use std::convert::Infallible;
 
 use axum::body::Body;
 use http::{HeaderValue, Request, Response, header};
+use http_body_util::BodyExt;
 use tonic_web::GrpcWebLayer;
 use tower::{Layer, Service, service_fn};
 
@@ -34,7 +35,9 @@ pub(crate) async fn answer(front: &Front, mut request: Request<Body>) -> Respons
     }
     let call = service_fn(|call: Request<tonic::body::Body>| async move {
         // What is on gRPC listeners only is not for browsers.
-        let response = front.answer_call(Speech::Http, call.map(Body::new)).await;
+        // It says that it is as long as it was in base64, which would be wrong when it is passed on.
+        let call = call.map(|body| Body::from_stream(body.into_data_stream()));
+        let response = front.answer_call(Speech::Http, call).await;
         Ok::<_, Infallible>(response)
     });
     match GrpcWebLayer::new().layer(call).call(request).await {

@@ -1,11 +1,12 @@
 //! A client of gRPC that is as good or as bad as a test wants.
 
+use std::io;
 use std::net::SocketAddr;
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -93,15 +94,25 @@ pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).map_or("", |value| value.to_str().unwrap())
 }
 
-/// A body that is sent as the test goes on, and ends when the sender is dropped.
-pub(crate) fn slow_body() -> (mpsc::Sender<Bytes>, Body) {
+/// Sends a body as the test goes on; the body ends when this is dropped.
+pub(crate) struct Sending(mpsc::Sender<io::Result<Frame<Bytes>>>);
+
+impl Sending {
+    pub(crate) async fn send(&self, piece: impl Into<Bytes>) {
+        self.0.send(Ok(Frame::data(piece.into()))).await.unwrap();
+    }
+
+    /// The client gives the call up.
+    pub(crate) async fn give_up(self) {
+        self.0.send(Err(io::ErrorKind::ConnectionAborted.into())).await.unwrap();
+    }
+}
+
+/// A body that is sent as the test goes on.
+pub(crate) fn slow_body() -> (Sending, Body) {
     let (sender, mut receiver) = mpsc::channel(16);
-    let pieces = futures_util::stream::poll_fn(move |context| {
-        receiver
-            .poll_recv(context)
-            .map(|piece| piece.map(|it| Ok::<_, std::io::Error>(Frame::data(it))))
-    });
-    (sender, Body::new(http_body_util::StreamBody::new(pieces)))
+    let pieces = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
+    (Sending(sender), Body::new(StreamBody::new(pieces)))
 }
 
 /// A message as gRPC frames it.

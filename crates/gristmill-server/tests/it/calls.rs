@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use bytes::Bytes;
 use gristmill_model::limits;
 use gristmill_server::ServerConfig;
 use prost::Message as _;
@@ -74,7 +73,7 @@ async fn deadlines_are_kept() {
     // One that passes while the server waits; its own bound comes before a longer one.
     for patience in ["1m", "20m", "99999999H"] {
         let (sender, body) = slow_body();
-        sender.send(Bytes::copy_from_slice(&message[..7])).await.unwrap();
+        sender.send(message[..7].to_vec()).await;
         let late = caller.call(EVENT_COUNT, &[("grpc-timeout", patience)], body).await;
         assert_eq!(late.status(), "4", "{patience}: {late:?}");
     }
@@ -133,7 +132,7 @@ async fn messages_up_to_the_limit_are_read_by_every_service_and_larger_ones_by_n
     assert_eq!(answer.status(), "8", "{answer:?}");
     // It is refused by what it says of its length, before it comes.
     let (sender, body) = slow_body();
-    sender.send(Bytes::from_static(b"\0\xff\xff\xff\xff")).await.unwrap();
+    sender.send(&b"\0\xff\xff\xff\xff"[..]).await;
     assert_eq!(caller.call(EVENT_COUNT, &[], body).await.status(), "8");
     // A bomb that is small on the wire.
     for (name, packed) in packed(&of_size(limits::MESSAGE_BYTES + 1)) {
