@@ -22,8 +22,6 @@ pub const JSON_DEPTH: usize = 64;
 pub const BATCH_EVENTS: usize = 10_000;
 /// The most events in one message of gRPC, but for the batches of a stream.
 pub const MESSAGE_EVENTS: usize = 1_000;
-/// The largest message of gRPC that a client may send, in bytes.
-pub const MESSAGE_BYTES: usize = 10 * 1024 * 1024;
 /// How many bytes of a stream's requests may be under way without an acknowledgement.
 pub const STREAM_CREDIT_BYTES: usize = 4 * 1024 * 1024;
 /// How far ahead of the server an event's time may lie, in microseconds: 24 hours.
