@@ -197,10 +197,13 @@ fn http(metrics: &Metrics, page: &mut Page) {
 }
 
 fn calls(metrics: &Metrics, page: &mut Page) {
-    let name = "gristmill_grpc_requests_total";
-    page.head(name, "counter", "Calls that have ended, by method and status code.");
+    page.head(
+        "gristmill_grpc_requests_total",
+        Kind::Counter,
+        "Calls that have ended, by method and status code.",
+    );
     for (method, code, count) in metrics.calls.counts() {
-        page.sample(format_args!("{name}{{method=\"{method}\",code=\"{code}\"}}"), count);
+        page.sample(&[("method", method), ("code", code)], count);
     }
 }
 

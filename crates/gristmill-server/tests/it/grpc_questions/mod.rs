@@ -109,7 +109,7 @@ async fn answers_are_given_again_for_as_long_as_they_hold() {
     let both = Both::over(Platform::new(ingest_config()).with_cache());
     both.api.fill(&Value::Array(events::random(1))).await;
     let mut client = both.client.clone();
-    let query = both.server.platform.services.query.clone();
+    let query = both.server.platform.as_ref().unwrap().services.query.clone();
     let hits = || query.answer_stats().unwrap().hits;
     let request = GetAnalyticsSummaryRequest::default();
     let first = client.get_analytics_summary(request.clone()).await.unwrap().into_inner();
