@@ -72,7 +72,7 @@ async fn a_typed_event_is_the_same_event_over_grpc_and_over_rest() {
         user_id: "ada".to_owned(),
         event_type: 1,
         timestamp: Some(prost_types::Timestamp { seconds: NOW.seconds() - 60, nanos: 0 }),
-        properties: [("plan".to_owned(), "pro".to_owned())].into(),
+        properties: [("kind".to_owned(), "pro".to_owned())].into(),
         properties_json: r#"{"n":1}"#.to_owned(),
         event_data: Some(EventData::UserEvent(UserEvent {
             action: "click".to_owned(),
@@ -91,7 +91,7 @@ async fn a_typed_event_is_the_same_event_over_grpc_and_over_rest() {
     let same = json!({"event": {"userId": "ada", "eventType": "EVENT_TYPE_USER",
         "timestamp": "2025-12-31T23:59:00Z",
         "userEvent": {"action": "click", "pageUrl": "/p", "userContext": {"isNewUser": true}},
-        "properties": {"plan": "pro", "n": 1}}, "options": {"wait_visible": true}});
+        "properties": {"kind": "pro", "n": 1}}, "options": {"wait_visible": true}});
     let told = post_json(&server, "/v1/events", &same).await;
     assert_eq!(told["results"][0]["id"], answer.event_id, "{told}");
     assert_eq!(told["results"][0]["status"], "duplicate", "{told}");
@@ -102,7 +102,7 @@ async fn a_typed_event_is_the_same_event_over_grpc_and_over_rest() {
     assert_eq!(
         kept["properties"],
         json!({"user_event": {"action": "click", "page_url": "/p",
-            "user_context": {"is_new_user": true}}, "plan": "pro", "n": 1})
+            "user_context": {"is_new_user": true}}, "kind": "pro", "n": 1})
     );
 }
 
