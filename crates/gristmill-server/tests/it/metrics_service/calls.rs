@@ -154,7 +154,7 @@ pub(super) fn samples(text: &str) -> Vec<Sample> {
 
 fn sample(line: &str) -> Sample {
     let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let end = line.find(|c| !is_of_name(c)).unwrap();
+    let end = line.find(|c: char| !is_of_name(c)).unwrap();
     let (name, mut rest) = line.split_at(end);
     let mut labels = Vec::new();
     if let Some(inner) = rest.strip_prefix('{') {

@@ -20,9 +20,11 @@ pub(crate) fn hold(method: &Method, target: &str, body: &[u8], answer: &Answer) 
     let operation = operations.find(|operation| is_of(operation, method, path));
     let Some(operation) = operation.filter(|_| answer.status.is_success()) else { return };
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        // `filters.NAME` and `filters[NAME]` are both of `filters`.
+        // `filters.NAME` and `filters[NAME]` are both of `filters`, and so it is with `labels`.
         let name = pair.split(['=', '[']).next().unwrap_or_default();
-        let name = if name.starts_with("filters.") { "filters" } else { name };
+        let maps = ["filters", "labels"];
+        let is_of_map = |map: &&str| name.split('.').next() == Some(*map);
+        let name = maps.into_iter().find(is_of_map).unwrap_or(name);
         let mut parameters = operation.parameters(&DOCUMENT);
         let is_described = parameters.any(|parameter| parameter["name"] == name);
         assert!(is_described, "{name} of {target} is not described");
