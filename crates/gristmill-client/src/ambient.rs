@@ -27,3 +27,8 @@ impl Entropy for SystemEntropy {
         u128::from_le_bytes(bytes)
     }
 }
+
+/// A random name for an event, 128 bits as 32 hexadecimal digits.
+pub fn random_id() -> String {
+    format!("{:032x}", SystemEntropy.next_u128())
+}

@@ -22,6 +22,7 @@ pub mod questions;
 mod receipt;
 mod sender;
 
+pub use ambient::random_id;
 pub use channel::{Channel, StreamTarget};
 pub use client::{BatchFormat, Client, Reply, WaitFor};
 pub use config::{ApiKey, ClientConfig};

@@ -4,6 +4,7 @@
 mod bad_input;
 mod both_stores;
 mod cache;
+mod client;
 mod dialect_curls;
 mod gateway;
 mod gateway_faults;
