@@ -35,3 +35,8 @@ pub use sender::{
     Compression, Delivered, Observer, Reason, Report, SendError, Sender, SenderConfig, SenderStats,
     SpillConfig, StartError, Undelivered,
 };
+
+/// Has the examples of the manual compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/client.md")]
+struct Manual;
