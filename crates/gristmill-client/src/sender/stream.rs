@@ -151,6 +151,10 @@ struct Session<'a> {
     sent_bytes: u64,
     credit: u64,
     heard_at: Instant,
+    /// Events that were told of in acknowledgements beyond those of settled batches, and which of
+    /// them were rejected.
+    told: u64,
+    rejected: Vec<RejectedEvent>,
     has_progressed: bool,
     /// So many batches go one by one, because the server did not take one of them.
     suspects: usize,
@@ -173,6 +177,8 @@ impl<'a> Session<'a> {
             sent_bytes: 0,
             credit: 0,
             heard_at: Instant::now(),
+            told: 0,
+            rejected: Vec::new(),
             has_progressed: false,
             suspects,
         }
@@ -255,30 +261,36 @@ impl<'a> Session<'a> {
                 self.credit = status.credit_bytes.saturating_sub(self.sent_bytes);
                 Ok(())
             }
-            Some(Heard::BatchAck(ack)) => self.acknowledged(ack),
+            Some(Heard::BatchAck(ack)) => {
+                self.acknowledged(ack);
+                Ok(())
+            }
             Some(Heard::EventResponse(_)) => Err(End::Nonsense("no single event was sent")),
             None => Ok(()),
         }
     }
 
-    fn acknowledged(&mut self, ack: BatchAck) -> Result<(), End> {
-        let count = self.sent.iter().take_while(|sent| sent.sequence <= ack.sequence).count();
-        let events: usize = self.sent.iter().take(count).map(|sent| sent.batch.events).sum();
-        if ack.accepted + (ack.rejected.len() as u64) < events as u64 {
-            return Err(End::Nonsense("it tells of fewer events than were sent"));
-        }
+    /// Many rejections of one batch come in several acknowledgements, so a batch is settled when all of
+    /// its events were told of.
+    fn acknowledged(&mut self, ack: BatchAck) {
         self.credit = self.credit.saturating_add(ack.credit_bytes);
-        let mut rejected = ack.rejected;
-        for UnderWay { sequence, bytes, batch } in self.sent.drain(..count) {
+        self.told += ack.accepted + ack.rejected.len() as u64;
+        self.rejected.extend(ack.rejected);
+        while let Some(first) = self.sent.front() {
+            let events = first.batch.events as u64;
+            if first.sequence > ack.sequence || events > self.told {
+                return;
+            }
+            let Some(UnderWay { sequence, bytes, batch }) = self.sent.pop_front() else { return };
+            self.told -= events;
             self.sent_bytes = self.sent_bytes.saturating_sub(bytes);
             let mut fate = Fate::default();
-            let rejections = take_rejections(&mut rejected, sequence);
+            let rejections = take_rejections(&mut self.rejected, sequence);
             fate.answered(&batch.lines, batch.events, rejections, ack.position.clone());
             self.shared.settle(self.queue, &batch, fate);
             self.has_progressed = true;
             self.suspects = self.suspects.saturating_sub(1);
         }
-        Ok(())
     }
 }
 

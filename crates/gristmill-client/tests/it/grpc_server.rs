@@ -37,7 +37,8 @@ pub(crate) struct Manner {
     pub(crate) ack_every: u64,
     /// Batches, over all streams, after which a stream ends with what came last kept but not acknowledged.
     pub(crate) ends_after: Option<u64>,
-    /// Reads nothing.
+    /// Rejections in one acknowledgement; more come in another one.
+    pub(crate) rejections: usize,
     pub(crate) reads: Reads,
 }
 
@@ -53,7 +54,13 @@ pub(crate) enum Reads {
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { credit: 64 * 1024, ack_every: 1, ends_after: None, reads: Reads::All }
+        Self {
+            credit: 64 * 1024,
+            ack_every: 1,
+            ends_after: None,
+            rejections: 1_000,
+            reads: Reads::All,
+        }
     }
 }
 
@@ -154,10 +161,18 @@ impl Service {
             }
             waiting = 0;
             ack.credit_bytes = std::mem::take(&mut bytes);
-            let next = BatchAck { sequence: ack.sequence, ..BatchAck::default() };
-            let sent = std::mem::replace(&mut ack, next);
-            if answers.send(answer(Heard::BatchAck(sent))).await.is_err() {
-                return;
+            loop {
+                let most = ack.rejected.len().min(self.manner.rejections);
+                let rejected = ack.rejected.split_off(most);
+                let (sequence, position) = (ack.sequence, ack.position.clone());
+                let next = BatchAck { sequence, position, rejected, ..BatchAck::default() };
+                let sent = std::mem::replace(&mut ack, next);
+                if answers.send(answer(Heard::BatchAck(sent))).await.is_err() {
+                    return;
+                }
+                if ack.rejected.is_empty() {
+                    break;
+                }
             }
         }
     }

@@ -75,7 +75,8 @@ async fn a_batch_beyond_all_credit_goes_alone() {
 
 #[tokio::test]
 async fn rejected_events_are_told() {
-    let server = GrpcServer::start(Manner::default()).await;
+    let manner = Manner { rejections: 1, ..Manner::default() };
+    let server = GrpcServer::start(manner).await;
     let sender = Sender::stream(&server.target(), quick()).await.unwrap();
     for number in 0..100 {
         let event = match number % 25 {
