@@ -291,6 +291,9 @@ impl<'a> Session<'a> {
             self.has_progressed = true;
             self.suspects = self.suspects.saturating_sub(1);
         }
+        // Whatever is left is about nothing that was sent.
+        self.told = 0;
+        self.rejected.clear();
     }
 }
 
