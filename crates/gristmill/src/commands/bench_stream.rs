@@ -134,6 +134,6 @@ fn compare(name: &str, real: &GrpcDriven, bare: &GrpcDriven) {
     );
 }
 
-fn line(name: &str, value: String) {
+fn line(name: &str, value: impl std::fmt::Display) {
     say(format!("{name:<28} {value}"));
 }

@@ -16,7 +16,7 @@ use gristmill_testkit::{Ledger, TestServer};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use crate::support::{counts_of_type, server, summary, wait_for_more};
+use crate::support::{counts_of_type, server, summary, wait_for_more, wait_for_total};
 
 #[allow(dead_code, unreachable_pub, reason = "an example is a program of its own")]
 #[path = "../../../gristmill-client/examples/batching.rs"]
@@ -48,6 +48,7 @@ fn examples_over_http_do_what_they_say() -> anyhow::Result<()> {
     runtime.block_on(quickstart::run(&url))?;
     runtime.block_on(batching::run(&url))?;
     runtime.block_on(offline::run(&url))?;
+    wait_for_total(&server, 10_101)?;
     let counts = summary(&server)?["events_by_type"].take();
     assert_eq!(counts["page_view"], 1, "{counts}");
     assert_eq!(counts["kept"], 100, "{counts}");
@@ -64,7 +65,7 @@ fn examples_over_grpc_do_what_they_say() -> anyhow::Result<()> {
     let runtime = Runtime::new()?;
     runtime.block_on(streaming::run(&url))?;
     runtime.block_on(grpc_client::run(&url))?;
-    crate::support::wait_for_total(&server, 10_001)
+    wait_for_total(&server, 10_001)
 }
 
 #[test]
@@ -108,11 +109,11 @@ where
     let producer =
         runtime.spawn(produce(Arc::clone(&sender), Arc::clone(&notes), Arc::clone(&stop)));
     for _ in 0..KILLS {
-        wait_for_more(&notes.delivered, 200, DELIVERED_WITHIN)?;
+        wait_for_more(&notes.delivered, 100, DELIVERED_WITHIN)?;
         server.kill9()?;
         server.restart()?;
     }
-    wait_for_more(&notes.delivered, 200, DELIVERED_WITHIN)?;
+    wait_for_more(&notes.delivered, 100, DELIVERED_WITHIN)?;
     stop.store(true, Ordering::SeqCst);
     runtime.block_on(producer)??;
     let report = runtime.block_on(sender.close());
@@ -138,7 +139,7 @@ async fn produce(
         sender.send(&Event::new(EVENT_TYPE).id(id).user(format!("u{}", number % 7))).await?;
         number += 1;
         if number % 10 == 0 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
     Ok(())
