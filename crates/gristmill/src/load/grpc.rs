@@ -115,7 +115,7 @@ async fn call(channel: Channel, mut random: Random, end: Instant) -> anyhow::Res
         let sent = Instant::now();
         let request = IngestEventRequest { event: Some(event(&mut random)), options: None };
         match client.ingest_event(request).await {
-            Ok(response) if response.into_inner().success => driven.events += 1,
+            Ok(response) if response.get_ref().success => driven.events += 1,
             _ => driven.failed += 1,
         }
         driven.latencies.add(sent.elapsed());
