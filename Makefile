@@ -1,7 +1,7 @@
 # `make` alone prints what there is. Every target works in a fresh clone.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench bench-queries bench-services chaos lint fmt clean deny
+.PHONY: help run test example bench bench-queries bench-services chaos lint fmt clean deny
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ run: ## Build the release binary and serve on 127.0.0.1:8080 with ./data (ARGS="
 
 test: ## Check everything: format, lints, documentation, all tests
 	@scripts/test.sh
+
+example: ## Run the examples of the client library against a server of their own
+	@scripts/example.sh
 
 bench: ## Measure ingestion on this machine and print the numbers
 	@scripts/bench.sh

@@ -14,14 +14,23 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The server could not be reached, or the connection broke. Whether the request happened is
-    /// unknown.
+    /// A setting cannot be used.
+    #[error("`{name}` {reason}")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The server could not be reached, or the connection broke.
     #[error("cannot reach {url}: {reason}")]
     Unreachable {
         /// Where to.
         url: String,
         /// What happened.
         reason: String,
+        /// Whether nothing was sent. Otherwise it is unknown whether the request happened.
+        is_unsent: bool,
     },
     /// There was no answer within `ClientConfig::timeout`. Whether the request happened is
     /// unknown.
@@ -64,6 +73,26 @@ struct Problem {
 }
 
 impl ClientError {
+    /// Whether the same request may succeed later: there was no answer, or one of 408, 429, 500,
+    /// 502, 503 and 504.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            ClientError::Unreachable { .. } | ClientError::Timeout { .. } => true,
+            ClientError::Refused { status, .. } => is_transient(*status),
+            _ => false,
+        }
+    }
+
+    /// Whether the request may have happened all the same.
+    pub(crate) fn may_have_happened(&self) -> bool {
+        match self {
+            ClientError::Unreachable { is_unsent, .. } => !is_unsent,
+            ClientError::Timeout { .. } | ClientError::Answer { .. } => true,
+            ClientError::Refused { status, .. } => *status >= 500,
+            ClientError::Url { .. } | ClientError::Setting { .. } => false,
+        }
+    }
+
     /// The error that an answer of this status and body means.
     pub(crate) fn refused(url: String, status: u16, body: &[u8]) -> Self {
         let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
@@ -73,6 +102,20 @@ impl ClientError {
             .unwrap_or_else(|| start_of(body));
         ClientError::Refused { url, status, code: problem.code, message }
     }
+}
+
+/// Statuses after which the same bytes are sent again.
+pub(crate) fn is_transient(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// The text of the cause at the bottom: "connection refused" rather than "client error".
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 /// The first 200 bytes of a body as text, for errors that are not problem documents.

@@ -12,12 +12,13 @@ use serde::Deserialize;
 use tokio::runtime::Builder;
 use tokio::time::Instant;
 
+use super::bench_stream::StreamArgs;
 use crate::ambient;
 use crate::console::{remark, say};
 use crate::load::{
     Driven, Freshness, KillReport, LEAST_EVENT_BYTES, MOST_USERS, PayloadShape, Report,
     ServerProcess, Workload, drive, is_memory_only, measure_freshness, memory, probe_sync,
-    serve_baseline, sizes, store_totals, watch_store,
+    serve_baseline, serve_grpc_baseline, sizes, store_totals, watch_store,
 };
 
 /// Measure a server.
@@ -30,9 +31,16 @@ pub(crate) struct BenchArgs {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     Ingest(IngestArgs),
+    Stream(StreamArgs),
     /// A bare server that answers 200 to everything, to compare with
     #[command(hide = true)]
     Baseline {
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// A bare server that echoes events over gRPC, to compare with
+    #[command(hide = true)]
+    GrpcBaseline {
         #[arg(long)]
         listen: SocketAddr,
     },
@@ -103,8 +111,8 @@ impl BenchArgs {
     /// generator makes do with one thread, to leave the machine to the server.
     pub(crate) fn runtime(&self) -> Builder {
         match self.what {
-            What::Ingest(_) => Builder::new_current_thread(),
-            What::Baseline { .. } => Builder::new_multi_thread(),
+            What::Ingest(_) | What::Stream(_) => Builder::new_current_thread(),
+            What::Baseline { .. } | What::GrpcBaseline { .. } => Builder::new_multi_thread(),
         }
     }
 }
@@ -117,7 +125,11 @@ const BASELINE_LASTS: Duration = Duration::from_secs(10);
 pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     match args.what {
         What::Ingest(args) => ingest(&args).await,
+        What::Stream(args) => super::bench_stream::run(&args).await,
         What::Baseline { listen } => serve_baseline(listen).await.map(|()| ExitCode::SUCCESS),
+        What::GrpcBaseline { listen } => {
+            serve_grpc_baseline(listen).await.map(|()| ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -157,7 +169,7 @@ impl IngestArgs {
     }
 }
 
-fn new_seed() -> u64 {
+pub(super) fn new_seed() -> u64 {
     ambient::entropy().next_u128() as u64
 }
 
@@ -317,7 +329,7 @@ async fn kill(
     })
 }
 
-fn client_of(address: SocketAddr) -> anyhow::Result<Arc<Client>> {
+pub(super) fn client_of(address: SocketAddr) -> anyhow::Result<Arc<Client>> {
     let timeout = Duration::from_secs(120);
     let config = ClientConfig { timeout, ..ClientConfig::default() };
     Ok(Arc::new(Client::new(&format!("http://{address}"), config, ambient::entropy())?))
@@ -328,12 +340,12 @@ struct Summary {
     total_events: u64,
 }
 
-async fn total_events(client: &Client) -> anyhow::Result<u64> {
+pub(super) async fn total_events(client: &Client) -> anyhow::Result<u64> {
     Ok(client.get_json::<Summary>("/v1/analytics/summary").await?.total_events)
 }
 
 /// Waits until every acknowledged event can be queried.
-async fn wait_until_ready(client: &Client) -> anyhow::Result<()> {
+pub(super) async fn wait_until_ready(client: &Client) -> anyhow::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(300);
     while client.get("/ready").await?.status != 200 {
         ensure!(Instant::now() < deadline, "the server was not ready 300 s after the load's end");

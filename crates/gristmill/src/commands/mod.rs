@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod bench;
+mod bench_stream;
 pub(crate) mod check;
 pub(crate) mod compact;
 pub(crate) mod config;

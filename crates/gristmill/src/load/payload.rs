@@ -96,6 +96,18 @@ impl Payload {
         Self { request, events, users: shape.users, random }
     }
 
+    /// Lines of NDJSON instead of a request. Payloads with different seeds send different events.
+    pub(crate) fn lines(shape: PayloadShape, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let mut request = Vec::with_capacity(shape.batch * (shape.event_bytes + 1));
+        let mut events = Vec::with_capacity(shape.batch);
+        for _ in 0..shape.batch {
+            events.push(write_event(shape.event_bytes, &mut random, &mut request));
+            request.push(b'\n');
+        }
+        Self { request, events, users: shape.users, random }
+    }
+
     /// Makes new events of all in the request, which happen about `now`, and gives the request.
     pub(crate) fn next(&mut self, now: Timestamp) -> &[u8] {
         let second = time_text(now);
@@ -242,6 +254,17 @@ mod tests {
             assert_eq!(event["timestamp"].as_str().unwrap().len(), TIME_BYTES);
             assert_eq!(body(&request).len(), usize::from(LEAST_EVENT_BYTES));
         }
+    }
+
+    #[test]
+    fn lines_are_events_and_nothing_else() {
+        let shape = PayloadShape { batch: 20, event_bytes: 350, users: 1_000 };
+        let mut payload = Payload::lines(shape, 7);
+        let text = String::from_utf8(payload.next(Timestamp(0)).to_vec()).unwrap();
+        let events: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let ids: HashSet<_> = events.iter().map(|event| event["id"].as_str().unwrap()).collect();
+        assert_eq!((ids.len(), text.ends_with('\n')), (20, true));
     }
 
     #[test]

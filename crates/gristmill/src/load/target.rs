@@ -114,7 +114,7 @@ fn spawn(arguments: &[String], output: &Path) -> anyhow::Result<Child> {
 
 /// An address that is free now. Somebody else may take it before the server does, which then says
 /// so and ends.
-fn free_address() -> anyhow::Result<SocketAddr> {
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").context("there is no free port")?;
     Ok(listener.local_addr()?)
 }

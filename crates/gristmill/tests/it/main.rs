@@ -5,6 +5,7 @@ mod bad_input;
 mod both_stores;
 mod cache;
 mod calls;
+mod client;
 mod dialect_curls;
 mod gateway;
 mod gateway_faults;

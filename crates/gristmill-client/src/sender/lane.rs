@@ -1,0 +1,106 @@
+//! One lane over HTTP: a request at a time, so that the events of a user stay in order.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::courier::{Courier, Effort, Refusals, Stuck};
+use super::queue::Batch;
+use super::report::Fate;
+use super::shared::Shared;
+use super::spill::{Spill, SpillError};
+use crate::Client;
+
+/// Sends what comes into a lane, for as long as it is polled.
+pub(super) async fn run(shared: Arc<Shared>, client: Client, lane: usize) {
+    let Some(queue) = shared.queues.get(lane) else { return };
+    let courier = Courier { shared: Arc::clone(&shared), client };
+    loop {
+        let batch = queue.next().await;
+        let mut fate = Fate::default();
+        match &shared.spill {
+            None => carry(&courier, &batch, &mut fate).await,
+            Some(spill) => carry_or_keep(&courier, spill, &batch, &mut fate).await,
+        }
+        shared.settle(queue, &batch, fate);
+    }
+}
+
+/// Sends again what lies on disk, for as long as it is polled.
+pub(super) async fn replay(shared: Arc<Shared>, spill: Arc<Spill>, client: Client) {
+    let courier = Courier { shared: Arc::clone(&shared), client };
+    loop {
+        let record = spill.first().await;
+        let mut fate = Fate::default();
+        let effort = Effort { until: None, refusals: Refusals::Temporary };
+        // Without an end there is nothing that could be stuck.
+        let carried = courier.carry(record.lines.clone(), record.events, effort, &mut fate).await;
+        if carried.is_ok() {
+            shared.outcomes.tell(fate);
+            spill.acknowledge(record).await;
+        }
+    }
+}
+
+async fn carry(courier: &Courier, batch: &Batch, fate: &mut Fate) {
+    let until = Some(batch.since + courier.shared.config.give_up_after);
+    let effort = Effort { until, refusals: Refusals::Final };
+    if let Err(stuck) = courier.carry(batch.lines.clone(), batch.events, effort, fate).await {
+        stuck.give_up(fate);
+    }
+}
+
+/// Sends a batch, or puts it behind those on disk: whenever there are some, for the order's sake, or
+/// when the server has been away for some time.
+async fn carry_or_keep(courier: &Courier, spill: &Arc<Spill>, batch: &Batch, fate: &mut Fate) {
+    let lines = batch.lines.clone();
+    let mut stuck = Stuck {
+        lines,
+        events: batch.events,
+        error: "the spill is full".into(),
+        may_have_arrived: false,
+    };
+    if spill.is_empty() {
+        let until = Some(Instant::now() + spill.config().after);
+        let effort = Effort { until, refusals: Refusals::Temporary };
+        match courier.carry(stuck.lines, stuck.events, effort, fate).await {
+            Ok(()) => return,
+            Err(still) => stuck = still,
+        }
+    }
+    let until = batch.since + courier.shared.config.give_up_after;
+    if let Some(stuck) = keep(courier, spill, stuck, until, fate).await {
+        stuck.give_up(fate);
+    }
+}
+
+/// Puts events on disk, and waits for room; gives them back if that takes too long.
+async fn keep(
+    courier: &Courier,
+    spill: &Arc<Spill>,
+    stuck: Stuck,
+    until: Instant,
+    fate: &mut Fate,
+) -> Option<Stuck> {
+    loop {
+        let room = spill.subscribe();
+        match spill.keep(stuck.lines.clone(), stuck.events).await {
+            Ok(()) => return None,
+            Err(SpillError::Full) => {
+                let freed = async {
+                    let mut room = room;
+                    // The spill outlives its subscribers.
+                    let _ = room.changed().await;
+                };
+                if timeout_at(until, freed).await.is_err() {
+                    return Some(stuck);
+                }
+            }
+            Err(SpillError::Io(error)) => {
+                tracing::error!(%error, "cannot keep events on disk");
+                let effort = Effort { until: Some(until), refusals: Refusals::Temporary };
+                return courier.carry(stuck.lines, stuck.events, effort, fate).await.err();
+            }
+        }
+    }
+}

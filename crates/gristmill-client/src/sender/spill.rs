@@ -1,0 +1,417 @@
+//! Events on disk while the server is away: a queue of batches in segment files.
+//!
+//! A segment is the text `GRSPIL01` and then records: the length of the lines, the number of events
+//! and a CRC-32 of both numbers and the lines, each as 4 bytes, little-endian, and the lines as NDJSON. A record
+//! counts as kept when it is synced. A segment is deleted when all its records are acknowledged;
+//! after a crash before that, some are sent once more, which the server counts once.
+//!
+//! Invariants: a file of an earlier run is never written to; no file with a record that was not
+//! acknowledged is deleted; what cannot be read is set aside, not deleted.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::watch;
+
+use super::SpillConfig;
+
+const MAGIC: &[u8; 8] = b"GRSPIL01";
+const HEADER_BYTES: usize = 12;
+/// The most bytes of a record; a length beyond is none.
+const RECORD_BYTES: u32 = 64 * 1024 * 1024;
+
+/// How long to wait for a directory that another sender has.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Why events could not be put on disk.
+#[derive(Debug, Error)]
+pub(super) enum SpillError {
+    /// There is no room until some were sent.
+    #[error("the spill is full")]
+    Full,
+    /// The disk says so.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Batches on disk, in order.
+pub(super) struct Spill {
+    config: SpillConfig,
+    files: Mutex<Files>,
+    /// Events that are not acknowledged.
+    events: AtomicU64,
+    damaged: AtomicU64,
+    /// Changes whenever something was put in or taken out.
+    changed: watch::Sender<()>,
+}
+
+struct Files {
+    segments: VecDeque<Segment>,
+    /// What the last segment is written through; none if it was written by an earlier run.
+    writer: Option<File>,
+    next_number: u64,
+    /// Of all segments.
+    bytes: u64,
+    /// Keeps others out of the directory.
+    _lock: File,
+}
+
+#[derive(Debug)]
+struct Segment {
+    path: PathBuf,
+    /// Up to where records are whole.
+    end: u64,
+    /// Up to where they are acknowledged.
+    done: u64,
+    /// Of the file, which may be longer than its whole records.
+    bytes: u64,
+    has_damage: bool,
+}
+
+/// The first batch on disk.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    pub(super) lines: Bytes,
+    pub(super) events: usize,
+    end: u64,
+}
+
+impl Spill {
+    /// Opens a directory and finds what an earlier run left there. Blocks.
+    pub(super) fn open(config: SpillConfig) -> io::Result<Self> {
+        fs::create_dir_all(&config.dir)?;
+        let lock = File::options().create(true).append(true).open(config.dir.join("lock"))?;
+        take(&lock)?;
+        let (mut segments, mut events, mut damaged) = (VecDeque::new(), 0, 0);
+        let numbered = numbered_files(&config.dir)?;
+        let next_number = numbered.last().map_or(1, |(number, _)| number + 1);
+        for (_, path) in numbered {
+            let (segment, found) = scan(path)?;
+            events += found;
+            if segment.end > MAGIC.len() as u64 {
+                segments.push_back(segment);
+            } else {
+                damaged += u64::from(remove(&segment)?);
+            }
+        }
+        let bytes = segments.iter().map(|segment| segment.bytes).sum();
+        let files = Files { segments, writer: None, next_number, bytes, _lock: lock };
+        Ok(Self {
+            config,
+            files: Mutex::new(files),
+            events: AtomicU64::new(events),
+            damaged: AtomicU64::new(damaged),
+            changed: watch::Sender::new(()),
+        })
+    }
+
+    pub(super) fn config(&self) -> &SpillConfig {
+        &self.config
+    }
+
+    /// Events that are not acknowledged.
+    pub(super) fn events(&self) -> u64 {
+        self.events.load(SeqCst)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.events() == 0
+    }
+
+    /// Files that were set aside.
+    pub(super) fn damaged(&self) -> u64 {
+        self.damaged.load(SeqCst)
+    }
+
+    /// Hears of every change from now on.
+    pub(super) fn subscribe(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Puts a batch behind the others, and returns when it is synced.
+    pub(super) async fn keep(
+        self: &Arc<Self>,
+        lines: Bytes,
+        events: usize,
+    ) -> Result<(), SpillError> {
+        let spill = Arc::clone(self);
+        let task = tokio::task::spawn_blocking(move || spill.append(&lines, events));
+        task.await.unwrap_or_else(|error| Err(SpillError::Io(io::Error::other(error))))
+    }
+
+    /// Puts a batch behind the others and syncs it. Blocks.
+    pub(super) fn append(&self, lines: &Bytes, events: usize) -> Result<(), SpillError> {
+        let record = encode(lines, events)?;
+        let mut files = self.lock();
+        if files.bytes + record.len() as u64 > self.config.max_bytes {
+            return Err(SpillError::Full);
+        }
+        files.write(&record, &self.config)?;
+        self.events.fetch_add(events as u64, SeqCst);
+        drop(files);
+        self.changed.send_replace(());
+        Ok(())
+    }
+
+    /// Waits for a first batch.
+    pub(super) async fn first(self: &Arc<Self>) -> Record {
+        let mut changed = self.subscribe();
+        loop {
+            let spill = Arc::clone(self);
+            // A task that blocks is not cancelled, so its error is a panic.
+            if let Ok(Some(record)) = tokio::task::spawn_blocking(move || spill.read()).await {
+                return record;
+            }
+            // The sender of this watch lives as long as `self`.
+            let _ = changed.changed().await;
+        }
+    }
+
+    /// Reads the first batch. Blocks.
+    fn read(&self) -> Option<Record> {
+        let mut files = self.lock();
+        loop {
+            let is_last = files.segments.len() == 1;
+            let segment = files.segments.front_mut()?;
+            if segment.done >= segment.end {
+                if is_last {
+                    return None;
+                }
+                // Nothing got into it, for want of room on the disk.
+                self.drop_done(&mut files);
+                continue;
+            }
+            let error = match read_at(&segment.path, segment.done) {
+                Ok(record) => return Some(record),
+                Err(error) => error,
+            };
+            // It could be read when it was written or found, so the disk has changed it since.
+            tracing::error!(path = %segment.path.display(), %error, "cannot read kept events");
+            segment.has_damage = true;
+            segment.end = segment.done;
+            self.drop_done(&mut files);
+            self.events.store(files.count_events(), SeqCst);
+        }
+    }
+
+    /// Lets go of the first batch.
+    pub(super) async fn acknowledge(self: &Arc<Self>, record: Record) {
+        let spill = Arc::clone(self);
+        let task = tokio::task::spawn_blocking(move || {
+            let mut files = spill.lock();
+            if let Some(first) = files.segments.front_mut() {
+                first.done = record.end;
+            }
+            spill.drop_done(&mut files);
+            spill.events.fetch_sub(record.events as u64, SeqCst);
+            drop(files);
+            spill.changed.send_replace(());
+        });
+        // A task that blocks is not cancelled.
+        let _ = task.await;
+    }
+
+    /// Deletes the first segment if all of it is acknowledged.
+    fn drop_done(&self, files: &mut Files) {
+        let Some(first) = files.segments.front() else { return };
+        if first.done < first.end {
+            return;
+        }
+        match remove(first) {
+            Ok(is_damaged) => {
+                self.damaged.fetch_add(u64::from(is_damaged), SeqCst);
+            }
+            // It would be sent again by the next run, and counted once.
+            Err(error) => tracing::warn!(%error, "cannot delete a file of sent events"),
+        }
+        files.bytes = files.bytes.saturating_sub(first.bytes);
+        files.segments.pop_front();
+        if files.segments.is_empty() {
+            files.writer = None;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Files {
+    fn write(&mut self, record: &[u8], config: &SpillConfig) -> io::Result<()> {
+        let most = config.segment_bytes.min(config.max_bytes / 4);
+        let is_full = self.segments.back().is_none_or(|last| last.bytes >= most);
+        if is_full || self.writer.is_none() {
+            self.begin(&config.dir)?;
+        }
+        let (Some(writer), Some(last)) = (&mut self.writer, self.segments.back_mut()) else {
+            return Err(io::Error::other("no segment"));
+        };
+        let written = writer.write_all(record).and_then(|()| writer.sync_data());
+        if let Err(error) = written {
+            // What a failed sync left on disk is unknown: nothing more is put behind it. If it is
+            // there after all it is sent, as events that were told as not kept may be.
+            let before = last.bytes;
+            last.bytes = writer.metadata().map_or(before, |data| data.len().max(before));
+            self.bytes += last.bytes - before;
+            self.writer = None;
+            return Err(error);
+        }
+        last.end += record.len() as u64;
+        last.bytes = last.end;
+        self.bytes += record.len() as u64;
+        Ok(())
+    }
+
+    fn begin(&mut self, dir: &Path) -> io::Result<()> {
+        let path = dir.join(format!("{:020}.spill", self.next_number));
+        let mut file = File::options().create_new(true).append(true).open(&path)?;
+        self.next_number += 1;
+        file.write_all(MAGIC)?;
+        file.sync_all()?;
+        File::open(dir)?.sync_all()?;
+        let bytes = MAGIC.len() as u64;
+        self.segments.push_back(Segment {
+            path,
+            end: bytes,
+            done: bytes,
+            bytes,
+            has_damage: false,
+        });
+        self.bytes += bytes;
+        self.writer = Some(file);
+        Ok(())
+    }
+
+    /// Counts anew what is not acknowledged.
+    fn count_events(&self) -> u64 {
+        let of_segment = |segment: &Segment| {
+            let mut at = segment.done;
+            let mut events = 0;
+            while at < segment.end {
+                let Ok(record) = read_at(&segment.path, at) else { break };
+                (events, at) = (events + record.events as u64, record.end);
+            }
+            events
+        };
+        self.segments.iter().map(of_segment).sum()
+    }
+}
+
+/// Takes a lock, which a sender that has just ended may hold for a moment longer.
+fn take(lock: &File) -> io::Result<()> {
+    for _ in 0..LOCK_TRIES {
+        if lock.try_lock().is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, "another sender uses the directory"))
+}
+
+/// Deletes a segment, or sets it aside if not all of it can be read; tells which.
+fn remove(segment: &Segment) -> io::Result<bool> {
+    if !segment.has_damage {
+        fs::remove_file(&segment.path)?;
+        return Ok(false);
+    }
+    let aside = segment.path.with_extension("damaged");
+    tracing::error!(path = %aside.display(), "a file of kept events is damaged and was set aside");
+    fs::rename(&segment.path, aside)?;
+    Ok(true)
+}
+
+fn numbered_files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+        let is_segment = path.extension().is_some_and(|extension| extension == "spill");
+        if let (Some(number), true) = (number, is_segment) {
+            found.push((number, path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Finds the whole records of a segment, and how many events they hold.
+fn scan(path: PathBuf) -> io::Result<(Segment, u64)> {
+    let bytes = fs::metadata(&path)?.len();
+    let mut file = BufReader::new(File::open(&path)?);
+    let mut magic = Vec::new();
+    file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic)?;
+    let (mut end, mut events) = (magic.len() as u64, 0);
+    let mut has_damage = magic != MAGIC && !MAGIC.starts_with(&magic);
+    while !has_damage && magic.len() == MAGIC.len() {
+        match read_record(&mut file, end, bytes) {
+            Ok(record) => (events, end) = (events + record.events as u64, record.end),
+            // A record that was being written when the program or the machine ended; it was never
+            // told as kept.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => has_damage = true,
+            Err(error) => return Err(error),
+        }
+    }
+    let done = (MAGIC.len() as u64).min(end);
+    Ok((Segment { path, end, done, bytes, has_damage }, events))
+}
+
+fn read_at(path: &Path, at: u64) -> io::Result<Record> {
+    let mut file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    file.seek(SeekFrom::Start(at))?;
+    read_record(&mut file, at, bytes)
+}
+
+/// Reads the record at a place of a file of so many bytes.
+fn read_record(file: &mut impl Read, at: u64, bytes: u64) -> io::Result<Record> {
+    let mut header = [0; HEADER_BYTES];
+    file.read_exact(&mut header)?;
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = header;
+    let length = u32::from_le_bytes([a, b, c, d]);
+    let events = u32::from_le_bytes([e, f, g, h]);
+    let checksum = u32::from_le_bytes([i, j, k, l]);
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a record is damaged");
+    if length > RECORD_BYTES {
+        return Err(damaged());
+    }
+    let end = at + HEADER_BYTES as u64 + u64::from(length);
+    if end > bytes {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut lines = vec![0; length as usize];
+    file.read_exact(&mut lines)?;
+    if checksum != sum(length, events, &lines) || lines.is_empty() {
+        return Err(damaged());
+    }
+    Ok(Record { lines: lines.into(), events: events as usize, end })
+}
+
+fn encode(lines: &Bytes, events: usize) -> io::Result<Vec<u8>> {
+    let too_large = || io::Error::new(io::ErrorKind::InvalidInput, "the batch is too large");
+    let length = u32::try_from(lines.len()).ok().filter(|length| *length <= RECORD_BYTES);
+    let length = length.ok_or_else(too_large)?;
+    let events = u32::try_from(events).map_err(|_| too_large())?;
+    let mut record = Vec::with_capacity(HEADER_BYTES + lines.len());
+    record.extend_from_slice(&length.to_le_bytes());
+    record.extend_from_slice(&events.to_le_bytes());
+    record.extend_from_slice(&sum(length, events, lines).to_le_bytes());
+    record.extend_from_slice(lines);
+    Ok(record)
+}
+
+fn sum(length: u32, events: u32, lines: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&length.to_le_bytes());
+    hasher.update(&events.to_le_bytes());
+    hasher.update(lines);
+    hasher.finalize()
+}

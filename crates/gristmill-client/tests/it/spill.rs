@@ -1,0 +1,190 @@
+//! Events on disk while the server is away.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gristmill_client::{SendError, Sender, SenderConfig, SpillConfig};
+
+use crate::http_server::{Act, HttpServer};
+use crate::support::{event, quick, soon, until};
+
+const COUNT: usize = 600;
+
+fn spilling(dir: &Path) -> SenderConfig {
+    let spill = SpillConfig {
+        segment_bytes: 4 * 1024,
+        after: Duration::from_millis(5),
+        ..SpillConfig::in_dir(dir)
+    };
+    SenderConfig { spill: Some(spill), ..quick() }
+}
+
+async fn send_all(sender: &Sender, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        soon(sender.send(&event(number))).await.unwrap();
+    }
+}
+
+fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> =
+        paths.filter(|path| path.extension().is_some_and(|it| it == extension)).collect();
+    paths.sort();
+    paths
+}
+
+/// A directory with so many events in it, of a program that ended while the server was away.
+async fn left_behind(server: &HttpServer, count: usize) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let sender = Sender::start(&server.client(), spilling(dir.path())).await.unwrap();
+    send_all(&sender, 0..count).await;
+    let report = soon(sender.close()).await;
+    assert_eq!((report.on_disk, report.is_complete()), (count as u64, true), "{report:?}");
+    dir
+}
+
+#[tokio::test]
+async fn events_wait_on_disk_and_go_in_order_when_the_server_is_back() {
+    let mut server = HttpServer::start([]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let sender = Sender::start(&server.client(), spilling(dir.path())).await.unwrap();
+    send_all(&sender, 0..200).await;
+    soon(sender.flush()).await.undelivered.is_empty().then_some(()).unwrap();
+    server.kill().await;
+    send_all(&sender, 200..400).await;
+    // Known now means on disk.
+    let report = soon(sender.flush()).await;
+    assert!(report.is_complete(), "{report:?}");
+    assert_eq!((report.delivered, report.on_disk), (200, 200));
+    server.revive().await;
+    send_all(&sender, 400..COUNT).await;
+    soon(sender.flush()).await.undelivered.is_empty().then_some(()).unwrap();
+    soon(sender.caught_up()).await;
+    let report = soon(sender.close()).await;
+    assert_eq!((report.delivered, report.on_disk), (COUNT as u64, 0), "{report:?}");
+    server.kept(|kept| kept.assert_all(COUNT));
+    assert_eq!(files(dir.path(), "spill"), Vec::<PathBuf>::new(), "nothing is left");
+}
+
+#[tokio::test]
+async fn events_on_disk_survive_a_restart_of_the_program() {
+    let mut server = HttpServer::start([]).await;
+    server.kill().await;
+    let dir = left_behind(&server, 300).await;
+    assert!(files(dir.path(), "spill").len() > 3, "several segments");
+    server.revive().await;
+    let sender = Sender::start(&server.client(), spilling(dir.path())).await.unwrap();
+    send_all(&sender, 300..COUNT).await;
+    soon(sender.flush()).await.undelivered.is_empty().then_some(()).unwrap();
+    soon(sender.caught_up()).await;
+    let report = soon(sender.close()).await;
+    assert_eq!((report.delivered, report.on_disk), (COUNT as u64, 0));
+    server.kept(|kept| kept.assert_all(COUNT));
+}
+
+#[tokio::test]
+async fn a_sender_that_is_dropped_leaves_its_events_on_disk() {
+    let mut server = HttpServer::start([]).await;
+    server.kill().await;
+    let dir = tempfile::tempdir().unwrap();
+    let sender = Sender::start(&server.client(), spilling(dir.path())).await.unwrap();
+    send_all(&sender, 0..100).await;
+    drop(sender);
+    server.revive().await;
+    let sender = Sender::start(&server.client(), spilling(dir.path())).await.unwrap();
+    soon(sender.caught_up()).await;
+    assert!(soon(sender.close()).await.is_complete());
+    server.kept(|kept| kept.assert_all(100));
+}
+
+#[tokio::test]
+async fn a_torn_tail_costs_nothing_that_was_told_as_kept() {
+    let mut server = HttpServer::start([]).await;
+    server.kill().await;
+    for torn in [&b"\x10"[..], b"\xff\x0f\x00\x00\x01\x00\x00\x00abcdhalf a record"] {
+        server.state.lock().unwrap().kept = Default::default();
+        let dir = left_behind(&server, 100).await;
+        let last = files(dir.path(), "spill").pop().unwrap();
+        File::options().append(true).open(last).unwrap().write_all(torn).unwrap();
+        server.revive().await;
+        let sender = Sender::start(&server.client(), spilling(dir.path())).await.unwrap();
+        soon(sender.caught_up()).await;
+        assert!(soon(sender.close()).await.is_complete());
+        server.kept(|kept| kept.assert_all(100));
+        server.kill().await;
+    }
+}
+
+#[tokio::test]
+async fn damage_is_told_and_set_aside() {
+    let mut server = HttpServer::start([]).await;
+    server.kill().await;
+    let dir = left_behind(&server, 300).await;
+    let first = files(dir.path(), "spill").remove(0);
+    let mut bytes = fs::read(&first).unwrap();
+    let end = bytes.len() - 5;
+    bytes[end] ^= 1;
+    fs::write(&first, bytes).unwrap();
+    server.revive().await;
+    let sender = Sender::start(&server.client(), spilling(dir.path())).await.unwrap();
+    soon(sender.caught_up()).await;
+    let report = soon(sender.close()).await;
+    assert_eq!((report.damaged_files, report.is_complete()), (1, false));
+    assert_eq!(files(dir.path(), "damaged").len(), 1);
+    server.kept(|kept| assert!(kept.copies.len() > 200, "{}", kept.copies.len()));
+}
+
+#[tokio::test]
+async fn a_full_spill_holds_back_like_a_full_buffer() {
+    let mut server = HttpServer::start([]).await;
+    server.kill().await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut config =
+        SenderConfig { buffer_events: 100, batch_bytes: 2_000, ..spilling(dir.path()) };
+    config.spill.as_mut().unwrap().max_bytes = 16 * 1024;
+    let sender = Sender::start(&server.client(), config).await.unwrap();
+    let mut taken = 0;
+    let filling = async {
+        while sender.stats().on_disk < 100 || sender.stats().events < 100 {
+            match sender.try_send(&event(taken)) {
+                Ok(()) => taken += 1,
+                Err(error) => assert_eq!(error, SendError::Full),
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(filling).await;
+    let bytes: u64 =
+        files(dir.path(), "spill").iter().map(|path| path.metadata().unwrap().len()).sum();
+    assert!(bytes <= 16 * 1024, "{bytes}");
+    server.revive().await;
+    let report = soon(sender.flush()).await;
+    assert!(report.is_complete(), "{report:?}");
+    soon(sender.caught_up()).await;
+    assert!(soon(sender.close()).await.is_complete());
+    server.kept(|kept| kept.assert_all(taken));
+}
+
+#[tokio::test]
+async fn a_refused_key_loses_nothing_that_can_be_kept() {
+    let server = HttpServer::start(std::iter::repeat_n(Act::Answer(401, ""), 20)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let sender = Sender::start(&server.client(), spilling(dir.path())).await.unwrap();
+    send_all(&sender, 0..100).await;
+    assert!(soon(sender.flush()).await.is_complete());
+    until("the key to be put right", || server.state.lock().unwrap().script.is_empty()).await;
+    soon(sender.caught_up()).await;
+    assert!(soon(sender.close()).await.is_complete());
+    server.kept(|kept| kept.assert_all(100));
+}
+
+#[tokio::test]
+async fn a_directory_has_one_sender() {
+    let server = HttpServer::start([]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let first = Sender::start(&server.client(), spilling(dir.path())).await.unwrap();
+    assert!(Sender::start(&server.client(), spilling(dir.path())).await.is_err());
+    assert!(soon(first.close()).await.is_complete());
+}

@@ -1,0 +1,139 @@
+//! `gristmill bench stream`: how fast one gRPC stream takes events in, and what that costs beside bare
+//! calls.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::bench::{client_of, new_seed, total_events, wait_until_ready};
+use crate::ambient;
+use crate::console::{say, thousands};
+use crate::load::{
+    GrpcDriven, LEAST_EVENT_BYTES, MOST_USERS, PayloadShape, ServerProcess, Streamed, drive_single,
+    drive_stream, drive_unary, free_address, memory,
+};
+
+/// Send events over one gRPC stream as fast as they are acknowledged, with the client library.
+///
+/// Starts a server of its own in a fresh directory. An acknowledged event is on stable storage.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gristmill bench stream                           batches over one stream, for 20 seconds
+  gristmill bench stream --baseline --seconds 10   single events too, beside a bare echo
+
+The exit status is 1 if an acknowledged event is missing or one is counted twice.")]
+pub(crate) struct StreamArgs {
+    /// Events per batch
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    batch: u16,
+    /// For how long, each measurement
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+    /// Bytes of an event's JSON
+    #[arg(long, default_value_t = 350, value_parser = clap::value_parser!(u16).range(i64::from(LEAST_EVENT_BYTES)..=800))]
+    event_bytes: u16,
+    /// How many users there are
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=MOST_USERS))]
+    users: u64,
+    /// Measure single events over a stream and by unary calls too, each beside a bare tonic echo
+    #[arg(long)]
+    baseline: bool,
+    /// Unary calls at once
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    calls: u16,
+    /// Where the server's fresh directory is made; must be on the disk that is meant
+    #[arg(long, value_name = "DIR", default_value = "./data")]
+    dir: PathBuf,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: &StreamArgs) -> anyhow::Result<ExitCode> {
+    let context = || format!("--dir: cannot make a directory in {}", args.dir.display());
+    std::fs::create_dir_all(&args.dir).with_context(context)?;
+    let dir = tempfile::Builder::new().prefix("bench-").tempdir_in(&args.dir);
+    let dir = dir.with_context(context)?;
+    let data_dir = dir.path().join("data");
+    let data_dir = data_dir.to_str().context("--dir: the path is not valid UTF-8")?;
+    let grpc = free_address()?.to_string();
+    let arguments =
+        ["serve", "--listen", "{address}", "--grpc-listen", &grpc, "--data-dir", data_dir];
+    let mut server = ServerProcess::start(&arguments, &dir.path().join("server.log"))?;
+    server.wait_for("/ready").await?;
+    let url = format!("http://{grpc}");
+    let streamed = batches(&url, args).await?;
+    let mut known = streamed.delivered;
+    if args.baseline {
+        known += beside_echoes(&url, args, dir.path()).await?;
+    }
+    let client = client_of(server.address())?;
+    wait_until_ready(&client).await?;
+    let found = total_events(&client).await?;
+    if let Some(memory) = memory(server.id()) {
+        line("memory of the server", format!("{} MiB at most", thousands(memory.peak >> 20)));
+    }
+    let is_sound = found == known && streamed.undelivered == 0;
+    if !is_sound {
+        line("MISCOUNTED", format!("{found} events are counted, {known} were acknowledged"));
+    }
+    Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn batches(url: &str, args: &StreamArgs) -> anyhow::Result<Streamed> {
+    let (batch, event_bytes) = (usize::from(args.batch), usize::from(args.event_bytes));
+    let shape = PayloadShape { batch, event_bytes, users: args.users };
+    let duration = Duration::from_secs(args.seconds);
+    let streamed = drive_stream(url, shape, duration, new_seed(), ambient::clock()).await?;
+    line(
+        "batches over a stream",
+        format!(
+            "{} events/s durable ({} events of {event_bytes} bytes in {:.1} s, {batch} in a batch), \
+             {} not delivered",
+            thousands(streamed.rate() as u64),
+            thousands(streamed.delivered),
+            streamed.seconds,
+            thousands(streamed.undelivered),
+        ),
+    );
+    Ok(streamed)
+}
+
+/// Measures single events, and gives how many were acknowledged.
+async fn beside_echoes(
+    url: &str,
+    args: &StreamArgs,
+    outputs: &std::path::Path,
+) -> anyhow::Result<u64> {
+    let duration = Duration::from_secs(args.seconds);
+    let calls = usize::from(args.calls);
+    let single = drive_single(url, duration, new_seed()).await?;
+    let unary = drive_unary(url, duration, calls, new_seed()).await?;
+    let arguments = ["bench", "grpc-baseline", "--listen", "{address}"];
+    let echo = ServerProcess::start(&arguments, &outputs.join("echo.log"))?;
+    let echo_url = format!("http://{}", echo.address());
+    let bare_single = drive_single(&echo_url, duration, new_seed()).await?;
+    let bare_unary = drive_unary(&echo_url, duration, calls, new_seed()).await?;
+    compare("single events over a stream", &single, &bare_single);
+    compare("single events by unary calls", &unary, &bare_unary);
+    line("latency of unary calls", format!("{}, bare {}", unary.latencies, bare_unary.latencies));
+    Ok(single.events + unary.events)
+}
+
+fn compare(name: &str, real: &GrpcDriven, bare: &GrpcDriven) {
+    line(
+        name,
+        format!(
+            "{} events/s, {} failed; {} by a bare echo; this is {:.2}x of it",
+            thousands(real.rate() as u64),
+            thousands(real.failed),
+            thousands(bare.rate() as u64),
+            real.rate() / bare.rate().max(1.0),
+        ),
+    );
+}
+
+fn line(name: &str, value: impl std::fmt::Display) {
+    say(format!("{name:<28} {value}"));
+}
