@@ -12,6 +12,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 #[allow(clippy::print_stdout, reason = "an example shows what it does")]
+/// Runs the example against the server at `url`.
 pub async fn run(url: &str) -> anyhow::Result<()> {
     let client = Client::with_key(url, "your-api-key")?;
     let config = SenderConfig { compression: Compression::Gzip, ..SenderConfig::default() };

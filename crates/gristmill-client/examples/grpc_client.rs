@@ -14,6 +14,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 #[allow(clippy::print_stdout, reason = "an example shows what it does")]
+/// Runs the example against the server at `url`.
 pub async fn run(url: &str) -> anyhow::Result<()> {
     let channel = StreamTarget::at(url)?.key("your-api-key")?.connect().await?;
     let mut client = EventIngestionServiceClient::new(channel);

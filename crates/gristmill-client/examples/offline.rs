@@ -17,6 +17,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 #[allow(clippy::print_stdout, reason = "an example shows what it does")]
+/// Runs the example against the server at `url`.
 pub async fn run(url: &str) -> anyhow::Result<()> {
     let name = format!("gristmill-offline-{}", gristmill_client::random_id());
     let dir = std::env::temp_dir().join(name);

@@ -13,6 +13,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 #[allow(clippy::print_stdout, reason = "an example shows what it does")]
+/// Runs the example against the server at `url`.
 pub async fn run(url: &str) -> anyhow::Result<()> {
     let target = StreamTarget::at(url)?.key("your-api-key")?;
     let config = SenderConfig { linger: Duration::from_millis(5), ..SenderConfig::default() };

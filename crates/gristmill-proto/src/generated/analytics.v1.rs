@@ -3829,7 +3829,7 @@ pub struct StreamStatus {
     pub pending_events: i32,
     #[prost(string, tag = "3")]
     pub message: ::prost::alloc::string::String,
-    /// How many bytes of requests may be under way.
+    /// How many bytes of requests may be under way, in no more than 4,000 requests.
     #[prost(uint64, tag = "10")]
     pub credit_bytes: u64,
 }

@@ -58,7 +58,6 @@ fn examples_over_http_do_what_they_say() -> anyhow::Result<()> {
 }
 
 #[test]
-#[ignore = "the server does not answer EventIngestionService yet"]
 fn examples_over_grpc_do_what_they_say() -> anyhow::Result<()> {
     let server = server().grpc().start()?;
     let url = server.grpc_url()?;
@@ -78,7 +77,6 @@ fn kill_nine_under_a_sender_loses_nothing_and_counts_nothing_twice() -> anyhow::
 }
 
 #[test]
-#[ignore = "the server does not answer EventIngestionService yet"]
 fn kill_nine_under_a_stream_loses_nothing_and_counts_nothing_twice() -> anyhow::Result<()> {
     let server = server().grpc().start()?;
     let target = StreamTarget::at(&server.grpc_url()?)?;
