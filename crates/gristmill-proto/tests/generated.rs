@@ -1,6 +1,8 @@
 //! What is committed is what `proto/` says; what clients know of it stays; and it keeps to the rules of the
 //! field (those of buf's category STANDARD that the two older systems' names allow).
 
+#![allow(clippy::unwrap_used, reason = "a test fails loudly")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

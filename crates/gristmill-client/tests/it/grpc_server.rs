@@ -149,7 +149,7 @@ impl Service {
                 state.batches += 1;
                 state.most_under_way = state.most_under_way.max(bytes);
                 keep(&mut state.kept, &batch.ndjson, &mut ack);
-                self.manner.ends_after.is_some_and(|after| state.batches % after == 0)
+                self.manner.ends_after.is_some_and(|after| state.batches.is_multiple_of(after))
             };
             if ends {
                 let _ = answers.send(Err(Status::unavailable("going away"))).await;

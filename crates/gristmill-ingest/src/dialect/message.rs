@@ -46,7 +46,7 @@ pub struct Message<'a> {
 
 /// The event of a message, which stands at `index` in its request.
 pub fn event<'a>(
-    message: Message<'a>,
+    message: &Message<'a>,
     ctx: &Context<'a>,
     index: usize,
 ) -> Result<Event<'a>, Rejection> {
@@ -86,7 +86,7 @@ impl Wrong {
     }
 }
 
-fn draft(message: Message<'_>) -> Result<Draft<'_>, Wrong> {
+fn draft<'a>(message: &Message<'a>) -> Result<Draft<'a>, Wrong> {
     let mut draft = Draft::new(Origin::Native);
     draft.id = Cow::Borrowed(message.id);
     draft.user = Cow::Borrowed(message.user);
@@ -94,7 +94,7 @@ fn draft(message: Message<'_>) -> Result<Draft<'_>, Wrong> {
     draft.source = Cow::Borrowed(message.source);
     draft.time = message.time.map(moment).transpose()?;
     draft.page.offer(Place::Event, 0, Cow::Borrowed(message.page_url));
-    let properties = properties(&message, &mut draft.page)?;
+    let properties = properties(message, &mut draft.page)?;
     let payload = match &message.payload {
         None => None,
         Some((kind, text)) => {

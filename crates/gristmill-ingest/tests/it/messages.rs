@@ -8,7 +8,7 @@ use gristmill_model::{Event, Timestamp};
 
 use crate::{NOW, context, decode, event};
 
-fn of(message: Message<'_>) -> Result<Event<'static>, Rejection> {
+fn of(message: &Message<'_>) -> Result<Event<'static>, Rejection> {
     message::event(message, &context(None), 0).map(Event::into_owned)
 }
 
@@ -37,7 +37,7 @@ fn a_message_and_its_json_are_one_event_down_to_the_derived_id() {
         "timestamp":"2024-07-01T12:34:56.25Z",
         "user_event":{"action":"click","page_url":"/p","metadata":{"k":"v"}},
         "properties":{"a":"\u0001","plan":"pro \"x\"","n":1.5,"deep":{"x":[null]}}}"#;
-    let told = of(message).unwrap();
+    let told = of(&message).unwrap();
     assert_eq!(told, event(json));
     assert_eq!((&*told.event_type, &*told.page_url), ("click", "/p"));
     assert_eq!(told.id.as_str().chars().nth(14), Some('8'), "derived: {}", told.id);
@@ -79,7 +79,7 @@ fn what_an_event_is_asked_by() {
         (9, "own", Err("/event_type")),
         (-1, "own", Err("/event_type")),
     ] {
-        let told = of(Message { kind, event_type: own, ..Message::default() });
+        let told = of(&Message { kind, event_type: own, ..Message::default() });
         let told = told.as_ref().map(|event| &*event.event_type).map_err(|wrong| wrong.pointer);
         assert_eq!(told, event_type, "{kind} {own:?}");
     }
@@ -144,13 +144,13 @@ fn messages_that_are_wrong_say_which_field_is() {
         ("key twice", Message { properties_json: "{\"a\":1,\"a\":2}", ..own() }, ""),
         ("infinite", Message { payload: user("{\"x\":1e999}"), ..own() }, ""),
     ] {
-        let rejection = of(message).unwrap_err();
+        let rejection = of(&message).unwrap_err();
         assert_eq!(rejection.pointer, pointer, "{what}: {rejection}");
     }
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(62), "]".repeat(62));
-    assert!(of(Message { properties_json: &deep, ..own() }).is_ok());
+    assert!(of(&Message { properties_json: &deep, ..own() }).is_ok());
     let deeper = format!("{{\"a\":{}{}}}", "[".repeat(63), "]".repeat(63));
-    assert!(of(Message { properties_json: &deeper, ..own() }).is_err());
+    assert!(of(&Message { properties_json: &deeper, ..own() }).is_err());
     assert!(decode(&format!(r#"{{"event_type":"t","properties":{deep}}}"#)).is_ok());
 }
 
@@ -158,7 +158,7 @@ fn messages_that_are_wrong_say_which_field_is() {
 fn a_time_before_1970_and_the_earliest_are_taken() {
     let at = |seconds, nanos| {
         let time = Some((seconds, nanos));
-        of(Message { event_type: "t", time, ..Message::default() }).unwrap().time
+        of(&Message { event_type: "t", time, ..Message::default() }).unwrap().time
     };
     assert_eq!(at(-1, 500_000_000), Timestamp(-500_000));
     assert_eq!(at(-62_135_596_800, 0), Timestamp::MIN);

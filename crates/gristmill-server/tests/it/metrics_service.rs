@@ -18,7 +18,7 @@ type Client = MetricsServiceClient<Channel>;
 
 async fn filled() -> (Listening, Client) {
     let server = Listening::new(ServerConfig::default());
-    post(&server, &json!(PARCELS.iter().map(|parcel| parcel.event()).collect::<Vec<_>>())).await;
+    post(&server, &json!(PARCELS.iter().map(calls::Parcel::event).collect::<Vec<_>>())).await;
     let client = MetricsServiceClient::with_origin(
         channel(&server).await,
         "http://localhost".parse().unwrap(),

@@ -27,7 +27,7 @@ pub(super) fn of<'a>(
         properties: Some(&event.properties),
         properties_json: &event.properties_json,
     };
-    message::event(message, context, index)
+    message::event(&message, context, index)
 }
 
 fn payload(data: &EventData) -> (PayloadKind, String) {
