@@ -11,9 +11,10 @@ if ! cargo fuzz --version >/dev/null 2>&1; then
 fi
 # The sanitizer's flags are not stable ones.
 export RUSTC_BOOTSTRAP=1
+target_folder=$(dirname "$(dirname "$(scripts/binary.sh debug)")")/fuzz
 seconds=${GRISTMILL_FUZZ_SECONDS:-60}
 for target in ${ARGS:-$(cargo fuzz list)}; do
     echo "== $target"
-    cargo fuzz run --target-dir "$(scripts/target.sh)/fuzz" "$target" -- \
+    cargo fuzz run --target-dir "$target_folder" "$target" -- \
         -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len=65536
 done
