@@ -1,6 +1,6 @@
 //! The client library: pooling, batching, retries, streams, typed questions.
 //!
-//! - [`Client`] speaks to a server: it sends events and asks [questions](questions). Whatever goes
+//! - [`Client`] speaks to a server: it sends events and asks [questions](mod@questions). Whatever goes
 //!   wrong on the way — a full server, a cut connection, no answer in time — it sends the very same
 //!   bytes again, and since every event in them carries its id, the server counts each once.
 //! - [`Sender`] sends events in the background, by requests or over a gRPC stream, with bounded
