@@ -223,7 +223,8 @@ impl Sender {
     }
 
     /// Takes no more events, tries to deliver the rest within `close_within`, and tells what was
-    /// not. With a spill the rest goes to disk, for the next sender on that directory.
+    /// not. With a spill the rest goes to disk, for the next sender on that directory, which may
+    /// start as soon as this returns.
     pub async fn close(&self) -> Report {
         self.shared.close();
         let within = self.shared.config.close_within;
@@ -239,7 +240,11 @@ impl Sender {
         } else {
             shared.abandon(&reason);
         }
-        self.report()
+        let report = self.report();
+        if let Some(spill) = &self.shared.spill {
+            spill.release();
+        }
+        report
     }
 
     /// How much it holds now.

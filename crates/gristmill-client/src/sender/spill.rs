@@ -61,7 +61,7 @@ struct Files {
     /// Of all segments.
     bytes: u64,
     /// Keeps others out of the directory.
-    _lock: File,
+    lock: File,
 }
 
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl Spill {
             }
         }
         let bytes = segments.iter().map(|segment| segment.bytes).sum();
-        let files = Files { segments, writer: None, next_number, bytes, _lock: lock };
+        let files = Files { segments, writer: None, next_number, bytes, lock };
         Ok(Self {
             config,
             files: Mutex::new(files),
@@ -111,6 +111,12 @@ impl Spill {
             damaged: AtomicU64::new(damaged),
             changed: watch::Sender::new(()),
         })
+    }
+
+    /// Lets another sender have the directory. Nothing is written to it after this.
+    pub(super) fn release(&self) {
+        // The lock ends with the file at the latest.
+        let _ = self.lock().lock.unlock();
     }
 
     pub(super) fn config(&self) -> &SpillConfig {

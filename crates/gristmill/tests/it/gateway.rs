@@ -13,6 +13,9 @@ use crate::support::{metric, server, summary};
 const ITS_OWN: [&str; 6] =
     ["/health", "/ready", "/readyz", "/livez", "/actuator/health", "/metrics"];
 
+/// What tells the numbers of the process that answers, which every request changes.
+const CHANGING: [&str; 2] = ["/v1/metrics", "/v1/metrics/export"];
+
 /// Headers that are the same whoever answers.
 const HEADERS: [&str; 16] = [
     "content-type",
@@ -39,7 +42,8 @@ fn every_route_answers_as_it_does_without_a_gateway() -> anyhow::Result<()> {
     let document = deployment.front().get_json("/v1/openapi.json")?;
     let paths = document["paths"].as_object().context("no paths")?;
     let mut requests = requests()?;
-    for path in paths.keys().filter(|path| !ITS_OWN.contains(&path.as_str())) {
+    let is_left_out = |path: &str| ITS_OWN.contains(&path) || CHANGING.contains(&path);
+    for path in paths.keys().filter(|path| !is_left_out(path)) {
         let target = path.replace("{id}", "some%20one");
         for method in ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"] {
             requests.push(Request::new(method, &target));
