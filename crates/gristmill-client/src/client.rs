@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gristmill_model::Entropy;
-use http::{Method, Request, Uri, header};
+use http::{HeaderValue, Method, Request, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -36,6 +36,8 @@ pub struct ClientConfig {
     pub first_backoff: Duration,
     /// The longest wait between retries, unless the server asks for more by `Retry-After`.
     pub longest_backoff: Duration,
+    /// The API key, sent as `x-api-key`. Mark it as sensitive, so that nothing shows it.
+    pub api_key: Option<HeaderValue>,
 }
 
 impl Default for ClientConfig {
@@ -46,6 +48,7 @@ impl Default for ClientConfig {
             retries: 8,
             first_backoff: Duration::from_millis(100),
             longest_backoff: Duration::from_secs(10),
+            api_key: None,
         }
     }
 }
@@ -176,6 +179,16 @@ impl Client {
         self.attempt(&call).await.map(|(reply, _)| reply)
     }
 
+    /// Deletes what is at a path. The request is repeated like any other.
+    pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
+        let call = Call { method: Method::DELETE, path, content_type: None, body: Bytes::new() };
+        let (reply, _) = self.persist(&call).await?;
+        match reply.status {
+            200..300 => Ok(()),
+            status => Err(ClientError::refused(self.target(path), status, &reply.body)),
+        }
+    }
+
     async fn exchange_json<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, ClientError> {
         let (reply, _) = self.persist(call).await?;
         if !(200..300).contains(&reply.status) {
@@ -246,6 +259,9 @@ impl Client {
 
     fn request(&self, call: &Call<'_>) -> Result<Request<Full<Bytes>>, ClientError> {
         let mut builder = Request::builder().method(&call.method).uri(self.target(call.path));
+        if let Some(api_key) = &self.config.api_key {
+            builder = builder.header("x-api-key", api_key);
+        }
         if let Some(content_type) = call.content_type {
             builder = builder.header(header::CONTENT_TYPE, content_type);
         }

@@ -12,6 +12,7 @@ mod event;
 mod filter;
 mod funnel;
 mod ids;
+mod key;
 mod lifecycle;
 pub mod limits;
 mod outcome;
@@ -38,6 +39,7 @@ pub use funnel::{
     FunnelStepAnswer, FunnelTimes, FunnelUser, FunnelUsersAnswer, FunnelUsersQuery,
 };
 pub use ids::{EventId, Id, ProjectId, SessionId, UserId};
+pub use key::{KEY_PREFIX, KeyLimits, KeyText, Scope, Scopes, key_id};
 pub use lifecycle::{LifecycleAnswer, LifecycleBucket, LifecycleQuery};
 pub use outcome::Outcome;
 pub use paths::{

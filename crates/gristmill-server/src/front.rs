@@ -13,22 +13,23 @@ use std::task::Poll;
 use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse;
-use gristmill_model::{Clock, Entropy, ErrorCode, Timestamp, limits};
+use gristmill_model::{Clock, Entropy, ErrorCode, Scope, Timestamp, limits};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::analytics::live::Hub;
 use crate::app::{App, Services};
 use crate::gateway::{Gateway, GatewayConfig, Outside};
+use crate::keys::{self, Ending, Need, Needs, Peer, Peers, Ring};
 use crate::metrics::Metrics;
 use crate::problem::{self, Problem};
 use crate::request_id::{RequestIds, X_REQUEST_ID};
 use crate::role::{Role, Roles};
 use crate::visibility::Sample;
 use crate::vitals::Vitals;
-use crate::{ServerConfig, cors, routes};
+use crate::{ServerConfig, body, caller, cors, gateway, routes};
 
 /// Answers requests; cheap to clone.
 #[derive(Clone)]
@@ -63,6 +64,10 @@ struct Hall {
     metrics: Arc<Metrics>,
     request_ids: RequestIds,
     draining: CancellationToken,
+    /// What each route needs, by its number.
+    needs: Vec<Needs>,
+    /// Addresses that tried wrong API keys.
+    peers: Peers,
     app: Option<Arc<App>>,
     gateway: Option<Arc<Gateway>>,
 }
@@ -77,6 +82,7 @@ impl Front {
     pub fn of(config: ServerConfig, parts: Parts) -> Self {
         let table = routes::table();
         let paths: Vec<_> = table.iter().map(|route| route.path).collect();
+        let mut needs: Vec<_> = table.iter().map(|route| route.needs).collect();
         let (services, roles, gateway, ambience) = match parts {
             Parts::Services(services, roles, gateway) => {
                 let ambience = services.ambience();
@@ -88,6 +94,7 @@ impl Front {
         };
         let (metrics, draining) = (Arc::new(Metrics::new(&paths)), CancellationToken::new());
         let request_ids = RequestIds::new(ambience.entropy.as_ref());
+        let peers = Peers::new(Arc::clone(&ambience.clock));
         let outside = Outside {
             server: config.clone(),
             metrics: Arc::clone(&metrics),
@@ -95,12 +102,18 @@ impl Front {
             draining: draining.clone(),
         };
         let gateway = gateway.map(|config| Arc::new(Gateway::new(config, outside)));
+        if let (None, Some(gateway)) = (&services, &gateway) {
+            gateway::leave_to_others(gateway, &paths, &mut needs);
+        }
         let app = services.map(|services| {
+            let (store, clock) = (Arc::clone(&services.store), Arc::clone(&services.clock));
+            let ring = Ring::new(store, clock, config.access.clone());
             Arc::new(App {
                 config: config.clone(),
                 services,
                 roles,
                 gateway: gateway.clone(),
+                ring: Arc::new(ring),
                 metrics: Arc::clone(&metrics),
                 visibility: Sample::default(),
                 live: Hub::default(),
@@ -109,7 +122,7 @@ impl Front {
             })
         });
         let router = routes::router(table, app.as_ref(), gateway.as_ref());
-        let hall = Hall { config, metrics, request_ids, draining, app, gateway };
+        let hall = Hall { config, metrics, request_ids, draining, needs, peers, app, gateway };
         Self { hall: Arc::new(hall), router }
     }
 
@@ -131,6 +144,11 @@ impl Front {
     /// The state behind the routes of the process's own, if it has any.
     pub(crate) fn app(&self) -> Option<&Arc<App>> {
         self.hall.app.as_ref()
+    }
+
+    /// Addresses that tried wrong API keys.
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.hall.peers
     }
 
     /// What relays, if anything does.
@@ -164,10 +182,16 @@ impl Front {
         }
         let route = self.metrics().route(request.uri().path());
         let origin = cors::allowed_origin(&request, self.config());
+        let shows_key = keys::has_any(request.headers());
+        let peer = request.extensions().get::<Peer>().copied();
         let response = match check(&request) {
-            Ok(()) => self.route(request).await,
+            Ok(()) if origin.is_some() && cors::is_preflight(&request) => cors::permission(),
+            Ok(()) => self.admit(request, route).await,
             Err(problem) => problem.into_response(),
         };
+        if shows_key && response.status() == StatusCode::UNAUTHORIZED {
+            self.note_refused(peer);
+        }
         let mut response = self.finish(response, &id);
         if let Some(origin) = origin {
             cors::allow(response.headers_mut(), origin);
@@ -180,9 +204,30 @@ impl Front {
     pub(crate) async fn answer_relayed(&self, request: Request<Body>) -> Response<Body> {
         let id = self.hall.request_ids.of(request.headers());
         let route = self.metrics().route(request.uri().path());
-        let response = self.route(request).await;
+        let response = self.admit(request, route).await;
         let response = self.finish(response, &id);
         self.metrics().answered(route, response.status());
+        response
+    }
+
+    /// Answers a request if whoever sends it may have that, before its body is read.
+    async fn admit(&self, mut request: Request<Body>, route: usize) -> Response<Body> {
+        let needs = self.hall.needs.get(route).copied().unwrap_or(Needs::of(Need::Key));
+        let need = needs.with(request.method());
+        let admitted = self.identify(&mut request, need).await;
+        let key = caller::key_of(request.extensions());
+        let response = match admitted {
+            Ok(()) => self.route(request).await,
+            Err(problem) => {
+                let (head, body) = request.into_parts();
+                body::refuse(&head.headers, body, problem).await.into_response()
+            }
+        };
+        let (Some(key), Some(app)) = (key, self.app()) else { return response };
+        let mut response = keys::guard(response, &app.ring, Arc::clone(&key), Ending::Silent);
+        if let (Need::Scope(Scope::Write), Some(meter)) = (need, key.meter()) {
+            meter.tell(app.now(), response.headers_mut());
+        }
         response
     }
 

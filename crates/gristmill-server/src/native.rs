@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::accept::{accept, context, idempotency_key, wait_until_visible};
 use crate::app::App;
+use crate::keys::charge;
 use crate::openapi::{Answer, Operation, Tag, Term, object, open_object, reference};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
@@ -152,6 +153,7 @@ async fn ingest(
     let received = body::receive(app, &parts.headers, body).await?;
     let since = Instant::now();
     let events = decode(&received.bytes, &context, format)?;
+    charge(&parts.extensions, app.now(), events.len(), received.bytes.len())?;
     let accepted = accept(app, events, since).await?;
     let outcomes = match wait {
         Wait::UntilVisible => outcomes(app, &accepted).await?,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use gristmill_model::{Clock, Entropy, Timestamp};
+use http::HeaderValue;
 
 /// The system's wall clock.
 pub(crate) struct SystemClock;
@@ -49,6 +50,27 @@ pub(crate) fn environment() -> HashMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
+}
+
+/// The variable that has the API key which commands send.
+const API_KEY: &str = "GRISTMILL_API_KEY";
+
+/// The API key of the environment, which requests of commands carry.
+pub(crate) fn api_key() -> anyhow::Result<Option<HeaderValue>> {
+    match environment().get(API_KEY).map(|key| key.trim()) {
+        None | Some("") => Ok(None),
+        Some(key) => header_of_key(key).context(API_KEY).map(Some),
+    }
+}
+
+/// An API key as a header that nothing shows.
+pub(crate) fn header_of_key(key: &str) -> anyhow::Result<HeaderValue> {
+    // The error is not told, because it might tell the key.
+    let Ok(mut header) = HeaderValue::from_str(key) else {
+        anyhow::bail!("an API key is one line of ASCII characters");
+    };
+    header.set_sensitive(true);
+    Ok(header)
 }
 
 /// The file of this program, to start it again as a child.

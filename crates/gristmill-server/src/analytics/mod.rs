@@ -26,4 +26,4 @@ pub(crate) mod users;
 pub(crate) use ask::Ask;
 pub(crate) use description::Description;
 pub(crate) use filter::schema as filter_schema;
-pub(crate) use question::{everything, time_schema};
+pub(crate) use question::{duration_of, duration_term, everything, time_of, time_schema};

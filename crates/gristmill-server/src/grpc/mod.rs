@@ -8,16 +8,21 @@ mod older;
 mod relay;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::body::Body;
 use gristmill_proto::analytics::analytics_service_server::AnalyticsServiceServer as OlderServer;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use tonic::Status;
 use tonic::server::{Grpc, NamedService};
+use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 use tower::{Service, service_fn};
 
+use crate::app::App;
+use crate::caller;
 use crate::front::Front;
+use crate::keys::{self, Ending};
+use crate::problem::Problem;
 use crate::role::Role;
 use frames::{MESSAGE_BYTES, RELAY};
 use older::OlderAnalytics;
@@ -25,7 +30,7 @@ use older::OlderAnalytics;
 pub(crate) use relay::Arrival;
 
 /// Answers a call.
-pub(crate) async fn answer(front: &Front, request: Request<Body>) -> Response<Body> {
+pub(crate) async fn answer(front: &Front, mut request: Request<Body>) -> Response<Body> {
     let is_call = request
         .headers()
         .get(header::CONTENT_TYPE)
@@ -33,11 +38,26 @@ pub(crate) async fn answer(front: &Front, request: Request<Body>) -> Response<Bo
     if !is_call {
         return no_call();
     }
-    let path = request.uri().path();
-    let Some(app) = front.app() else { return unknown(path) };
-    if path == RELAY {
+    let Some(app) = front.app() else { return unknown(request.uri().path()) };
+    if request.uri().path() == RELAY {
+        // What is relayed is looked at one by one.
         return relayed(front, request).await;
     }
+    let need = keys::need_of_call(request.uri().path());
+    if let Err(problem) = front.identify(&mut request, need).await {
+        return refuse(&problem);
+    }
+    let key = caller::key_of(request.extensions());
+    let response = call(app, request).await;
+    match key {
+        Some(key) => keys::guard(response, &app.ring, key, Ending::Status),
+        None => response,
+    }
+}
+
+/// Has the service answer that a call names.
+async fn call(app: &Arc<App>, request: Request<Body>) -> Response<Body> {
+    let path = request.uri().path();
     let has = |role| app.roles.contains(&role);
     match service_of(path) {
         OlderServer::<OlderAnalytics>::NAME if has(Role::Query) => {
@@ -67,6 +87,12 @@ async fn relayed(front: &Front, request: Request<Body>) -> Response<Body> {
     let handle = service_fn(|call| relay::handle(front.clone(), call));
     let mut grpc = Grpc::new(ProstCodec::default()).max_decoding_message_size(MESSAGE_BYTES);
     grpc.streaming(handle, request).await.map(Body::new)
+}
+
+/// The answer to a call that is refused before it reaches its service.
+fn refuse(problem: &Problem) -> Response<Body> {
+    let code = Code::from_i32(problem.code().grpc_code() as i32);
+    Status::new(code, problem.detail()).into_http::<tonic::body::Body>().map(Body::new)
 }
 
 fn unknown(path: &str) -> Response<Body> {

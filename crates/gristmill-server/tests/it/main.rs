@@ -10,6 +10,7 @@ mod connections;
 mod dialects;
 mod funnels;
 mod grpc;
+mod keys;
 mod lifecycle;
 mod live;
 mod native;

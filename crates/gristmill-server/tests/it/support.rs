@@ -10,7 +10,9 @@ use gristmill_log::{EventLog, MemoryLog};
 use gristmill_model::Timestamp;
 use gristmill_process::Processor;
 use gristmill_query::{Query, QueryConfig};
-use gristmill_server::{Front, Listeners, SavedCohorts, Server, ServerConfig, Services};
+use gristmill_server::{
+    Access, AdminKey, Front, Listeners, SavedCohorts, Server, ServerConfig, Services,
+};
 use gristmill_store::{MemoryStore, Store};
 use gristmill_testkit::{ManualClock, SeededEntropy};
 use http::{Method, Request, Response, StatusCode};
@@ -45,6 +47,7 @@ pub(crate) fn ingest_config() -> IngestConfig {
 pub(crate) struct Platform {
     pub(crate) services: Services,
     pub(crate) log: Arc<MemoryLog>,
+    pub(crate) clock: Arc<ManualClock>,
     tasks: JoinSet<()>,
 }
 
@@ -73,12 +76,12 @@ impl Platform {
                 Query::new(query_config, Arc::clone(&store)).with_cohorts(Arc::new(cohorts)),
             ),
             store,
-            clock,
+            clock: clock.clone(),
             entropy,
             started: NOW,
             version: "0.0.0",
         };
-        Self { services, log, tasks: JoinSet::new() }
+        Self { services, log, clock, tasks: JoinSet::new() }
     }
 
     /// Starts to settle.
@@ -99,7 +102,18 @@ impl Platform {
 /// Routes over a platform of their own.
 pub(crate) struct Api {
     front: Front,
+    /// The key that requests carry, if they need one.
+    key: Option<&'static str>,
     _platform: Platform,
+}
+
+/// The key of the settings, where a test sets one.
+pub(crate) const ADMIN_KEY: &str = "an-admin-key-of-tests-0123456789abcdef";
+
+/// Settings with a key.
+pub(crate) fn with_admin_key() -> ServerConfig {
+    let access = Access { admin_key: Some(AdminKey::new(ADMIN_KEY)), ..Access::default() };
+    ServerConfig { access, ..ServerConfig::default() }
 }
 
 /// An answer.
@@ -134,7 +148,14 @@ impl Api {
     }
 
     pub(crate) fn over(platform: Platform) -> Self {
-        Self { front: platform.front(), _platform: platform }
+        Self { front: platform.front(), key: None, _platform: platform }
+    }
+
+    /// A platform whose settings have a key, which every request carries.
+    pub(crate) fn with_key() -> Self {
+        let platform = Platform::new(ingest_config());
+        let front = Front::new(with_admin_key(), platform.services.clone());
+        Self { front, key: Some(ADMIN_KEY), _platform: platform }
     }
 
     /// Sends a request with a host and gives the answer.
@@ -145,6 +166,9 @@ impl Api {
     /// Sends a request with a host and gives the answer before its body is read.
     pub(crate) async fn open(&self, mut request: Request<Body>) -> Response<Body> {
         request.headers_mut().insert("host", "localhost".parse().unwrap());
+        if let Some(key) = self.key {
+            request.headers_mut().insert("x-api-key", key.parse().unwrap());
+        }
         self.front.answer(request).await
     }
 
