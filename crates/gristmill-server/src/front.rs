@@ -15,7 +15,7 @@ use axum::body::Body;
 use axum::response::IntoResponse;
 use gristmill_model::{Clock, Entropy, ErrorCode, Scope, Timestamp, limits};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -182,15 +182,16 @@ impl Front {
         }
         let route = self.metrics().route(request.uri().path());
         let origin = cors::allowed_origin(&request, self.config());
-        let shows_key = keys::has_any(request.headers());
+        let need = self.need_of(route, request.method());
+        let watched = self.watched(request.headers(), need);
         let peer = request.extensions().get::<Peer>().copied();
         let response = match check(&request) {
             Ok(()) if origin.is_some() && cors::is_preflight(&request) => cors::permission(),
-            Ok(()) => self.admit(request, route).await,
+            Ok(()) => self.admit(request, need).await,
             Err(problem) => problem.into_response(),
         };
-        if shows_key && response.status() == StatusCode::UNAUTHORIZED {
-            self.note_refused(peer);
+        if let Some(watched) = watched {
+            self.note(watched, peer, response.status());
         }
         let mut response = self.finish(response, &id);
         if let Some(origin) = origin {
@@ -204,16 +205,20 @@ impl Front {
     pub(crate) async fn answer_relayed(&self, request: Request<Body>) -> Response<Body> {
         let id = self.hall.request_ids.of(request.headers());
         let route = self.metrics().route(request.uri().path());
-        let response = self.admit(request, route).await;
+        let need = self.need_of(route, request.method());
+        let response = self.admit(request, need).await;
         let response = self.finish(response, &id);
         self.metrics().answered(route, response.status());
         response
     }
 
+    /// What a request of a route needs; for what is no route, some key.
+    fn need_of(&self, route: usize, method: &Method) -> Need {
+        self.hall.needs.get(route).copied().unwrap_or(Needs::of(Need::Key)).with(method)
+    }
+
     /// Answers a request if whoever sends it may have that, before its body is read.
-    async fn admit(&self, mut request: Request<Body>, route: usize) -> Response<Body> {
-        let needs = self.hall.needs.get(route).copied().unwrap_or(Needs::of(Need::Key));
-        let need = needs.with(request.method());
+    async fn admit(&self, mut request: Request<Body>, need: Need) -> Response<Body> {
         let admitted = self.identify(&mut request, need).await;
         let key = caller::key_of(request.extensions());
         let response = match admitted {

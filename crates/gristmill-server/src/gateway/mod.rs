@@ -41,7 +41,7 @@ use target::Group;
 
 pub(crate) use ops::routes;
 pub use target::TargetAddress;
-pub(crate) use vouch::leave_to_others;
+pub(crate) use vouch::{leave_to_others, name_of};
 
 /// The pause after the first try, and how much longer each further one is.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

@@ -4,7 +4,7 @@
 //! answered. For the few answers of its own it asks another process who sends a request, and keeps what it
 //! hears for some seconds under the hash of the key.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Gateway;
-use crate::keys::{Hash, Need, Needs, Refusal, hash, without_keys};
+use crate::keys::{Hash, Need, Needs, Refusal, hash, is_credential, without_keys};
 use crate::problem::Problem;
 use crate::role::Role;
 
@@ -37,6 +37,8 @@ pub(super) struct Heard {
     /// Whether the processes behind need keys, as far as is known.
     need_keys: AtomicBool,
     kept: Mutex<HashMap<Hash, (Instant, Verdict)>>,
+    /// Credentials that were accepted.
+    good: Mutex<HashSet<Hash>>,
 }
 
 /// What another process says of a key.
@@ -99,6 +101,20 @@ impl Gateway {
             (Verdict::Missing, _) => Err(Refusal::Missing.into()),
             (Verdict::Wrong, _) => Err(Refusal::Wrong("the API key is not valid").into()),
         }
+    }
+
+    /// Remembers credentials that were accepted.
+    pub(crate) fn note_good(&self, name: Hash) {
+        let mut good = self.heard.good.lock().unwrap_or_else(PoisonError::into_inner);
+        if good.len() >= limits::GATEWAY_KEYS && !good.contains(&name) {
+            good.clear();
+        }
+        good.insert(name);
+    }
+
+    /// Whether credentials were accepted lately.
+    pub(crate) fn is_good(&self, name: &Hash) -> bool {
+        self.heard.good.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 
     /// Asks whether keys are needed until that is known, if it must be; else gives why the process may
@@ -167,10 +183,10 @@ impl Gateway {
     }
 }
 
-/// A name for credentials that does not tell them.
-fn name_of(headers: &HeaderMap) -> Hash {
+/// A name for the credentials among headers that does not tell them.
+pub(crate) fn name_of(headers: &HeaderMap) -> Hash {
     let mut text = String::new();
-    for (name, value) in headers {
+    for (name, value) in headers.iter().filter(|(name, _)| is_credential(name)) {
         text.push_str(name.as_str());
         text.push(':');
         text.push_str(&String::from_utf8_lossy(value.as_bytes()));

@@ -26,6 +26,11 @@ pub(crate) fn has_any(headers: &HeaderMap) -> bool {
     headers.contains_key(X_API_KEY) || headers.contains_key(header::AUTHORIZATION)
 }
 
+/// Whether a header of this name says who sends a request.
+pub(crate) fn is_credential(name: &HeaderName) -> bool {
+    *name == X_API_KEY || *name == header::AUTHORIZATION
+}
+
 /// The key of a request: its `x-api-key`, its bearer token, or the name of its basic credentials.
 pub(crate) fn given(headers: &HeaderMap) -> Result<Given<'_>, Problem> {
     let own = match single(headers, &X_API_KEY)? {

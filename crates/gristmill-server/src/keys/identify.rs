@@ -4,14 +4,15 @@ use std::future::Future;
 
 use gristmill_model::Scope;
 use gristmill_store::StoreError;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, StatusCode};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::ring::{Refusal, Ring};
-use super::{Need, Peer, has_any, refuse_in_target};
+use super::{Hash, Need, Peer, has_any, is_credential, refuse_in_target};
 use crate::app::App;
 use crate::front::Front;
+use crate::gateway::name_of;
 use crate::problem::Problem;
 
 impl Front {
@@ -28,10 +29,9 @@ impl Front {
         }
         let peer = request.extensions().get::<Peer>().copied();
         let Some(app) = self.app() else {
-            self.peers().check(peer)?;
             // What a request holds is not shared while others are asked.
             let headers = credentials_of(request.headers());
-            return self.vouch(headers, need).await;
+            return self.vouch(headers, peer, need).await;
         };
         let caller = match app.ring.identify(request.headers()) {
             Ok(caller) => caller,
@@ -62,20 +62,40 @@ impl Front {
 
     /// What a gateway lets through: what others answer, who have the keys, and of its own what they
     /// vouch for.
-    async fn vouch(&self, headers: HeaderMap, need: Need) -> Result<(), Problem> {
-        match self.gateway() {
-            Some(gateway) if need == Need::Elsewhere => gateway.may_serve(),
-            Some(gateway) => gateway.vouch(headers, need).await,
-            None => Ok(()),
+    async fn vouch(
+        &self,
+        headers: HeaderMap,
+        peer: Option<Peer>,
+        need: Need,
+    ) -> Result<(), Problem> {
+        let Some(gateway) = self.gateway() else { return Ok(()) };
+        if let Err(problem) = self.peers().check(peer)
+            && !gateway.is_good(&name_of(&headers))
+        {
+            return Err(problem);
+        }
+        match need {
+            Need::Elsewhere => gateway.may_serve(),
+            _ => gateway.vouch(headers, need).await,
         }
     }
 
-    /// Counts that another process refused the key of a request that came from an address. A process
-    /// with keys of its own has counted that itself.
-    pub(crate) fn note_refused(&self, peer: Option<Peer>) {
-        if self.app().is_none() {
-            // The next request is told if that was one too many.
-            let _ = self.peers().has_failed(peer);
+    /// The credentials that a gateway is to watch, by a name that does not tell them.
+    pub(crate) fn watched(&self, headers: &HeaderMap, need: Need) -> Option<Hash> {
+        let is_watched = self.app().is_none() && need != Need::Nothing && has_any(headers);
+        is_watched.then(|| name_of(headers))
+    }
+
+    /// Takes in what another process said to watched credentials that came from an address.
+    pub(crate) fn note(&self, watched: Hash, peer: Option<Peer>, status: StatusCode) {
+        match self.gateway() {
+            _ if status == StatusCode::UNAUTHORIZED => {
+                self.metrics().wrong_keys.add(1);
+                // The next request is told if that was one too many.
+                let _ = self.peers().has_failed(peer);
+            }
+            Some(gateway) if status.is_success() => gateway.note_good(watched),
+            _ => {}
         }
     }
 
@@ -140,15 +160,13 @@ impl Front {
 }
 
 /// The headers of a request that say who sends it.
-pub(crate) fn credentials_of(headers: &HeaderMap) -> HeaderMap {
+fn credentials_of(headers: &HeaderMap) -> HeaderMap {
     let mut own = HeaderMap::new();
     if !has_any(headers) {
         return own;
     }
-    for (name, value) in headers {
-        if name == "x-api-key" || name == http::header::AUTHORIZATION {
-            own.append(name, value.clone());
-        }
+    for (name, value) in headers.iter().filter(|(name, _)| is_credential(name)) {
+        own.append(name, value.clone());
     }
     own
 }

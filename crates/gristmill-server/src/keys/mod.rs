@@ -25,7 +25,7 @@ use http::{Extensions, Method};
 use crate::caller::Caller;
 use crate::problem::Problem;
 
-pub(crate) use credentials::{has_any, refuse_in_target};
+pub(crate) use credentials::{has_any, is_credential, refuse_in_target};
 pub(crate) use guard::{Ending, guard};
 pub(crate) use meter::Meter;
 pub(crate) use peers::{Peer, Peers};

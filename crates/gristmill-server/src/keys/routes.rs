@@ -196,7 +196,14 @@ pub(crate) async fn rotate(
     let end = record.expires_us.map_or(end, |before| before.min(end));
     let changed = Record { expires_us: Some(end), rotated_to: Some(id.clone()), ..record.clone() };
     let store = &app.services.store;
-    store.put_document(place(&old.id), Some(old.version), changed.text()).await?;
+    if let Err(error) = store.put_document(place(&old.id), Some(old.version), changed.text()).await
+    {
+        // Nobody will ever see the new key.
+        if let Ok(Some(unseen)) = store.document(place(&id)).await {
+            let _ = store.remove_document(place(&id), unseen.version).await;
+        }
+        return Err(error.into());
+    }
     let held = reloaded(&app, &id).await?;
     Ok(shown(&key, &held, app.now()))
 }

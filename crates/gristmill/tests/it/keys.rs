@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Output;
 
 use anyhow::{Context, ensure};
-use gristmill_testkit::{Request, TestServer};
+use gristmill_testkit::{Request, ServerOptions, TestServer};
 use serde_json::{Value, json};
 
 use crate::support::server;
@@ -155,4 +155,57 @@ fn an_address_that_others_reach_needs_a_key_or_a_word() -> anyhow::Result<()> {
     assert_eq!(status(&server, SUMMARY, &admin)?, 200);
     assert_eq!(server.send(&Request::get(SUMMARY))?.status, 401);
     Ok(())
+}
+
+#[test]
+fn a_gateway_lets_nobody_in_whom_the_processes_behind_it_do_not_know() -> anyhow::Result<()> {
+    let behind = server().grpc().setting("GRISTMILL__SERVER__ADMIN_KEY", ADMIN_KEY).start()?;
+    let gateway = gateway_to(&behind)?.start()?;
+    let key_of = |scope: &str| -> anyhow::Result<String> {
+        let make = Request::post_json("/v1/keys", json!({"scopes": [scope]}).to_string());
+        let made = gateway.send(&make.header("x-api-key", ADMIN_KEY))?;
+        ensure!(made.status == 201, "{}", made.text());
+        Ok(made.json()?["key"].as_str().context("no key")?.to_owned())
+    };
+    let (read, write) = (key_of("read")?, key_of("write")?);
+    for target in [SUMMARY, "/metrics", "/stats", "/v1/openapi.json", "/v1/keys/self", "/nothing"] {
+        let answer = gateway.send(&Request::get(target))?;
+        assert_eq!(answer.status, 401, "{target}: {}", answer.text());
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer"), "{target}");
+    }
+    for target in ["/health", "/ready", "/livez", "/readyz", "/actuator/health"] {
+        assert_eq!(gateway.send(&Request::get(target))?.status, 200, "{target}");
+    }
+    for target in [SUMMARY, "/metrics", "/stats"] {
+        assert_eq!(status(&gateway, target, &read)?, 200, "{target}");
+        assert_eq!(status(&gateway, target, &write)?, 403, "{target}");
+    }
+    assert_eq!(status(&gateway, "/v1/openapi.json", &write)?, 200);
+    assert_eq!(gateway.send(&event(&write))?.status, 200);
+    assert_eq!(gateway.send(&event(&read))?.status, 403);
+    // Whoever tries keys is slowed where they try.
+    let mut statuses = std::collections::BTreeSet::new();
+    for number in 0..25 {
+        statuses.insert(status(&gateway, SUMMARY, &format!("wrong-{number}"))?);
+    }
+    assert_eq!(statuses, [401, 429].into());
+    Ok(())
+}
+
+#[test]
+fn a_gateway_that_others_reach_ends_if_there_are_no_keys_behind_it() -> anyhow::Result<()> {
+    let behind = server().grpc().start()?;
+    let mut gateway =
+        gateway_to(&behind)?.argument("--listen").argument("0.0.0.0:0").start_unready()?;
+    assert!(!gateway.wait_exit()?.success());
+    assert!(gateway.log().contains("--insecure-no-auth"), "{}", gateway.log());
+    Ok(())
+}
+
+fn gateway_to(behind: &TestServer) -> anyhow::Result<ServerOptions> {
+    let url = behind.grpc_url()?;
+    Ok(server()
+        .role("gateway")
+        .setting("GRISTMILL__GATEWAY__INGEST", &url)
+        .setting("GRISTMILL__GATEWAY__QUERY", &url))
 }
