@@ -202,9 +202,14 @@ pub fn needs_of_paths() -> Vec<(&'static str, &'static str, &'static str)> {
 /// The native interface.
 fn native() -> Vec<Route> {
     use analytics as a;
+    use openapi::page;
     use ops::health;
     vec![
         Route::at("/v1/openapi.json", Need::Key).get(openapi::get, openapi::describe),
+        // A browser sends no key when it opens a page; the page asks for one.
+        Route::at("/docs", Need::Nothing).get(page::html, page::describe),
+        Route::at("/docs/page.css", Need::Nothing).get(page::style, page::describe_style),
+        Route::at("/docs/page.js", Need::Nothing).get(page::script, page::describe_script),
         Route::ingest("/v1/events").post(native::one, native::describe_one),
         Route::ingest("/v1/events/batch").post(native::batch, native::describe_batch),
         Route::ingest("/v1/events/health")

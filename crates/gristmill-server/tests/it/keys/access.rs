@@ -7,7 +7,10 @@ use super::{Keyed, target_of};
 use crate::support::ADMIN_KEY;
 
 /// What is answered without a key.
-const OPEN: [&str; 7] = [
+const OPEN: [&str; 10] = [
+    "/docs",
+    "/docs/page.css",
+    "/docs/page.js",
     "/v1/events/health",
     "/v1/analytics/health",
     "/health",
