@@ -37,6 +37,9 @@ use crate::units::{ByteSize, Span};
 /// The manual of all settings, which is also their defaults.
 pub(crate) const DEFAULTS: &str = include_str!("../gristmill.default.toml");
 
+/// The variable that has the API key of the settings.
+const ADMIN_KEY: &str = "GRISTMILL__SERVER__ADMIN_KEY";
+
 /// What flags say about settings; the last layer.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Flags {
@@ -229,6 +232,7 @@ impl Settings {
             let name = path.to_str().context("--config: the path is not valid UTF-8")?;
             layers = layers.add_source(File::new(name, FileFormat::Toml));
         }
+        let admin_key = environment.get(ADMIN_KEY).cloned();
         let environment = Environment::with_prefix("GRISTMILL")
             .prefix_separator("__")
             .separator("__")
@@ -242,6 +246,10 @@ impl Settings {
             .with_list_parse_key("roles")
             .source(Some(environment.clone().into_iter().collect()));
         layers = layers.add_source(environment);
+        if let Some(admin_key) = admin_key {
+            // One of digits only must not be taken for a number, which would be written otherwise.
+            layers = layers.set_override("server.admin_key", admin_key)?;
+        }
         if let Some(data_dir) = &flags.data_dir {
             let text = data_dir.to_str().context("--data-dir: the path is not valid UTF-8")?;
             layers = layers.set_override("data_dir", text)?;

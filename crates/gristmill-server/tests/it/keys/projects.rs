@@ -85,7 +85,7 @@ fn questions(word: &str) -> Vec<(&'static str, String, Value)> {
     post("/v1/analytics/funnel", json!({"steps": steps, "breakdown": {"property": "word"}}));
     post("/v1/analytics/funnel/users", json!({"steps": steps, "step": 1}));
     post("/v1/analytics/retention", json!({"return_event": {"event_type": event_type}}));
-    post("/v1/analytics/paths", json!({"start_event": event_type}));
+    post("/v1/analytics/paths", json!({"anchor": {"event_type": event_type}}));
     all
 }
 
