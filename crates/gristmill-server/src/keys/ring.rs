@@ -88,6 +88,28 @@ pub(crate) struct Ring {
     reading: Mutex<()>,
 }
 
+/// What is to be told to the store.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    Nothing,
+    /// What counts against a quota.
+    Amounts,
+    /// That, and when keys were last used.
+    Everything,
+}
+
+impl Due {
+    fn in_round(round: u64) -> Self {
+        if round.is_multiple_of(PAUSES_UNTIL_USES) {
+            Self::Everything
+        } else if round.is_multiple_of(PAUSES_UNTIL_AMOUNTS) {
+            Self::Amounts
+        } else {
+            Self::Nothing
+        }
+    }
+}
+
 /// What a request is refused for that shows no valid key.
 #[derive(Debug)]
 pub(crate) enum Refusal {
@@ -267,7 +289,7 @@ impl Ring {
     /// serve.
     pub(crate) async fn keep(&self, stopping: CancellationToken) -> Result<(), String> {
         let mut was_current = true;
-        for round in 1.. {
+        for round in 1_u64.. {
             let read = self.refresh().await;
             if let (Err(error), true) = (&read, was_current) {
                 tracing::warn!(%error, "cannot read API keys: those that are known go on");
@@ -277,8 +299,7 @@ impl Ring {
                 return Err(fault);
             }
             if was_current {
-                let is_due = |pauses| round % pauses == 0;
-                self.tell(is_due(PAUSES_UNTIL_AMOUNTS), is_due(PAUSES_UNTIL_USES)).await;
+                self.tell(Due::in_round(round)).await;
             }
             tokio::select! {
                 () = stopping.cancelled() => break,
@@ -297,17 +318,19 @@ impl Ring {
 
     /// Tells everything that was used.
     pub(crate) async fn tell_all(&self) {
-        let (amounts, uses) = (true, true);
-        self.tell(amounts, uses).await;
+        self.tell(Due::Everything).await;
     }
 
-    async fn tell(&self, amounts: bool, uses: bool) {
+    async fn tell(&self, due: Due) {
         let now = self.clock.now();
         let keys = self.keys().unwrap_or_default();
         for held in keys.values() {
             let usage = &held.usage;
-            let is_due =
-                (amounts && usage.has_untold_amounts(now)) || (uses && usage.has_untold_use());
+            let is_due = match due {
+                Due::Nothing => false,
+                Due::Amounts => usage.has_untold_amounts(now),
+                Due::Everything => usage.has_untold_amounts(now) || usage.has_untold_use(),
+            };
             if !is_due {
                 continue;
             }
