@@ -26,7 +26,7 @@ use crate::background::Background;
 use crate::connection::Speech;
 use crate::gateway::{Gateway, GatewayConfig, Outside};
 use crate::grpc::call::Call;
-use crate::grpc::methods::methods;
+use crate::grpc::methods::{methods, service_of};
 use crate::grpc::reflection::Reflection;
 use crate::grpc::{self, Protocol};
 use crate::keys::{self, Ending, Need, Needs, Peer, Peers, Ring};
@@ -246,7 +246,8 @@ impl Front {
         let mut call = Call::begin(request.uri().path(), id, metrics);
         let need = keys::need_of_call(request.uri().path());
         // A gateway passes calls on with their keys, and answers only some itself.
-        let is_passed_on = self.app().is_none() && methods().at(request.uri().path()).is_some();
+        let is_passed_on =
+            self.app().is_none() && methods().role_of(service_of(request.uri().path())).is_some();
         let need = if is_passed_on && need != Need::Nothing { Need::Elsewhere } else { need };
         let fit = check(&request).and_then(|()| call.limit(request.headers(), longest));
         let admitted = match fit {

@@ -1,11 +1,21 @@
 //! How much may be sent with a key.
 
 use gristmill_model::Timestamp;
+use gristmill_proto::analytics::producer_service_client::ProducerServiceClient;
+use gristmill_proto::analytics::v1::event_ingestion_service_client::EventIngestionServiceClient;
+use gristmill_proto::analytics::v1::stream_events_request::Request as Sent;
+use gristmill_proto::analytics::v1::{
+    IngestEventRequest, IngestEventsRequest, IngestOptions, StreamEventsRequest,
+};
+use gristmill_proto::analytics::{BatchEventsRequest, Event as OlderEvent};
 use gristmill_server::{Front, needs_of_paths};
 use serde_json::{Value, json};
+use tonic::{Code, Request};
 
 use super::{Keyed, send};
-use crate::support::{ADMIN_KEY, with_admin_key};
+use crate::channel::Channel;
+use crate::ingest_calls::event;
+use crate::support::{ADMIN_KEY, Listening, with_admin_key};
 
 fn events(from: u32, count: u32) -> Value {
     let event = |n: u32| json!({"id": format!("{n}"), "user_id": "u", "event_type": "t"});
@@ -131,4 +141,67 @@ async fn quotas_hold_over_processes_and_restarts() {
     let none = [("x-api-key", ADMIN_KEY)];
     let answer = send(&restarted, "POST", "/v1/events/batch", &none, &one).await;
     assert_eq!((answer.status.as_u16(), answer.header("ratelimit")), (200, ""));
+}
+
+/// A call that carries a key.
+fn with_key<T>(key: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("x-api-key", key.parse().unwrap());
+    request
+}
+
+#[tokio::test]
+async fn no_call_goes_past_the_limits() {
+    let keyed = Keyed::new();
+    let server = Listening::serving(keyed.front.clone());
+    let channel = Channel::to(server.grpc_address).await;
+    let mut ingestion = EventIngestionServiceClient::new(channel.clone());
+    let mut producer = ProducerServiceClient::new(channel);
+    let limits = json!({"events_per_day": 5});
+    let (key, _) = keyed.key_with(json!({"scopes": ["write", "read"], "limits": limits})).await;
+
+    let one = |id: &str, options| IngestEventRequest {
+        event: Some(event(id, "u", "t")),
+        options: Some(options),
+    };
+    let checked = IngestOptions { validate_only: true, ..IngestOptions::default() };
+    ingestion.ingest_event(with_key(&key, one("a", checked))).await.unwrap();
+    ingestion.ingest_event(with_key(&key, one("a", IngestOptions::default()))).await.unwrap();
+    let events = |ids: &[&str]| IngestEventsRequest {
+        events: ids.iter().map(|id| event(id, "u", "t")).collect(),
+        options: None,
+    };
+    ingestion.ingest_events(with_key(&key, events(&["b", "c"]))).await.unwrap();
+    let older = |id: &str| OlderEvent {
+        id: id.to_owned(),
+        user_id: "u".to_owned(),
+        event_type: "t".to_owned(),
+        ..OlderEvent::default()
+    };
+    producer.send_event(with_key(&key, older("d"))).await.unwrap();
+    let batch = BatchEventsRequest { events: vec![older("x"), older("y")] };
+    let refused = producer.send_batch_events(with_key(&key, batch)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    let refused = ingestion.ingest_events(with_key(&key, events(&["x", "y"]))).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+
+    let sent = |id: &str| StreamEventsRequest { request: Some(Sent::Event(event(id, "u", "t"))) };
+    let last = futures_util::stream::iter([sent("e")]);
+    let mut answers = ingestion.stream_events(with_key(&key, last)).await.unwrap().into_inner();
+    while answers.message().await.unwrap().is_some() {}
+    let beyond = futures_util::stream::iter([sent("x")]);
+    let end = match ingestion.stream_events(with_key(&key, beyond)).await {
+        Ok(answers) => {
+            let mut answers = answers.into_inner();
+            loop {
+                match answers.message().await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => panic!("a stream went past the limit"),
+                    Err(status) => break status,
+                }
+            }
+        }
+        Err(status) => status,
+    };
+    assert_eq!(end.code(), Code::ResourceExhausted, "{end:?}");
 }
