@@ -9,6 +9,7 @@ use bytes::Bytes;
 use gristmill_model::Entropy;
 use http::{Method, Request, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -17,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
 use crate::backoff::{Backoff, retry_after};
-use crate::{ClientError, Receipt};
+use crate::{ClientError, ClientTls, Receipt, tls};
 
 /// The largest answer that is read, in bytes.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
@@ -36,6 +37,8 @@ pub struct ClientConfig {
     pub first_backoff: Duration,
     /// The longest wait between retries, unless the server asks for more by `Retry-After`.
     pub longest_backoff: Duration,
+    /// For servers at `https`.
+    pub tls: ClientTls,
 }
 
 impl Default for ClientConfig {
@@ -46,6 +49,7 @@ impl Default for ClientConfig {
             retries: 8,
             first_backoff: Duration::from_millis(100),
             longest_backoff: Duration::from_secs(10),
+            tls: ClientTls::default(),
         }
     }
 }
@@ -79,7 +83,7 @@ pub struct Reply {
 
 /// Speaks to one server over HTTP/1.1. Cheap to share behind an `Arc`.
 pub struct Client {
-    pool: Pool<HttpConnector, Full<Bytes>>,
+    pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
     base: String,
     config: ClientConfig,
     permits: Semaphore,
@@ -87,15 +91,16 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for the server at `url`, e.g. `http://127.0.0.1:8080`. Does not connect yet.
+    /// A client for the server at `url`, e.g. `http://127.0.0.1:8080`. Does not connect yet, but reads the files
+    /// of `config.tls` if the server is at `https`.
     pub fn new(
         url: &str,
         config: ClientConfig,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, ClientError> {
         let base = base_of(url)?;
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
+        let connector = tls::connector(&base, &config.tls)?;
+        let base = base.to_string().trim_end_matches('/').to_owned();
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(config.connections)
@@ -273,20 +278,19 @@ fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 429 | 502 | 503 | 504)
 }
 
-/// Checks a server's address and takes the slash from its end.
-fn base_of(url: &str) -> Result<String, ClientError> {
+/// Checks a server's address.
+fn base_of(url: &str) -> Result<Uri, ClientError> {
     let wrong = |reason: &str| ClientError::Url { url: url.to_owned(), reason: reason.to_owned() };
     let base = url.trim_end_matches('/');
     let uri: Uri = base.parse().map_err(|_| wrong("it is not a URL"))?;
     match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err(wrong("https is not supported")),
-        _ => return Err(wrong("it does not begin with http://")),
+        Some("http" | "https") => {}
+        _ => return Err(wrong("it does not begin with http:// or https://")),
     }
     if uri.query().is_some() {
         return Err(wrong("it has a query"));
     }
-    Ok(base.to_owned())
+    Ok(uri)
 }
 
 /// The text of the cause at the bottom: "connection refused" rather than "client error".

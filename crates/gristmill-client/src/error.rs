@@ -14,6 +14,12 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What `https` needs is not there or cannot be used.
+    #[error("tls: {reason}")]
+    Tls {
+        /// Which file, and what is wrong with it.
+        reason: String,
+    },
     /// The server could not be reached, or the connection broke. Whether the request happened is
     /// unknown.
     #[error("cannot reach {url}: {reason}")]

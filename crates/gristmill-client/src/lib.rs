@@ -8,7 +8,9 @@ mod backoff;
 mod client;
 mod error;
 mod receipt;
+mod tls;
 
 pub use client::{BatchFormat, Client, ClientConfig, Reply, WaitFor};
 pub use error::ClientError;
 pub use receipt::{EventResult, Receipt};
+pub use tls::{ClientIdentity, ClientTls};

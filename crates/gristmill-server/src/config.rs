@@ -1,8 +1,11 @@
 //! What an operator may set of the server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+
+use crate::tls::ServerTls;
 
 /// The server's limits and deadlines.
 #[derive(Clone, Debug)]
@@ -29,6 +32,8 @@ pub struct ServerConfig {
     pub drain_timeout: Duration,
     /// The origin whose pages may read the session dialect's routes.
     pub dashboard_origin: HeaderValue,
+    /// What all listeners speak; without it they speak in the clear.
+    pub tls: Option<Arc<ServerTls>>,
 }
 
 impl Default for ServerConfig {
@@ -44,6 +49,7 @@ impl Default for ServerConfig {
             visible_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(20),
             dashboard_origin: HeaderValue::from_static("http://localhost:5173"),
+            tls: None,
         }
     }
 }

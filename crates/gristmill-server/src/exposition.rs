@@ -4,7 +4,9 @@ use std::fmt::{Display, Write};
 
 use gristmill_model::Timestamp;
 
+use crate::ServerConfig;
 use crate::app::App;
+use crate::gateway::{Gateway, Outside};
 use crate::metrics::{Histogram, Metrics};
 
 /// The text of all metrics now.
@@ -16,20 +18,19 @@ pub(crate) fn text(app: &App) -> String {
     http(&app.metrics, &mut page);
     live(app, &mut page);
     relays(&app.metrics, &mut page);
+    certificates(&app.config, app.gateway.as_deref(), &mut page);
     process(app.services.version, app.services.started, &mut page);
     page.0
 }
 
 /// The text of a process that neither takes events in nor answers questions itself.
-pub(crate) fn without_services(
-    metrics: &Metrics,
-    version: &'static str,
-    started: Timestamp,
-) -> String {
+pub(crate) fn without_services(gateway: &Gateway) -> String {
+    let Outside { server, metrics, ambience, .. } = gateway.outside();
     let mut page = Page(String::with_capacity(4 * 1024));
     http(metrics, &mut page);
     relays(metrics, &mut page);
-    process(version, started, &mut page);
+    certificates(server, Some(gateway), &mut page);
+    process(ambience.version, ambience.started, &mut page);
     page.0
 }
 
@@ -174,6 +175,15 @@ fn http(metrics: &Metrics, page: &mut Page) {
     ] {
         page.counter(&format!("gristmill_http_connections_{name}_total"), help, count.get());
     }
+    let name = "gristmill_tls_handshakes_total";
+    page.head(name, "counter", "Connections to listeners under TLS, by what became of them.");
+    for (outcome, count) in [
+        ("done", &metrics.tls_handshakes),
+        ("failed", &metrics.tls_failures),
+        ("plaintext", &metrics.tls_plaintext),
+    ] {
+        page.sample(format_args!("{name}{{outcome=\"{outcome}\"}}"), count.get());
+    }
     page.counter(
         "gristmill_http_panics_total",
         "Requests that ended in a panic.",
@@ -203,6 +213,32 @@ fn relays(metrics: &Metrics, page: &mut Page) {
         "Requests to the gateway that no other process answered.",
         metrics.relay_failures.get(),
     );
+}
+
+/// Handshakes, and what became of certificates, if there are any.
+fn certificates(config: &ServerConfig, gateway: Option<&Gateway>, page: &mut Page) {
+    let shown = [
+        ("server", config.tls.as_ref().map(|tls| tls.status())),
+        ("gateway", gateway.and_then(Gateway::tls_status)),
+    ];
+    let shown: Vec<_> = shown.into_iter().filter_map(|(of, it)| Some((of, it?))).collect();
+    if shown.is_empty() {
+        return;
+    }
+    let name = "gristmill_tls_certificate_expiry_timestamp_seconds";
+    page.head(name, "gauge", "When the process's own certificate expires, since 1970.");
+    for (of, status) in &shown {
+        if let Some(expires) = status.expires {
+            page.sample(format_args!("{name}{{of=\"{of}\"}}"), expires.seconds());
+        }
+    }
+    let name = "gristmill_tls_renewals_total";
+    page.head(name, "counter", "Times that changed certificates were taken, or could not be.");
+    for (of, status) in &shown {
+        for (outcome, count) in [("taken", status.renewals), ("failed", status.failures)] {
+            page.sample(format_args!("{name}{{of=\"{of}\",outcome=\"{outcome}\"}}"), count);
+        }
+    }
 }
 
 fn process(version: &'static str, started: Timestamp, page: &mut Page) {

@@ -31,6 +31,7 @@ mod request_id;
 mod role;
 mod routes;
 mod server;
+mod tls;
 mod visibility;
 mod vitals;
 mod wire;
@@ -43,3 +44,7 @@ pub use gateway::{GatewayConfig, TargetAddress};
 pub use openapi::openapi;
 pub use role::{Role, Roles};
 pub use server::{Listeners, Server};
+pub use tls::{
+    ClientAuth, ClientAuthority, GatewayTls, GatewayTlsFiles, IdentityFiles, ServerTls,
+    ServerTlsFiles, TlsError,
+};

@@ -143,6 +143,12 @@ pub(crate) struct Metrics {
     pub(crate) connections_timed_out: Counter,
     /// Times that the system could not accept a connection.
     pub(crate) accept_errors: Counter,
+    /// Handshakes that ended in a secure connection.
+    pub(crate) tls_handshakes: Counter,
+    /// Handshakes that failed or took too long.
+    pub(crate) tls_failures: Counter,
+    /// Connections to a listener under TLS whose client spoke in the clear.
+    pub(crate) tls_plaintext: Counter,
     /// Requests that ended in a panic.
     pub(crate) panics: Counter,
     /// Subscriptions to live questions.
@@ -171,6 +177,9 @@ impl Metrics {
             connections_refused: Counter::default(),
             connections_timed_out: Counter::default(),
             accept_errors: Counter::default(),
+            tls_handshakes: Counter::default(),
+            tls_failures: Counter::default(),
+            tls_plaintext: Counter::default(),
             panics: Counter::default(),
             live_subscriptions: Present::default(),
             live_answers: Counter::default(),

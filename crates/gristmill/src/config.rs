@@ -10,6 +10,7 @@ mod kafka;
 mod lowest;
 mod presets;
 mod roles;
+mod tls;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ pub(crate) use gateway::{GatewaySettings, Target};
 pub(crate) use kafka::KafkaSettings;
 pub(crate) use presets::Preset;
 pub(crate) use roles::{ProcessSettings, RoleName};
+pub(crate) use tls::{GatewayTlsSettings, ServerTlsSettings};
 
 use crate::telemetry::LogFormat;
 use crate::units::{ByteSize, Span};
@@ -98,6 +100,7 @@ pub(crate) struct ServerSettings {
     pub(crate) visible_timeout: Span,
     pub(crate) drain_timeout: Span,
     pub(crate) dashboard_origin: String,
+    pub(crate) tls: ServerTlsSettings,
 }
 
 /// `[log]`
@@ -279,6 +282,7 @@ impl Settings {
     fn check(&self) -> anyhow::Result<()> {
         self.check_addresses()?;
         self.check_roles()?;
+        self.check_tls()?;
         ensure!(self.server.max_connections > 0, "server.max_connections: must be at least 1");
         self.log.check()?;
         let ingest = &self.ingest;

@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::caches;
+use crate::certificates::Certificates;
 use crate::config::{ServerSettings, Settings, Target};
 use crate::logs;
 use crate::stores::{self, Started};
@@ -53,8 +54,9 @@ pub(crate) fn start_all(settings: &Settings, ambient: &Ambient) -> anyhow::Resul
     let started = ambient.clock.now();
     raise_open_files_limit();
     let roles = settings.roles();
+    let certificates = Certificates::load(settings)?;
     if roles == Roles::from([Role::Gateway]) {
-        return start_gateway(settings, ambient, started);
+        return start_gateway(settings, ambient, certificates, started);
     }
     gristmill_log::embedded::Disk::create_dir(&RealDisk, &settings.data_dir)
         .with_context(|| format!("data_dir: cannot create {}", settings.data_dir.display()))?;
@@ -70,10 +72,11 @@ pub(crate) fn start_all(settings: &Settings, ambient: &Ambient) -> anyhow::Resul
     }
     parts.push(store_part);
     let services = services(settings, ambient, log, store, started)?;
-    let gateway = roles.contains(&Role::Gateway).then(|| gateway_config(settings));
+    let gateway = roles.contains(&Role::Gateway).then(|| gateway_config(settings, &certificates));
     let behind = Parts::Services(services, roles, gateway);
-    let (addresses, server_part) = start_server(&settings.server, behind)?;
+    let (addresses, server_part) = start_server(&settings.server, &certificates, behind)?;
     parts.insert(0, server_part);
+    parts.extend(certificates.watch()?);
     Ok(Running { parts, addresses })
 }
 
@@ -81,16 +84,19 @@ pub(crate) fn start_all(settings: &Settings, ambient: &Ambient) -> anyhow::Resul
 fn start_gateway(
     settings: &Settings,
     ambient: &Ambient,
+    certificates: Certificates,
     started: Timestamp,
 ) -> anyhow::Result<Running> {
     let (clock, entropy) = (Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy));
     let ambience = Ambience { clock, entropy, started, version: env!("CARGO_PKG_VERSION") };
-    let behind = Parts::Gateway(gateway_config(settings), ambience);
-    let (addresses, server_part) = start_server(&settings.server, behind)?;
-    Ok(Running { parts: vec![server_part], addresses })
+    let behind = Parts::Gateway(gateway_config(settings, &certificates), ambience);
+    let (addresses, server_part) = start_server(&settings.server, &certificates, behind)?;
+    let mut parts = vec![server_part];
+    parts.extend(certificates.watch()?);
+    Ok(Running { parts, addresses })
 }
 
-fn gateway_config(settings: &Settings) -> GatewayConfig {
+fn gateway_config(settings: &Settings, certificates: &Certificates) -> GatewayConfig {
     let gateway = &settings.gateway;
     let addresses = |targets: &[Target]| targets.iter().map(|target| target.0.clone()).collect();
     GatewayConfig {
@@ -101,6 +107,7 @@ fn gateway_config(settings: &Settings) -> GatewayConfig {
         max_in_flight_requests: gateway.max_in_flight_requests,
         max_in_flight_bytes: gateway.max_in_flight_bytes.bytes(),
         max_body_bytes: settings.ingest.max_body_bytes.bytes(),
+        tls: certificates.gateway.clone(),
     }
 }
 
@@ -211,8 +218,12 @@ fn services(
     })
 }
 
-fn start_server(settings: &ServerSettings, behind: Parts) -> anyhow::Result<(Listeners, Part)> {
-    let front = Front::of(server_config(settings)?, behind);
+fn start_server(
+    settings: &ServerSettings,
+    certificates: &Certificates,
+    behind: Parts,
+) -> anyhow::Result<(Listeners, Part)> {
+    let front = Front::of(server_config(settings, certificates)?, behind);
     let listeners = Listeners { http: settings.listen.clone(), grpc: settings.grpc_listen.clone() };
     let server = Server::bind(&listeners, front).context("server.listen or server.grpc_listen")?;
     let addresses = server.local_addrs();
@@ -223,7 +234,10 @@ fn start_server(settings: &ServerSettings, behind: Parts) -> anyhow::Result<(Lis
     Ok((addresses, part))
 }
 
-fn server_config(settings: &ServerSettings) -> anyhow::Result<ServerConfig> {
+fn server_config(
+    settings: &ServerSettings,
+    certificates: &Certificates,
+) -> anyhow::Result<ServerConfig> {
     let origin = settings.dashboard_origin.parse();
     let Span(drain) = settings.drain_timeout;
     Ok(ServerConfig {
@@ -238,5 +252,6 @@ fn server_config(settings: &ServerSettings) -> anyhow::Result<ServerConfig> {
         // The rest is for what comes after the requests.
         drain_timeout: drain * 4 / 5,
         dashboard_origin: origin.context("server.dashboard_origin: not a header's value")?,
+        tls: certificates.server.clone(),
     })
 }

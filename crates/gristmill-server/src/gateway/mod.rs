@@ -35,6 +35,7 @@ use crate::grpc::frames::{RequestHead, to_frame};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::role::Role;
+use crate::tls::{self, GatewayTls};
 use call::{Answering, Failure};
 use target::Group;
 
@@ -63,6 +64,8 @@ pub struct GatewayConfig {
     pub max_in_flight_bytes: usize,
     /// The largest body.
     pub max_body_bytes: usize,
+    /// For targets that are reached under TLS.
+    pub tls: Option<Arc<GatewayTls>>,
 }
 
 /// What a gateway shares with the rest of its process.
@@ -118,8 +121,8 @@ impl Gateway {
     pub(crate) fn new(config: GatewayConfig, outside: Outside) -> Self {
         let bound = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
         Self {
-            ingest: Group::new(&config.ingest),
-            query: Group::new(&config.query),
+            ingest: Group::new(&config.ingest, config.tls.as_ref()),
+            query: Group::new(&config.query, config.tls.as_ref()),
             requests: bound(config.max_in_flight_requests),
             bytes: bound(config.max_in_flight_bytes),
             config,
@@ -276,6 +279,16 @@ impl Gateway {
             Role::Ingest => &self.ingest,
             Role::Process | Role::Query | Role::Gateway => &self.query,
         }
+    }
+
+    /// What it shares with the rest of its process.
+    pub(crate) fn outside(&self) -> &Outside {
+        &self.outside
+    }
+
+    /// What became of the certificates for targets under TLS.
+    pub(crate) fn tls_status(&self) -> Option<tls::Status> {
+        self.config.tls.as_ref().map(|tls| tls.status())
     }
 
     /// Whether somebody can be reached of each role that this process relays to.

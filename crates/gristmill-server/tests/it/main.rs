@@ -23,5 +23,6 @@ mod sessions;
 mod stickiness;
 mod summary;
 mod support;
+mod tls;
 mod user_list;
 mod users;

@@ -9,3 +9,4 @@ pub(crate) mod health;
 pub(crate) mod import;
 pub(crate) mod openapi;
 pub(crate) mod serve;
+pub(crate) mod tls;

@@ -20,4 +20,5 @@ mod restart;
 mod split_faults;
 mod support;
 mod tidy;
+mod tls;
 mod walk_throughs;
