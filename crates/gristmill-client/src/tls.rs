@@ -99,3 +99,17 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ClientError
 fn unusable(path: &Path, reason: impl Display) -> ClientError {
     ClientError::Tls { reason: format!("cannot use {}: {reason}", path.display()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_read_for_https_only_and_errors_name_them() {
+        let tls = ClientTls { ca: Some("/no/such/file.pem".into()), identity: None };
+        let open = |url: &str| connector(&url.parse().unwrap(), &tls).map(drop);
+        assert!(open("http://localhost:1").is_ok());
+        let error = open("https://localhost:1").unwrap_err().to_string();
+        assert!(error.starts_with("tls: cannot use /no/such/file.pem: "), "{error}");
+    }
+}

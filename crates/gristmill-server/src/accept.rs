@@ -13,7 +13,7 @@ use crate::caller::project_of;
 use crate::grpc::Arrival;
 use crate::openapi::Term;
 use crate::problem::Problem;
-use crate::visibility;
+use crate::{trace, visibility};
 
 /// The header that makes derived event ids the same for a repeated request.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -57,7 +57,7 @@ pub(crate) async fn accept<'a>(
     events: Events<'a>,
     since: Instant,
 ) -> Result<Accepted<'a>, Problem> {
-    let accepted = app.services.ingest.accept(events).await?;
+    let accepted = trace::step("append", app.services.ingest.accept(events)).await?;
     if accepted.positions != Positions::start() {
         app.metrics.ack.record(since.elapsed());
         app.metrics.accepted(app.now());

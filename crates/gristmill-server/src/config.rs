@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::tls::ServerTls;
+use crate::trace::Tracer;
 
 /// The server's limits and deadlines.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct ServerConfig {
     pub dashboard_origin: HeaderValue,
     /// What all listeners speak; without it they speak in the clear.
     pub tls: Option<Arc<ServerTls>>,
+    /// What takes spans of requests; without it nothing is recorded.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 impl Default for ServerConfig {
@@ -50,6 +53,7 @@ impl Default for ServerConfig {
             drain_timeout: Duration::from_secs(20),
             dashboard_origin: HeaderValue::from_static("http://localhost:5173"),
             tls: None,
+            tracer: None,
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::problem::{self, Problem};
 use crate::request_id::{RequestIds, X_REQUEST_ID};
 use crate::role::{Role, Roles};
+use crate::trace::Visit;
 use crate::visibility::Sample;
 use crate::vitals::Vitals;
 use crate::{ServerConfig, cors, routes};
@@ -164,11 +165,14 @@ impl Front {
         }
         let route = self.metrics().route(request.uri().path());
         let origin = cors::allowed_origin(&request, self.config());
-        let response = match check(&request) {
-            Ok(()) => self.route(request).await,
-            Err(problem) => problem.into_response(),
+        let visit = self.visit(route, &id, &mut request);
+        let answering = async {
+            match check(&request) {
+                Ok(()) => self.route(request).await,
+                Err(problem) => problem.into_response(),
+            }
         };
-        let mut response = self.finish(response, &id);
+        let mut response = self.answer_within(visit, answering, &id).await;
         if let Some(origin) = origin {
             cors::allow(response.headers_mut(), origin);
         }
@@ -177,12 +181,46 @@ impl Front {
     }
 
     /// Answers a request that a gateway has taken in, and checked.
-    pub(crate) async fn answer_relayed(&self, request: Request<Body>) -> Response<Body> {
+    pub(crate) async fn answer_relayed(&self, mut request: Request<Body>) -> Response<Body> {
         let id = self.hall.request_ids.of(request.headers());
         let route = self.metrics().route(request.uri().path());
-        let response = self.route(request).await;
-        let response = self.finish(response, &id);
+        let visit = self.visit(route, &id, &mut request);
+        let response = self.answer_within(visit, self.route(request), &id).await;
         self.metrics().answered(route, response.status());
+        response
+    }
+
+    /// Has a call of gRPC answered under its name, which the answer carries too.
+    pub(crate) async fn answer_call<F: Future<Output = Response<Body>>>(
+        &self,
+        mut request: Request<Body>,
+        answer: impl FnOnce(Request<Body>) -> F,
+    ) -> Response<Body> {
+        let id = self.hall.request_ids.of(request.headers());
+        let path = request.uri().path().to_owned();
+        let tracer = self.config().tracer.as_ref();
+        let visit = Visit::begin_call(tracer, &id, &path, &mut request);
+        let mut response = visit.current().run(answer(request)).await;
+        visit.end(&response);
+        response.headers_mut().insert(X_REQUEST_ID, id);
+        response
+    }
+
+    fn visit(&self, route: usize, id: &HeaderValue, request: &mut Request<Body>) -> Visit {
+        let path = self.metrics().path_of(route);
+        Visit::begin(self.config().tracer.as_ref(), id, path, request)
+    }
+
+    /// Lets a request be answered under its name and finishes the answer.
+    async fn answer_within(
+        &self,
+        visit: Visit,
+        answering: impl Future<Output = Response<Body>>,
+        id: &HeaderValue,
+    ) -> Response<Body> {
+        let finished = async { self.finish(answering.await, id) };
+        let response = visit.current().run(finished).await;
+        visit.end(&response);
         response
     }
 
@@ -193,6 +231,7 @@ impl Front {
             let polled = catch_unwind(AssertUnwindSafe(|| routed.as_mut().poll(context)));
             polled.unwrap_or_else(|_| {
                 self.metrics().panics.add(1);
+                tracing::error!("a request ended in a panic");
                 let problem = Problem::new(ErrorCode::Internal, "the server made a mistake");
                 Poll::Ready(Ok::<_, Infallible>(problem.into_response()))
             })
@@ -210,6 +249,9 @@ impl Front {
 
     fn finish(&self, mut response: Response<Body>, id: &HeaderValue) -> Response<Body> {
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            // Its detail may quote what the client has sent.
+            let code = problem.code().name();
+            tracing::debug!(code, "a request was not answered with success");
             problem::render(&problem, id, &mut response);
         }
         let headers = response.headers_mut();

@@ -32,6 +32,7 @@ mod role;
 mod routes;
 mod server;
 mod tls;
+mod trace;
 mod visibility;
 mod vitals;
 mod wire;
@@ -47,4 +48,7 @@ pub use server::{Listeners, Server};
 pub use tls::{
     ClientAuth, ClientAuthority, GatewayTls, GatewayTlsFiles, IdentityFiles, ServerTls,
     ServerTlsFiles, TlsError,
+};
+pub use trace::{
+    Attribute, FinishedSpan, RequestNames, SpanKind, Tracer, current_request, current_traceparent,
 };

@@ -210,6 +210,11 @@ impl Metrics {
         self.paths.iter().position(takes).unwrap_or(self.paths.len())
     }
 
+    /// The path of a route by its number, as the table of routes has it.
+    pub(crate) fn path_of(&self, route: usize) -> &'static str {
+        self.paths.get(route).copied().unwrap_or(NO_ROUTE)
+    }
+
     /// A request of a route was answered.
     pub(crate) fn answered(&self, route: usize, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).saturating_sub(1);

@@ -32,7 +32,7 @@ pub(crate) use roles::{ProcessSettings, RoleName};
 pub(crate) use tls::{GatewayTlsSettings, ServerTlsSettings};
 
 use crate::telemetry::LogFormat;
-use crate::units::{ByteSize, Span};
+use crate::units::{ByteSize, Ratio, Span};
 
 /// The manual of all settings, which is also their defaults.
 pub(crate) const DEFAULTS: &str = include_str!("../gristmill.default.toml");
@@ -197,6 +197,9 @@ pub(crate) struct QuerySettings {
 pub(crate) struct TelemetrySettings {
     pub(crate) filter: String,
     pub(crate) format: LogFormat,
+    pub(crate) otlp_endpoint: String,
+    pub(crate) otlp_service_name: String,
+    pub(crate) otlp_sample_ratio: Ratio,
 }
 
 impl Settings {

@@ -15,11 +15,11 @@ use gristmill_ingest::{Ingest, IngestConfig};
 use gristmill_log::EventLog;
 use gristmill_log::embedded::RealDisk;
 use gristmill_model::{Clock, Entropy, Timestamp};
-use gristmill_process::Processor;
+use gristmill_process::{OnSettled, Processor, Settled};
 use gristmill_query::{Query, QueryConfig};
 use gristmill_server::{
-    Ambience, Front, GatewayConfig, Listeners, Parts, Role, Roles, SavedCohorts, Server,
-    ServerConfig, Services,
+    Ambience, Attribute, Front, GatewayConfig, Listeners, Parts, Role, Roles, SavedCohorts, Server,
+    ServerConfig, Services, Tracer,
 };
 use gristmill_store::Store;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -32,6 +32,7 @@ use crate::config::{ServerSettings, Settings, Target};
 use crate::logs;
 use crate::stores::{self, Started};
 use crate::supervisor::Part;
+use crate::telemetry;
 use crate::units::Span;
 
 /// Everything of one process, running.
@@ -40,6 +41,12 @@ pub(crate) struct Running {
     pub(crate) parts: Vec<Part>,
     /// Where it listens.
     pub(crate) addresses: Listeners,
+}
+
+/// What several parts have in common.
+struct Shared {
+    certificates: Certificates,
+    tracer: Option<Arc<Tracer>>,
 }
 
 /// What comes from outside of the process.
@@ -55,8 +62,14 @@ pub(crate) fn start_all(settings: &Settings, ambient: &Ambient) -> anyhow::Resul
     raise_open_files_limit();
     let roles = settings.roles();
     let certificates = Certificates::load(settings)?;
+    let names = roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(",");
+    let (tracer, otlp) = telemetry::start_otlp(&settings.telemetry, ambient, &names)?.unzip();
+    let shared = Shared { certificates, tracer };
+    // What is still told when all else has stopped.
+    let last = shared.certificates.clone().watch()?.into_iter().chain(otlp);
     if roles == Roles::from([Role::Gateway]) {
-        return start_gateway(settings, ambient, certificates, started);
+        let (addresses, part) = start_gateway(settings, ambient, &shared, started)?;
+        return Ok(Running { parts: std::iter::once(part).chain(last).collect(), addresses });
     }
     gristmill_log::embedded::Disk::create_dir(&RealDisk, &settings.data_dir)
         .with_context(|| format!("data_dir: cannot create {}", settings.data_dir.display()))?;
@@ -66,17 +79,22 @@ pub(crate) fn start_all(settings: &Settings, ambient: &Ambient) -> anyhow::Resul
     let (log, log_part) = (log.log, log.part);
     let mut parts = vec![log_part];
     if roles.contains(&Role::Process) {
+        let tracer = shared.tracer.clone();
         let (log, store) = (Arc::clone(&log), Arc::clone(&store));
         let workers = settings.process.workers;
-        parts.push(start_processor(workers, log, store, ready, out_of_reach)?);
+        let processor = move || {
+            let (log, store) = (Arc::clone(&log), Arc::clone(&store));
+            Processor::new(log, store).telling(tracer.clone().map(telling))
+        };
+        parts.push(start_processor(workers, processor, ready, out_of_reach)?);
     }
     parts.push(store_part);
     let services = services(settings, ambient, log, store, started)?;
-    let gateway = roles.contains(&Role::Gateway).then(|| gateway_config(settings, &certificates));
+    let gateway = roles.contains(&Role::Gateway).then(|| gateway_config(settings, &shared));
     let behind = Parts::Services(services, roles, gateway);
-    let (addresses, server_part) = start_server(&settings.server, &certificates, behind)?;
+    let (addresses, server_part) = start_server(&settings.server, &shared, behind)?;
     parts.insert(0, server_part);
-    parts.extend(certificates.watch()?);
+    parts.extend(last);
     Ok(Running { parts, addresses })
 }
 
@@ -84,19 +102,16 @@ pub(crate) fn start_all(settings: &Settings, ambient: &Ambient) -> anyhow::Resul
 fn start_gateway(
     settings: &Settings,
     ambient: &Ambient,
-    certificates: Certificates,
+    shared: &Shared,
     started: Timestamp,
-) -> anyhow::Result<Running> {
+) -> anyhow::Result<(Listeners, Part)> {
     let (clock, entropy) = (Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy));
     let ambience = Ambience { clock, entropy, started, version: env!("CARGO_PKG_VERSION") };
-    let behind = Parts::Gateway(gateway_config(settings, &certificates), ambience);
-    let (addresses, server_part) = start_server(&settings.server, &certificates, behind)?;
-    let mut parts = vec![server_part];
-    parts.extend(certificates.watch()?);
-    Ok(Running { parts, addresses })
+    let behind = Parts::Gateway(gateway_config(settings, shared), ambience);
+    start_server(&settings.server, shared, behind)
 }
 
-fn gateway_config(settings: &Settings, certificates: &Certificates) -> GatewayConfig {
+fn gateway_config(settings: &Settings, shared: &Shared) -> GatewayConfig {
     let gateway = &settings.gateway;
     let addresses = |targets: &[Target]| targets.iter().map(|target| target.0.clone()).collect();
     GatewayConfig {
@@ -107,7 +122,7 @@ fn gateway_config(settings: &Settings, certificates: &Certificates) -> GatewayCo
         max_in_flight_requests: gateway.max_in_flight_requests,
         max_in_flight_bytes: gateway.max_in_flight_bytes.bytes(),
         max_body_bytes: settings.ingest.max_body_bytes.bytes(),
-        tls: certificates.gateway.clone(),
+        tls: shared.certificates.gateway.clone(),
     }
 }
 
@@ -125,8 +140,7 @@ fn raise_open_files_limit() {
 /// hold up requests on a shared one. It ends by itself when the log is closed and settled.
 fn start_processor(
     workers: usize,
-    log: Arc<dyn EventLog>,
-    store: Arc<dyn Store>,
+    processor: impl Fn() -> Processor + Send + 'static,
     ready: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     out_of_reach: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<Part> {
@@ -137,8 +151,8 @@ fn start_processor(
     let settle = async move {
         ready.await?;
         match workers {
-            1 => Ok(Processor::new(log, store).run().await?),
-            _ => settle_together(workers, &log, &store).await,
+            1 => Ok(processor().run().await?),
+            _ => settle_together(workers, processor).await,
         }
     };
     // A server may be away for any time.
@@ -161,19 +175,23 @@ fn start_processor(
 
 /// Several processors, of which each has its share of the log. Their commits compute elsewhere, so they
 /// need no threads of their own.
-async fn settle_together(
-    workers: usize,
-    log: &Arc<dyn EventLog>,
-    store: &Arc<dyn Store>,
-) -> anyhow::Result<()> {
+async fn settle_together(workers: usize, processor: impl Fn() -> Processor) -> anyhow::Result<()> {
     let mut running = JoinSet::new();
     for _ in 0..workers {
-        running.spawn(Processor::new(Arc::clone(log), Arc::clone(store)).run());
+        running.spawn(processor().run());
     }
     while let Some(ended) = running.join_next().await {
         ended??;
     }
     Ok(())
+}
+
+/// Tells a tracer of commits.
+fn telling(tracer: Arc<Tracer>) -> OnSettled {
+    Arc::new(move |Settled { rows, took }| {
+        let rows = Attribute::Number(i64::try_from(rows).unwrap_or(i64::MAX));
+        tracer.tell("commit", took, vec![("gristmill.rows", rows)]);
+    })
 }
 
 fn services(
@@ -220,10 +238,10 @@ fn services(
 
 fn start_server(
     settings: &ServerSettings,
-    certificates: &Certificates,
+    shared: &Shared,
     behind: Parts,
 ) -> anyhow::Result<(Listeners, Part)> {
-    let front = Front::of(server_config(settings, certificates)?, behind);
+    let front = Front::of(server_config(settings, shared)?, behind);
     let listeners = Listeners { http: settings.listen.clone(), grpc: settings.grpc_listen.clone() };
     let server = Server::bind(&listeners, front).context("server.listen or server.grpc_listen")?;
     let addresses = server.local_addrs();
@@ -234,10 +252,7 @@ fn start_server(
     Ok((addresses, part))
 }
 
-fn server_config(
-    settings: &ServerSettings,
-    certificates: &Certificates,
-) -> anyhow::Result<ServerConfig> {
+fn server_config(settings: &ServerSettings, shared: &Shared) -> anyhow::Result<ServerConfig> {
     let origin = settings.dashboard_origin.parse();
     let Span(drain) = settings.drain_timeout;
     Ok(ServerConfig {
@@ -252,6 +267,7 @@ fn server_config(
         // The rest is for what comes after the requests.
         drain_timeout: drain * 4 / 5,
         dashboard_origin: origin.context("server.dashboard_origin: not a header's value")?,
-        tls: certificates.server.clone(),
+        tls: shared.certificates.server.clone(),
+        tracer: shared.tracer.clone(),
     })
 }

@@ -21,6 +21,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use gristmill_model::{Entropy, ErrorCode};
+use gristmill_proto::internal::Header;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header, request};
 use hyper::body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -36,6 +37,7 @@ use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::role::Role;
 use crate::tls::{self, GatewayTls};
+use crate::trace::{self, Attribute, SpanKind, Started, TRACEPARENT};
 use call::{Answering, Failure};
 use target::Group;
 
@@ -266,7 +268,8 @@ impl Gateway {
     ) -> Result<Answering, Failure> {
         let mut last = Failure::unsent(format!("no {role} can be reached"));
         for sender in self.group(role).in_turn() {
-            match call::send(sender, head.clone(), body.clone()).await {
+            let (span, head) = traced(role, head.clone());
+            match sent(span, call::send(sender, head, body.clone())).await {
                 Err(failure) if failure.is_unsent => last = failure,
                 answered_or_unknown => return answered_or_unknown,
             }
@@ -298,6 +301,30 @@ impl Gateway {
         };
         is_ready(&self.config.ingest, &self.ingest) && is_ready(&self.config.query, &self.query)
     }
+}
+
+/// A try as a span of its own, if the request is recorded, of which the other process is told.
+fn traced(role: Role, mut head: RequestHead) -> (Option<Started>, RequestHead) {
+    let mut span = trace::child("relay", SpanKind::Client);
+    if let Some(span) = &mut span {
+        span.add("gristmill.role", Attribute::Text(role.name().to_owned()));
+        let context = span.context().to_string();
+        head.headers.retain(|header| header.name != TRACEPARENT.as_str());
+        head.headers.push(Header { name: TRACEPARENT.as_str().to_owned(), value: context.into() });
+    }
+    (span, head)
+}
+
+/// Waits for a try and ends its span.
+async fn sent(
+    span: Option<Started>,
+    sending: impl Future<Output = Result<Answering, Failure>>,
+) -> Result<Answering, Failure> {
+    let sent = sending.await;
+    if let (Some(mut span), Err(_)) = (span, &sent) {
+        span.fail();
+    }
+    sent
 }
 
 /// Between half of a pause and all of it.

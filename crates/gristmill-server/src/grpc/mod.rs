@@ -8,6 +8,7 @@ mod older;
 mod relay;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::body::Body;
 use gristmill_proto::analytics::analytics_service_server::AnalyticsServiceServer as OlderServer;
@@ -17,6 +18,7 @@ use tonic::server::{Grpc, NamedService};
 use tonic_prost::ProstCodec;
 use tower::{Service, service_fn};
 
+use crate::app::App;
 use crate::front::Front;
 use crate::role::Role;
 use frames::{MESSAGE_BYTES, RELAY};
@@ -38,7 +40,13 @@ pub(crate) async fn answer(front: &Front, request: Request<Body>) -> Response<Bo
     if path == RELAY {
         return relayed(front, request).await;
     }
+    front.answer_call(request, |request| call(app, request)).await
+}
+
+/// Answers what a client has called.
+async fn call(app: &Arc<App>, request: Request<Body>) -> Response<Body> {
     let has = |role| app.roles.contains(&role);
+    let path = request.uri().path();
     match service_of(path) {
         OlderServer::<OlderAnalytics>::NAME if has(Role::Query) => {
             serve(OlderServer::new(OlderAnalytics(app.clone())), request).await

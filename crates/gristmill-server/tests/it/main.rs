@@ -24,5 +24,6 @@ mod stickiness;
 mod summary;
 mod support;
 mod tls;
+mod traces;
 mod user_list;
 mod users;
