@@ -8,6 +8,7 @@
     missing_docs,
     unreachable_pub,
     clippy::all,
+    clippy::allow_attributes_without_reason,
     clippy::disallowed_methods,
     clippy::needless_pass_by_value,
     clippy::too_many_lines,

@@ -166,9 +166,13 @@ pub(crate) fn table() -> Vec<Route> {
 /// The native interface.
 fn native() -> Vec<Route> {
     use analytics as a;
+    use openapi::page;
     use ops::health;
     vec![
         Route::at("/v1/openapi.json").get(openapi::get, openapi::describe),
+        Route::at("/docs").get(page::html, page::describe),
+        Route::at("/docs/page.css").get(page::style, page::describe_style),
+        Route::at("/docs/page.js").get(page::script, page::describe_script),
         Route::ingest("/v1/events").post(native::one, native::describe_one),
         Route::ingest("/v1/events/batch").post(native::batch, native::describe_batch),
         Route::ingest("/v1/events/health").get(health::health, health::describe_health),

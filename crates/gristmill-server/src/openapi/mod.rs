@@ -4,7 +4,9 @@
 //! which stands beside the code that reads its requests; the schemas of answers come from the types
 //! that are written; names, defaults and limits come from the tables and constants that count.
 
+mod examples;
 mod operation;
+pub(crate) mod page;
 mod term;
 
 use std::collections::BTreeMap;
@@ -66,7 +68,8 @@ fn document(table: Vec<Route>) -> Value {
     for route in table {
         let mut methods = Map::new();
         for (method, describe) in &route.descriptions {
-            let operation = describe().into_json(method, route.path, &mut shared);
+            let mut operation = describe().into_json(method, route.path, &mut shared);
+            examples::add(&mut operation);
             methods.insert(method.as_str().to_ascii_lowercase(), operation);
         }
         if !methods.is_empty() {

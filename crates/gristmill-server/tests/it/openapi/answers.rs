@@ -77,6 +77,9 @@ pub(super) fn all() -> Vec<Asked> {
     let get = Asked::get;
     let mut all = vec![
         get("getOpenapiJson", "/v1/openapi.json"),
+        get("getDocs", "/docs"),
+        get("getDocsPageCss", "/docs/page.css"),
+        get("getDocsPageJs", "/docs/page.js"),
         get("getEventsHealth", "/v1/events/health"),
         get("getAnalyticsHealth", "/v1/analytics/health"),
         get("getHealth", "/health"),

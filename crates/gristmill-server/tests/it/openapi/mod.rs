@@ -2,6 +2,7 @@
 
 mod answers;
 mod document;
+mod examples;
 mod passing;
 mod requests;
 
