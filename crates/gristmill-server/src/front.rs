@@ -197,9 +197,7 @@ impl Front {
         answer: impl FnOnce(Request<Body>) -> F,
     ) -> Response<Body> {
         let id = self.hall.request_ids.of(request.headers());
-        let path = request.uri().path().to_owned();
-        let tracer = self.config().tracer.as_ref();
-        let visit = Visit::begin_call(tracer, &id, &path, &mut request);
+        let visit = Visit::begin_call(self.config().tracer.as_ref(), &id, &mut request);
         let mut response = visit.current().run(answer(request)).await;
         visit.end(&response);
         response.headers_mut().insert(X_REQUEST_ID, id);

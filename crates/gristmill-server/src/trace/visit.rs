@@ -37,11 +37,10 @@ impl Visit {
     pub(crate) fn begin_call(
         tracer: Option<&Arc<Tracer>>,
         request_id: &HeaderValue,
-        path: &str,
         request: &mut Request<Body>,
     ) -> Self {
         let Some(tracer) = tracer else { return Self::untraced(request_id, request) };
-        let name = path.trim_start_matches('/').to_owned();
+        let name = request.uri().path().trim_start_matches('/').to_owned();
         let mut visit = Self::traced(tracer, request_id, request, || name);
         if let Some(span) = &mut visit.span {
             span.add("rpc.system", Attribute::Text("grpc".to_owned()));
