@@ -140,7 +140,7 @@ fn raise_open_files_limit() {
 /// hold up requests on a shared one. It ends by itself when the log is closed and settled.
 fn start_processor(
     workers: usize,
-    processor: impl Fn() -> Processor + Send + 'static,
+    processor: impl Fn() -> Processor + Send + Sync + 'static,
     ready: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     out_of_reach: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<Part> {

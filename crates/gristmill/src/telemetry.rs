@@ -8,7 +8,7 @@ use std::io::IsTerminal as _;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format;
+use tracing_subscriber::fmt;
 
 use line::{Named, Names};
 pub(crate) use otlp::start as start_otlp;
@@ -35,12 +35,12 @@ pub(crate) fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = fmt::Subscriber::builder().with_env_filter(filter).with_writer(std::io::stderr);
     let started = if as_json {
-        let line = format().json().flatten_event(true).with_current_span(false);
+        let line = fmt::format().json().flatten_event(true).with_current_span(false);
         lines.json().event_format(Named { line, names: Names::Json }).try_init()
     } else {
-        let line = format().with_target(false);
+        let line = fmt::format().with_target(false);
         let named = Named { line, names: Names::Text };
         lines.with_ansi(terminal).event_format(named).try_init()
     };

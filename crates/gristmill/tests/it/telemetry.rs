@@ -242,7 +242,7 @@ fn no_payload_and_no_secret_is_in_the_log_at_debug() -> anyhow::Result<()> {
             .header("x-api-key", &marked("api-key"))
             .header("authorization", &format!("Bearer {}", marked("token")))
             .header("cookie", &marked("cookie"));
-        for server in [deployment.front(), &deployment.processes().nth(1).context("no role")?] {
+        for server in [deployment.front(), deployment.processes().nth(1).context("no role")?] {
             server.send(&request)?;
         }
     }

@@ -52,7 +52,7 @@ impl Files {
 /// Whether `gristmill health` finds a server well, and what it says.
 fn health(server: &TestServer, arguments: &[&str]) -> anyhow::Result<(bool, String)> {
     let url = format!("https://{}", server.address());
-    let output = server.command(&[&["health", "--url", &url], arguments].concat())?;
+    let output = server.command(&[&["health", "--url", &url][..], arguments].concat())?;
     let text = [output.stdout, output.stderr].concat();
     Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
 }
