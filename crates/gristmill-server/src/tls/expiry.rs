@@ -45,7 +45,7 @@ impl<'a> Der<'a> {
                 let (digits, rest) = rest.split_at_checked(long - 0x80)?;
                 // Four digits are four gigabytes.
                 (1..=4).contains(&digits.len()).then_some(())?;
-                let length = digits.iter().fold(0, |sum, digit| sum << 8 | usize::from(*digit));
+                let length = digits.iter().fold(0, |sum, digit| (sum << 8) | usize::from(*digit));
                 (length, rest)
             }
         };

@@ -12,7 +12,7 @@ use gristmill_model::Timestamp;
 use gristmill_server::{Attribute, FinishedSpan, SpanKind, Tracer};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::TelemetrySettings;
@@ -77,9 +77,12 @@ impl Exporter {
         loop {
             tokio::select! {
                 () = stopping.cancelled() => break,
-                () = gather(&mut spans, &mut batch) => self.send(&batch).await,
+                () = gather(&mut spans, &mut batch) => {}
             }
-            batch.clear();
+            tokio::select! {
+                () = self.send(&batch) => batch.clear(),
+                () = too_late(stopping) => return,
+            }
         }
         spans.close();
         let last = Instant::now() + LAST;
@@ -123,6 +126,12 @@ impl Exporter {
             self.told_drops = dropped;
         }
     }
+}
+
+/// Waits until the process stops, and then as long as what is left may take.
+async fn too_late(stopping: &CancellationToken) {
+    stopping.cancelled().await;
+    sleep(LAST).await;
 }
 
 /// Waits for a span, and a little for more.
