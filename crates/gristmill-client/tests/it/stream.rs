@@ -125,7 +125,7 @@ async fn a_server_that_reads_nothing_holds_back_and_close_tells() {
 #[tokio::test]
 async fn what_is_not_acknowledged_is_given_back_in_time() {
     let server = GrpcServer::start(Manner { reads: Reads::WithoutAck, ..Manner::default() }).await;
-    let config = SenderConfig { give_up_after: Duration::from_millis(100), ..quick() };
+    let config = SenderConfig { give_up_after: Duration::from_secs(2), ..quick() };
     let sender = Sender::stream(&server.target(), config).await.unwrap();
     send_all(&sender, 0..100).await;
     let report = soon(sender.flush()).await;

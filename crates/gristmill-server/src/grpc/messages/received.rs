@@ -58,14 +58,15 @@ impl Received {
         }
     }
 
-    /// Makes pieces of what has come, as far as that goes.
+    /// Makes pieces of what has come: of plain messages, and of one compressed one at most, so that no
+    /// more is unpacked than is about to be read.
     fn cut(&mut self) -> Result<(), Status> {
-        while self.cut_plain()? || self.cut_packed()? {}
-        Ok(())
+        self.cut_plain()?;
+        self.cut_packed()
     }
 
     /// Takes all plain messages off the front, the last of them maybe in part.
-    fn cut_plain(&mut self) -> Result<bool, Status> {
+    fn cut_plain(&mut self) -> Result<(), Status> {
         let mut at = 0;
         loop {
             let given = self.left.min(self.come.len() - at);
@@ -84,18 +85,18 @@ impl Received {
         if at > 0 {
             self.pieces.push_back(self.come.split_to(at).freeze());
         }
-        Ok(at > 0)
+        Ok(())
     }
 
     /// Takes one compressed message off the front, if it is whole.
-    fn cut_packed(&mut self) -> Result<bool, Status> {
+    fn cut_packed(&mut self) -> Result<(), Status> {
         let Some(head) = Head::read(&self.come).filter(|_| self.left == 0) else {
-            return Ok(false);
+            return Ok(());
         };
         self.make_room(head)?;
         let whole = HEAD_BYTES + head.length;
         if self.come.len() < whole {
-            return Ok(false);
+            return Ok(());
         }
         let message = self.come.split_to(whole).freeze().slice(HEAD_BYTES..);
         let message = inflate(self.encoding, message, limits::MESSAGE_BYTES)
@@ -103,7 +104,7 @@ impl Received {
         let head = Head { flag: Head::PLAIN, length: message.len() };
         self.make_room(head)?;
         self.pieces.extend([Bytes::copy_from_slice(&head.write()), message]);
-        Ok(true)
+        Ok(())
     }
 
     /// Makes sure that a message may be so large.
@@ -148,9 +149,17 @@ impl hyper::body::Body for Received {
             if self.end == End::Reached {
                 return Poll::Ready(None);
             }
-            if self.left == 0 && self.come.is_empty() {
+            if self.come.is_empty() {
                 // Who asks for more has read what was given.
-                self.held = None;
+                if self.left == 0 {
+                    self.held = None;
+                }
+            } else if let Err(status) = self.cut() {
+                self.end = End::Reached;
+                self.pieces.clear();
+                return Poll::Ready(Some(Err(status)));
+            } else if !self.pieces.is_empty() {
+                continue;
             }
             let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(context)) else {
                 self.end = End::Reached;
@@ -170,11 +179,6 @@ impl hyper::body::Body for Received {
                 continue;
             }
             self.come.extend_from_slice(&data);
-            if let Err(status) = self.cut() {
-                self.end = End::Reached;
-                self.pieces.clear();
-                return Poll::Ready(Some(Err(status)));
-            }
         }
     }
 }
@@ -225,6 +229,21 @@ mod tests {
             let pieces = sent.chunks(size).map(<[u8]>::to_vec).collect();
             assert_eq!(receive(pieces, 0).await.unwrap(), wanted, "pieces of {size}");
         }
+    }
+
+    #[tokio::test]
+    async fn no_more_is_unpacked_than_is_about_to_be_read() {
+        const LENGTH: usize = 1 << 20;
+        let many = zstd(&vec![0; LENGTH]).repeat(40);
+        let room = Arc::new(Semaphore::new(2 * LENGTH));
+        let mut received = Received::new(Body::from(many), Encoding::Zstd, room);
+        let mut given = 0;
+        while let Some(frame) = received.frame().await {
+            given += frame.unwrap().into_data().unwrap().len();
+            let ahead: usize = received.pieces.iter().map(Bytes::len).sum();
+            assert!(ahead <= LENGTH, "{ahead} bytes are unpacked ahead");
+        }
+        assert_eq!(given, 40 * (HEAD_BYTES + LENGTH));
     }
 
     #[tokio::test]
