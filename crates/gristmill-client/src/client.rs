@@ -206,6 +206,16 @@ impl Client {
     pub async fn get(&self, path: &str) -> Result<Reply, ClientError> {
         self.exchange.attempt(&Call::get(path)).await.map(|(reply, _)| reply)
     }
+
+    /// Deletes what is at a path. The request is repeated like any other.
+    pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
+        let call = Call { method: Method::DELETE, path, headers: &[], body: Bytes::new() };
+        let (reply, _) = self.exchange.persist(&call).await?;
+        match reply.status {
+            200..300 => Ok(()),
+            status => Err(ClientError::refused(self.exchange.target(path), status, &reply.body)),
+        }
+    }
 }
 
 impl fmt::Debug for Client {

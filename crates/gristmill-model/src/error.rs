@@ -9,6 +9,10 @@ pub enum ErrorCode {
     InvalidArgument,
     /// The event is understood but not acceptable.
     InvalidEvent,
+    /// The request has no API key, or none that is valid.
+    Unauthenticated,
+    /// The API key is valid and does not allow this.
+    PermissionDenied,
     /// There is nothing at this path.
     NotFound,
     /// The path does not know this method.
@@ -47,11 +51,13 @@ pub enum GrpcCode {
     InvalidArgument = 3,
     DeadlineExceeded = 4,
     NotFound = 5,
+    PermissionDenied = 7,
     ResourceExhausted = 8,
     Aborted = 10,
     Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,
+    Unauthenticated = 16,
 }
 
 struct Facts {
@@ -64,10 +70,12 @@ struct Facts {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [ErrorCode; 17] = [
+    pub const ALL: [ErrorCode; 19] = [
         ErrorCode::InvalidBody,
         ErrorCode::InvalidArgument,
         ErrorCode::InvalidEvent,
+        ErrorCode::Unauthenticated,
+        ErrorCode::PermissionDenied,
         ErrorCode::NotFound,
         ErrorCode::MethodNotAllowed,
         ErrorCode::Conflict,
@@ -116,6 +124,8 @@ impl ErrorCode {
             ErrorCode::InvalidBody      => ("invalid_body",       400, G::InvalidArgument,   false, true),
             ErrorCode::InvalidArgument  => ("invalid_argument",   400, G::InvalidArgument,   false, true),
             ErrorCode::InvalidEvent     => ("invalid_event",      422, G::InvalidArgument,   false, true),
+            ErrorCode::Unauthenticated  => ("unauthenticated",    401, G::Unauthenticated,   false, true),
+            ErrorCode::PermissionDenied => ("permission_denied",  403, G::PermissionDenied,  false, true),
             ErrorCode::NotFound         => ("not_found",          404, G::NotFound,          false, true),
             ErrorCode::MethodNotAllowed => ("method_not_allowed", 405, G::Unimplemented,     false, true),
             ErrorCode::Conflict         => ("conflict",           409, G::Aborted,           false, true),

@@ -13,6 +13,7 @@ mod event_metrics;
 mod filter;
 mod funnel;
 mod ids;
+mod key;
 mod lifecycle;
 pub mod limits;
 mod outcome;
@@ -40,6 +41,7 @@ pub use funnel::{
     FunnelStepAnswer, FunnelTimes, FunnelUser, FunnelUsersAnswer, FunnelUsersQuery,
 };
 pub use ids::{EventId, Id, ProjectId, SessionId, UserId};
+pub use key::{KEY_PREFIX, KeyLimits, KeyText, Scope, Scopes, key_id};
 pub use lifecycle::{LifecycleAnswer, LifecycleBucket, LifecycleQuery};
 pub use outcome::Outcome;
 pub use paths::{

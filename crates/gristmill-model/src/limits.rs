@@ -55,6 +55,25 @@ pub const DOCUMENTS: usize = 10_000;
 /// The length of all documents of a store together, in bytes.
 pub const ALL_DOCUMENTS_BYTES: usize = 64 * 1024 * 1024;
 
+/// The longest text that is looked at as an API key, in bytes.
+pub const KEY_BYTES: usize = 128;
+/// The longest name of an API key, in bytes.
+pub const KEY_NAME_BYTES: usize = 200;
+/// The longest id of a project that an API key is made for, in bytes.
+pub const PROJECT_ID_BYTES: usize = 64;
+/// The shortest and the longest `server.admin_key`, in bytes.
+pub const ADMIN_KEY_BYTES: std::ops::RangeInclusive<usize> = 32..=256;
+/// The largest limit of an API key, in events or bytes.
+pub const KEY_LIMIT: u64 = 1 << 50;
+/// How many wrong API keys an address may try within a minute.
+pub const WRONG_KEYS_A_MINUTE: u32 = 20;
+/// How many addresses that tried wrong API keys are remembered.
+pub const WRONG_KEY_ADDRESSES: usize = 4096;
+/// How many answers about API keys a gateway remembers.
+pub const GATEWAY_KEYS: usize = 1024;
+/// The most origins of `server.cors_origins`.
+pub const CORS_ORIGINS: usize = 100;
+
 /// The longest key of a cache, in bytes.
 pub const CACHE_KEY_BYTES: usize = 1024;
 /// The longest value in a cache, in bytes.

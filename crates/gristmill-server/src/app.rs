@@ -14,6 +14,7 @@ use crate::analytics::live::Hub;
 use crate::background::Background;
 use crate::front::Ambience;
 use crate::gateway::Gateway;
+use crate::keys::Ring;
 use crate::metrics::Metrics;
 use crate::role::{Role, Roles};
 use crate::visibility::Sample;
@@ -53,6 +54,8 @@ pub(crate) struct App {
     pub(crate) roles: Roles,
     /// For what other processes answer.
     pub(crate) gateway: Option<Arc<Gateway>>,
+    /// All API keys.
+    pub(crate) ring: Arc<Ring>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) visibility: Sample,
     /// The questions that are being answered live.

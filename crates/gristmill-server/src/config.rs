@@ -1,8 +1,12 @@
 //! What an operator may set of the server.
 
+use std::fmt;
 use std::time::Duration;
 
 use http::HeaderValue;
+use subtle::ConstantTimeEq;
+
+use crate::keys::{Hash, hash};
 
 /// The server's limits and deadlines.
 #[derive(Clone, Debug)]
@@ -29,8 +33,44 @@ pub struct ServerConfig {
     pub drain_timeout: Duration,
     /// Whether the calls and their messages may be asked for by gRPC reflection.
     pub grpc_reflection: bool,
-    /// The origin whose pages may read the session dialect's routes, and call by gRPC-Web.
-    pub dashboard_origin: HeaderValue,
+    /// The origins whose pages may read answers.
+    pub cors_origins: Vec<HeaderValue>,
+    /// Who may come in.
+    pub access: Access,
+}
+
+/// Who may come in, beside whoever has a key of the store.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// A key that is no document of the store.
+    pub admin_key: Option<AdminKey>,
+    /// An address, with the setting that names it, at which other machines reach this process, which so
+    /// may not serve without keys.
+    pub demands_keys: Option<String>,
+    /// Whether there were keys when this process last ran: until the store has been read, there are.
+    pub had_keys: bool,
+}
+
+/// The key of the settings, of which only a hash is held.
+#[derive(Clone)]
+pub struct AdminKey(Hash);
+
+impl AdminKey {
+    /// The key with this text.
+    pub fn new(text: &str) -> Self {
+        Self(hash(text))
+    }
+
+    /// Whether the hash is that of this key, in a time that does not tell how much of it is right.
+    pub(crate) fn has(&self, hash: &Hash) -> bool {
+        hash.ct_eq(&self.0).into()
+    }
+}
+
+impl fmt::Debug for AdminKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("AdminKey(..)")
+    }
 }
 
 impl Default for ServerConfig {
@@ -46,7 +86,8 @@ impl Default for ServerConfig {
             visible_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(20),
             grpc_reflection: true,
-            dashboard_origin: HeaderValue::from_static("http://localhost:5173"),
+            cors_origins: vec![HeaderValue::from_static("http://localhost:5173")],
+            access: Access::default(),
         }
     }
 }

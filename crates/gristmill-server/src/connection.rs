@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ServerConfig;
 use crate::front::Front;
+use crate::keys::Peer;
 use crate::vitals::{Handling, Vitals};
 use crate::wire::{Protocol, Wire};
 
@@ -52,6 +53,7 @@ pub(crate) async fn serve(
 ) {
     // Small answers must not wait for the acknowledgement of earlier ones.
     let _ = stream.set_nodelay(true);
+    let peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
     let vitals = Vitals::new();
     let opening = timeout(front.config().header_timeout, Wire::open(stream, Arc::clone(&vitals)));
     let opened = tokio::select! {
@@ -67,7 +69,10 @@ pub(crate) async fn serve(
         let vitals = Arc::clone(&requests_vitals);
         async move {
             let handling = Handling::begin(&vitals);
-            let request = request.map(Body::new);
+            let mut request = request.map(Body::new);
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(peer);
+            }
             let response = front.answer_on(&vitals, speech, request).await;
             if protocol == Protocol::Http1 && closes(response.headers()) {
                 vitals.linger();

@@ -190,6 +190,11 @@ fn http(metrics: &Metrics, page: &mut Page) {
         page.counter(&format!("gristmill_http_connections_{name}_total"), help, count.get());
     }
     page.counter(
+        "gristmill_wrong_api_keys_total",
+        "Requests with an API key that was wrong or not valid any more.",
+        metrics.wrong_keys.get(),
+    );
+    page.counter(
         "gristmill_http_panics_total",
         "Requests that ended in a panic.",
         metrics.panics.get(),

@@ -13,7 +13,7 @@ use std::task::Poll;
 use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse;
-use gristmill_model::{Clock, Entropy, ErrorCode, Timestamp, limits};
+use gristmill_model::{Clock, Entropy, ErrorCode, Scope, Timestamp, limits};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
 use tokio::sync::Semaphore;
@@ -26,16 +26,17 @@ use crate::background::Background;
 use crate::connection::Speech;
 use crate::gateway::{Gateway, GatewayConfig, Outside};
 use crate::grpc::call::Call;
-use crate::grpc::methods::methods;
+use crate::grpc::methods::{methods, service_of};
 use crate::grpc::reflection::Reflection;
 use crate::grpc::{self, Protocol};
+use crate::keys::{self, Ending, Need, Needs, Peer, Peers, Ring};
 use crate::metrics::Metrics;
 use crate::problem::{self, Problem};
 use crate::request_id::{RequestIds, X_REQUEST_ID};
 use crate::role::{Role, Roles};
 use crate::visibility::Sample;
 use crate::vitals::Vitals;
-use crate::{ServerConfig, cors, routes};
+use crate::{ServerConfig, body, caller, cors, gateway, routes};
 
 /// Answers requests; cheap to clone.
 #[derive(Clone)]
@@ -70,6 +71,10 @@ struct Hall {
     metrics: Arc<Metrics>,
     request_ids: RequestIds,
     draining: CancellationToken,
+    /// What each route needs, by its number.
+    needs: Vec<Needs>,
+    /// Addresses that tried wrong API keys.
+    peers: Peers,
     app: Option<Arc<App>>,
     gateway: Option<Arc<Gateway>>,
     reflection: Option<Reflection>,
@@ -87,6 +92,7 @@ impl Front {
     pub fn of(config: ServerConfig, parts: Parts) -> Self {
         let table = routes::table();
         let paths: Vec<_> = table.iter().map(|route| route.path).collect();
+        let mut needs: Vec<_> = table.iter().map(|route| route.needs).collect();
         let (services, roles, gateway, ambience) = match parts {
             Parts::Services(services, roles, gateway) => {
                 let ambience = services.ambience();
@@ -98,6 +104,7 @@ impl Front {
         };
         let (metrics, draining) = (Arc::new(Metrics::new(&paths)), CancellationToken::new());
         let request_ids = RequestIds::new(ambience.entropy.as_ref());
+        let peers = Peers::new(Arc::clone(&ambience.clock));
         let outside = Outside {
             server: config.clone(),
             metrics: Arc::clone(&metrics),
@@ -105,12 +112,18 @@ impl Front {
             draining: draining.clone(),
         };
         let gateway = gateway.map(|config| Arc::new(Gateway::new(config, outside)));
+        if let (None, Some(gateway)) = (&services, &gateway) {
+            gateway::leave_to_others(gateway, &paths, &mut needs);
+        }
         let app = services.map(|services| {
+            let (store, clock) = (Arc::clone(&services.store), Arc::clone(&services.clock));
+            let ring = Ring::new(store, clock, config.access.clone());
             Arc::new(App {
                 config: config.clone(),
                 services,
                 roles,
                 gateway: gateway.clone(),
+                ring: Arc::new(ring),
                 metrics: Arc::clone(&metrics),
                 visibility: Sample::default(),
                 live: Hub::default(),
@@ -130,6 +143,8 @@ impl Front {
             metrics,
             request_ids,
             draining,
+            needs,
+            peers,
             app,
             gateway,
             reflection,
@@ -156,6 +171,11 @@ impl Front {
     /// The state behind the routes of the process's own, if it has any.
     pub(crate) fn app(&self) -> Option<&Arc<App>> {
         self.hall.app.as_ref()
+    }
+
+    /// Addresses that tried wrong API keys.
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.hall.peers
     }
 
     /// What relays, if anything does.
@@ -205,18 +225,9 @@ impl Front {
             (Some(Protocol::Native), _) => self.answer_call(speech, request).await,
             (Some(Protocol::Web), _) => self.answer_from_page(request).await,
             (None, Speech::Http) => self.answer(request).await,
-            (None, Speech::Grpc) if cors::is_preflight_of_call(&request) => {
-                self.answer(request).await
-            }
+            (None, Speech::Grpc) if cors::is_preflight(&request) => self.answer(request).await,
             (None, Speech::Grpc) => grpc::no_call(),
         }
-    }
-
-    /// Finds out who sends a request or a call, before any route or service sees it.
-    fn identify(&self, request: &mut Request<Body>) -> Result<(), Problem> {
-        // Nobody is asked for anything: every request is one of the default project.
-        let _ = request;
-        Ok(())
     }
 
     /// Answers a call of gRPC.
@@ -233,14 +244,26 @@ impl Front {
         request.headers_mut().insert(X_REQUEST_ID, id.clone());
         let (metrics, longest) = (Arc::clone(&self.hall.metrics), self.config().request_timeout);
         let mut call = Call::begin(request.uri().path(), id, metrics);
-        let fit = check(&request)
-            .and_then(|()| call.limit(request.headers(), longest))
-            .and_then(|()| self.identify(&mut request));
-        let response = match fit {
+        let need = keys::need_of_call(request.uri().path());
+        // A gateway passes calls on with their keys, and answers only some itself.
+        let is_passed_on =
+            self.app().is_none() && methods().role_of(service_of(request.uri().path())).is_some();
+        let need = if is_passed_on && need != Need::Nothing { Need::Elsewhere } else { need };
+        let fit = check(&request).and_then(|()| call.limit(request.headers(), longest));
+        let admitted = match fit {
+            Ok(()) => self.identify(&mut request, need).await,
+            Err(problem) => Err(problem),
+        };
+        let key = caller::key_of(request.extensions());
+        let response = match admitted {
             Ok(()) => call.run(grpc::dispatch(self, request)).await,
             Err(problem) => call.refuse(&problem),
         };
-        response.map(Body::new)
+        let response = response.map(Body::new);
+        match (key, self.app()) {
+            (Some(key), Some(app)) => keys::guard(response, &app.ring, key, Ending::Status),
+            _ => response,
+        }
     }
 
     /// Answers a call of gRPC-Web, which a browser makes for a page of some origin.
@@ -249,7 +272,6 @@ impl Front {
         let mut response = grpc::web::answer(self, request).await;
         if let Some(origin) = origin {
             cors::allow(response.headers_mut(), origin);
-            cors::expose_status(response.headers_mut());
         }
         response
     }
@@ -265,14 +287,18 @@ impl Front {
         }
         let route = self.metrics().route(request.uri().path());
         let origin = cors::allowed_origin(&request, self.config());
-        let response = match check(&request).and_then(|()| self.identify(&mut request)) {
-            Ok(()) if cors::is_preflight_of_call(&request) => {
-                cors::answer_preflight(&request, self.config())
-            }
+        let need = self.need_of(route, request.method());
+        let watched = self.watched(request.headers(), need);
+        let peer = request.extensions().get::<Peer>().copied();
+        let response = match check(&request) {
+            Ok(()) if origin.is_some() && cors::is_preflight(&request) => cors::permission(),
             Ok(()) if methods().at(request.uri().path()).is_some() => wrong_media().into_response(),
-            Ok(()) => self.route(request).await,
+            Ok(()) => self.admit(request, need).await,
             Err(problem) => problem.into_response(),
         };
+        if let Some(watched) = watched {
+            self.note(watched, peer, response.status());
+        }
         let mut response = self.finish(response, &id);
         if let Some(origin) = origin {
             cors::allow(response.headers_mut(), origin);
@@ -282,15 +308,37 @@ impl Front {
     }
 
     /// Answers a request that a gateway has taken in, and checked.
-    pub(crate) async fn answer_relayed(&self, mut request: Request<Body>) -> Response<Body> {
+    pub(crate) async fn answer_relayed(&self, request: Request<Body>) -> Response<Body> {
         let id = self.hall.request_ids.of(request.headers());
         let route = self.metrics().route(request.uri().path());
-        let response = match self.identify(&mut request) {
-            Ok(()) => self.route(request).await,
-            Err(problem) => problem.into_response(),
-        };
+        let need = self.need_of(route, request.method());
+        let response = self.admit(request, need).await;
         let response = self.finish(response, &id);
         self.metrics().answered(route, response.status());
+        response
+    }
+
+    /// What a request of a route needs; for what is no route, some key.
+    fn need_of(&self, route: usize, method: &Method) -> Need {
+        self.hall.needs.get(route).copied().unwrap_or(Needs::of(Need::Key)).with(method)
+    }
+
+    /// Answers a request if whoever sends it may have that, before its body is read.
+    async fn admit(&self, mut request: Request<Body>, need: Need) -> Response<Body> {
+        let admitted = self.identify(&mut request, need).await;
+        let key = caller::key_of(request.extensions());
+        let response = match admitted {
+            Ok(()) => self.route(request).await,
+            Err(problem) => {
+                let (head, body) = request.into_parts();
+                body::refuse(&head.headers, body, problem).await.into_response()
+            }
+        };
+        let (Some(key), Some(app)) = (key, self.app()) else { return response };
+        let mut response = keys::guard(response, &app.ring, Arc::clone(&key), Ending::Silent);
+        if let (Need::Scope(Scope::Write), Some(meter)) = (need, key.meter()) {
+            meter.tell(app.now(), response.headers_mut());
+        }
         response
     }
 

@@ -3,7 +3,7 @@
 //! Read [`Server`] for sockets, then `front.rs`, through which every request goes, then
 //! `routes.rs`, which lists every path, then the routes themselves: `native.rs`, one file per
 //! dialect in `dialects/`, one per question in `analytics/`, `metrics_service/`, and what operators ask
-//! in `ops/`.
+//! in `ops/`. Who may do what is found out in `keys/`.
 //! A gateway has the routes of other processes in `gateway/`, which speak to it through `grpc/`.
 //! Each route says beside its code what the OpenAPI document, which `openapi/` puts together, says of it.
 
@@ -22,6 +22,7 @@ mod front;
 mod gateway;
 mod grpc;
 mod json;
+mod keys;
 mod media;
 mod metrics;
 mod metrics_service;
@@ -41,9 +42,10 @@ mod wire;
 
 pub use analytics::cohorts::SavedCohorts;
 pub use app::Services;
-pub use config::ServerConfig;
+pub use config::{Access, AdminKey, ServerConfig};
 pub use front::{Ambience, Front, Parts};
 pub use gateway::{GatewayConfig, TargetAddress};
 pub use openapi::openapi;
 pub use role::{Role, Roles};
+pub use routes::needs_of_paths;
 pub use server::{Listeners, Server};

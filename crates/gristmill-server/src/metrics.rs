@@ -147,6 +147,8 @@ pub(crate) struct Metrics {
     pub(crate) connections_timed_out: Counter,
     /// Times that the system could not accept a connection.
     pub(crate) accept_errors: Counter,
+    /// Requests with an API key that was wrong or not valid any more.
+    pub(crate) wrong_keys: Counter,
     /// Requests that ended in a panic.
     pub(crate) panics: Counter,
     /// Subscriptions to live questions.
@@ -178,6 +180,7 @@ impl Metrics {
             connections_refused: Counter::default(),
             connections_timed_out: Counter::default(),
             accept_errors: Counter::default(),
+            wrong_keys: Counter::default(),
             panics: Counter::default(),
             live_subscriptions: Present::default(),
             live_answers: Counter::default(),
@@ -204,7 +207,10 @@ impl Metrics {
     pub(crate) fn route(&self, path: &str) -> usize {
         let takes = |route: &&str| match route.split_once('{') {
             None => **route == *path,
-            Some((prefix, _)) => path.strip_prefix(prefix).is_some_and(|rest| !rest.contains('/')),
+            Some((prefix, rest)) => path.strip_prefix(prefix).is_some_and(|given| {
+                let end = rest.split_once('}').map_or("", |(_, end)| end);
+                given.strip_suffix(end).is_some_and(|name| !name.is_empty() && !name.contains('/'))
+            }),
         };
         self.paths.iter().position(takes).unwrap_or(self.paths.len())
     }
@@ -233,13 +239,15 @@ mod tests {
 
     #[test]
     fn routes_are_found_by_path_and_strangers_share_one() {
-        let metrics = Metrics::new(&["/a", "/users/{id}"]);
+        let metrics = Metrics::new(&["/a", "/users/{id}", "/users/{id}/x"]);
         assert_eq!(metrics.route("/a"), 0);
         assert_eq!(metrics.route("/users/7"), 1);
         assert_eq!(metrics.route("/users/7/x"), 2);
-        assert_eq!(metrics.route("/evil"), 2);
+        assert_eq!(metrics.route("/users//x"), 3);
+        assert_eq!(metrics.route("/users/7/x/"), 3);
+        assert_eq!(metrics.route("/evil"), 3);
         metrics.answered(1, StatusCode::OK);
-        metrics.answered(2, StatusCode::NOT_FOUND);
+        metrics.answered(3, StatusCode::NOT_FOUND);
         let seen: Vec<_> = metrics.requests().collect();
         assert_eq!(seen, [("/users/{id}", 2, 1), ("other", 4, 1)]);
     }

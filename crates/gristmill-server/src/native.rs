@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::accept::{context, idempotency_key};
 use crate::app::App;
 use crate::body::Received;
+use crate::keys::charge;
 use crate::openapi::{Answer, Operation, Tag, Term, object, open_object, reference};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
@@ -175,6 +176,9 @@ async fn ingest(
     let since = Instant::now();
     let Posted { events, mut options } = decode(&bytes, &context, format)?;
     options.wait_visible |= waits == Until::Visible;
+    if !options.validate_only {
+        charge(&parts.extensions, app.now(), events.len(), bytes.len())?;
+    }
     respond(&receipt::take(app, events, &options, since, permit).await?)
 }
 

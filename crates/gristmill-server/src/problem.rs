@@ -129,6 +129,9 @@ impl Problem {
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if self.code == ErrorCode::Unauthenticated {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if self.closes {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -202,6 +205,8 @@ fn title(code: ErrorCode) -> &'static str {
         ErrorCode::InvalidBody => "Invalid body",
         ErrorCode::InvalidArgument => "Invalid request",
         ErrorCode::InvalidEvent => "Invalid event",
+        ErrorCode::Unauthenticated => "No valid API key",
+        ErrorCode::PermissionDenied => "Not allowed",
         ErrorCode::NotFound => "Not found",
         ErrorCode::MethodNotAllowed => "Method not allowed",
         ErrorCode::Conflict => "Conflict",

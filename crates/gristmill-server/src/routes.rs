@@ -7,20 +7,23 @@ use axum::Router;
 use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post};
-use gristmill_model::ErrorCode;
+use gristmill_model::{ErrorCode, Scope};
 use http::Method;
 
 use crate::analytics::{Ask, Description};
 use crate::app::App;
 use crate::gateway::{Gateway, Patience, Relaying};
+use crate::keys::{Need, Needs};
 use crate::openapi::{self, Operation};
 use crate::problem::Problem;
 use crate::role::Role;
-use crate::{analytics, cors, dialects, gateway, metrics_service, native, ops};
+use crate::{analytics, cors, dialects, gateway, keys, metrics_service, native, ops};
 
 /// A path with what it answers.
 pub(crate) struct Route {
     pub(crate) path: &'static str,
+    /// What a request must have to be answered.
+    pub(crate) needs: Needs,
     /// Which role answers it, and how a gateway has that answer; without, every process answers.
     relaying: Option<Relaying>,
     methods: MethodRouter<Arc<App>>,
@@ -28,23 +31,28 @@ pub(crate) struct Route {
     pub(crate) descriptions: Vec<(Method, Describe)>,
 }
 
+const WRITE: Need = Need::Scope(Scope::Write);
+const READ: Need = Need::Scope(Scope::Read);
+const ADMIN: Need = Need::Scope(Scope::Admin);
+
 type Describe = Box<dyn Fn() -> Operation>;
 type Tell = fn(Result<Response, Problem>) -> Response;
 
 impl Route {
     /// A path that every process answers.
-    fn at(path: &'static str) -> Self {
-        Self { path, relaying: None, methods: MethodRouter::new(), descriptions: Vec::new() }
+    fn at(path: &'static str, need: Need) -> Self {
+        let needs = Needs::of(need);
+        Self { path, needs, relaying: None, methods: MethodRouter::new(), descriptions: Vec::new() }
     }
 
     /// A path of ingestion.
     fn ingest(path: &'static str) -> Self {
-        Self::at(path).relayed(Role::Ingest, or_problem)
+        Self::at(path, WRITE).relayed(Role::Ingest, or_problem)
     }
 
     /// A path of questions.
     fn query(path: &'static str) -> Self {
-        Self::at(path).relayed(Role::Query, or_problem)
+        Self::at(path, READ).relayed(Role::Query, or_problem)
     }
 
     /// The same, answered by a role; `tell` says what a gateway answers.
@@ -56,7 +64,20 @@ impl Route {
     /// A path of an older system, whose clients know it. Its own answers to a wrong method are
     /// kept.
     fn older(path: &'static str, methods: MethodRouter<Arc<App>>, role: Role, tell: Tell) -> Self {
-        Self { methods, ..Self::at(path) }.relayed(role, tell)
+        let need = if role == Role::Ingest { WRITE } else { READ };
+        Self { methods, ..Self::at(path, need) }.relayed(role, tell)
+    }
+
+    /// The same, which needs something else.
+    fn needing(mut self, need: Need) -> Self {
+        self.needs = Needs::of(need);
+        self
+    }
+
+    /// The same, whose changes need something else.
+    fn changed_with(mut self, need: Need) -> Self {
+        self.needs.changes = Some(need);
+        self
     }
 
     /// The same, which a gateway answers in a short time, if only that it cannot.
@@ -160,7 +181,22 @@ pub(crate) fn table() -> Vec<Route> {
     let mut table = native();
     table.extend(older());
     table.extend(operators());
+    table.extend(key_routes());
     table
+}
+
+/// What every path needs, those of older systems included: the path, what asking needs, and what other
+/// methods need. That is `nothing`, `any` key, or the name of a scope.
+pub fn needs_of_paths() -> Vec<(&'static str, &'static str, &'static str)> {
+    let name = |need: Need| match need {
+        Need::Nothing => "nothing",
+        Need::Key | Need::Elsewhere => "any",
+        Need::Scope(scope) => scope.name(),
+    };
+    let of = |Route { path, needs, .. }: &Route| {
+        (*path, name(needs.with(&Method::GET)), name(needs.with(&Method::POST)))
+    };
+    table().iter().map(of).collect()
 }
 
 /// The native interface.
@@ -169,14 +205,19 @@ fn native() -> Vec<Route> {
     use openapi::page;
     use ops::health;
     vec![
-        Route::at("/v1/openapi.json").get(openapi::get, openapi::describe),
-        Route::at("/docs").get(page::html, page::describe),
-        Route::at("/docs/page.css").get(page::style, page::describe_style),
-        Route::at("/docs/page.js").get(page::script, page::describe_script),
+        Route::at("/v1/openapi.json", Need::Key).get(openapi::get, openapi::describe),
+        // A browser sends no key when it opens a page; the page asks for one.
+        Route::at("/docs", Need::Nothing).get(page::html, page::describe),
+        Route::at("/docs/page.css", Need::Nothing).get(page::style, page::describe_style),
+        Route::at("/docs/page.js", Need::Nothing).get(page::script, page::describe_script),
         Route::ingest("/v1/events").post(native::one, native::describe_one),
         Route::ingest("/v1/events/batch").post(native::batch, native::describe_batch),
-        Route::ingest("/v1/events/health").get(health::health, health::describe_health),
-        Route::query("/v1/analytics/health").get(health::health, health::describe_health),
+        Route::ingest("/v1/events/health")
+            .needing(Need::Nothing)
+            .get(health::health, health::describe_health),
+        Route::query("/v1/analytics/health")
+            .needing(Need::Nothing)
+            .get(health::health, health::describe_health),
         Route::query("/v1/analytics/summary").asked(a::summary::get, a::summary::describe),
         Route::query("/v1/analytics/timeseries")
             .asked(a::timeseries::get, a::timeseries::describe_get)
@@ -200,9 +241,11 @@ fn native() -> Vec<Route> {
             .get(metrics_service::export, metrics_service::describe_export),
         Route::query("/v1/metrics/health").get(health::health, health::describe_health),
         Route::query("/v1/cohorts")
+            .changed_with(ADMIN)
             .get(a::cohorts::list, a::cohorts::describe_list)
             .post(a::cohorts::create, a::cohorts::describe_create),
         Route::query("/v1/cohorts/{id}")
+            .changed_with(ADMIN)
             .get(a::cohorts::get, a::cohorts::describe_get)
             .put(a::cohorts::replace, a::cohorts::describe_replace)
             .delete(a::cohorts::remove, a::cohorts::describe_remove),
@@ -234,7 +277,7 @@ fn older() -> Vec<Route> {
         // Activities.
         Route::older("/activity", post(activity::one), Ingest, activity::relayed),
         // Sessions.
-        Route { methods: stream, ..Route::at("/metrics/stream") },
+        Route { methods: stream, ..Route::at("/metrics/stream", READ) },
     ]
 }
 
@@ -242,15 +285,33 @@ fn older() -> Vec<Route> {
 fn operators() -> Vec<Route> {
     use ops::{compact, health, stats};
     vec![
-        Route::at("/health").get(health::health, health::describe_health),
-        Route::at("/ready").get(health::ready, health::describe_ready),
-        Route::at("/livez").get(health::livez, health::describe_livez),
-        Route::at("/readyz").get(health::readyz, health::describe_readyz),
-        Route::at("/actuator/health").get(health::actuator, health::describe_actuator),
-        Route::at("/stats").get(stats::stats, stats::describe_stats),
-        Route::at("/lag").get(stats::lag, stats::describe_lag),
-        Route::at("/metrics").get(ops::metrics, ops::describe_metrics),
-        Route::query("/v1/store/compact").post(compact::post, compact::describe),
+        Route::at("/health", Need::Nothing).get(health::health, health::describe_health),
+        Route::at("/ready", Need::Nothing).get(health::ready, health::describe_ready),
+        Route::at("/livez", Need::Nothing).get(health::livez, health::describe_livez),
+        Route::at("/readyz", Need::Nothing).get(health::readyz, health::describe_readyz),
+        Route::at("/actuator/health", Need::Nothing)
+            .get(health::actuator, health::describe_actuator),
+        Route::at("/stats", READ).get(stats::stats, stats::describe_stats),
+        Route::at("/lag", READ).get(stats::lag, stats::describe_lag),
+        Route::at("/metrics", READ).get(ops::metrics, ops::describe_metrics),
+        Route::query("/v1/store/compact").needing(ADMIN).post(compact::post, compact::describe),
+    ]
+}
+
+/// API keys. A path with a name comes before one that takes any.
+fn key_routes() -> Vec<Route> {
+    use keys::routes as k;
+    vec![
+        Route::at("/v1/keys/self", Need::Key).get(k::myself, k::describe_myself),
+        Route::query("/v1/keys")
+            .needing(ADMIN)
+            .get(k::list, k::describe_list)
+            .post(k::create, k::describe_create),
+        Route::query("/v1/keys/{id}")
+            .needing(ADMIN)
+            .get(k::get, k::describe_get)
+            .delete(k::revoke, k::describe_revoke),
+        Route::query("/v1/keys/{id}/rotate").needing(ADMIN).post(k::rotate, k::describe_rotate),
     ]
 }
 

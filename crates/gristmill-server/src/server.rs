@@ -79,6 +79,8 @@ impl Server {
         if let Some(gateway) = front.gateway().cloned() {
             relays.spawn(async move { gateway.run().await });
         }
+        let mut keeping = JoinSet::new();
+        keeping.spawn(front.keep_keys(stopping.clone()));
         for (listener, speech) in self.listeners {
             let (front, slots, stopping) = (front.clone(), Arc::clone(&slots), stopping.clone());
             tasks.spawn(accept(listener, speech, front, slots, stopping));
@@ -87,6 +89,13 @@ impl Server {
             // The parts end with the shutdown too; that is no failure of theirs.
             biased;
             () = shutdown.cancelled() => {}
+            Some(kept) = keeping.join_next() => {
+                let reason = match kept {
+                    Ok(Err(reason)) => reason,
+                    ended => format!("what keeps the API keys ended: {ended:?}"),
+                };
+                return Err(io::Error::other(reason));
+            }
             ended = tasks.join_next() => {
                 return Err(io::Error::other(format!("a part of the server ended: {ended:?}")));
             }
@@ -108,6 +117,7 @@ impl Server {
                 );
             }
         }
+        front.finish_keys().await;
         Ok(())
     }
 }

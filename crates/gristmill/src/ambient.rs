@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
+use gristmill_client::ApiKey;
 use gristmill_model::{Clock, Entropy, Timestamp};
+use http::HeaderValue;
 
 /// The system's wall clock.
 pub(crate) struct SystemClock;
@@ -49,6 +51,31 @@ pub(crate) fn environment() -> HashMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
+}
+
+/// The variable that has the API key which commands send.
+const API_KEY: &str = "GRISTMILL_API_KEY";
+
+/// The API key of the environment, which requests of commands carry.
+pub(crate) fn api_key() -> anyhow::Result<Option<ApiKey>> {
+    Ok(text_of_api_key()?.map(ApiKey::new))
+}
+
+/// The same as text, for requests that are written by hand.
+pub(crate) fn text_of_api_key() -> anyhow::Result<Option<String>> {
+    match environment().get(API_KEY).map(|key| key.trim()) {
+        None | Some("") => Ok(None),
+        Some(key) => check_key(key).context(API_KEY).map(|()| Some(key.to_owned())),
+    }
+}
+
+/// Makes sure that an API key can stand in a header. The error does not tell the key.
+pub(crate) fn check_key(key: &str) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        HeaderValue::from_str(key).is_ok_and(|header| header.to_str().is_ok()),
+        "an API key is one line of ASCII characters"
+    );
+    Ok(())
 }
 
 /// The file of this program, to start it again as a child.

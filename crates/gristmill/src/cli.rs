@@ -9,6 +9,7 @@ use crate::commands::config::ConfigArgs;
 use crate::commands::generate::GenerateArgs;
 use crate::commands::health::HealthArgs;
 use crate::commands::import::ImportArgs;
+use crate::commands::keys::KeysArgs;
 use crate::commands::openapi::OpenapiArgs;
 use crate::commands::serve::ServeArgs;
 
@@ -36,6 +37,7 @@ pub(crate) enum Command {
     Config(ConfigArgs),
     Check(CheckArgs),
     Compact(CompactArgs),
+    Keys(KeysArgs),
     Health(HealthArgs),
     Openapi(OpenapiArgs),
 }

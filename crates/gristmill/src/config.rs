@@ -3,6 +3,7 @@
 //! `gristmill.default.toml` is the manual of every setting and the first layer; then come a preset, a
 //! file, the environment and flags. A setting that does not exist is an error in every layer.
 
+mod admin_key;
 mod cache;
 mod database;
 mod gateway;
@@ -16,12 +17,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use config::{Config, Environment, File, FileFormat};
 use gristmill_model::limits;
 use serde::de::{self, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub(crate) use admin_key::AdminKeyText;
 pub(crate) use cache::CacheSettings;
 pub(crate) use database::{CHOOSE_POSTGRES, DatabaseUrl};
 pub(crate) use gateway::{GatewaySettings, Target};
@@ -38,6 +40,8 @@ pub(crate) const DEFAULTS: &str = include_str!("../gristmill.default.toml");
 /// Where it listens for gRPC: the setting, and its variable.
 const GRPC_LISTEN: &str = "server.grpc_listen";
 const GRPC_LISTEN_VARIABLE: &str = "GRISTMILL__SERVER__GRPC_LISTEN";
+/// The variable that has the API key of the settings.
+const ADMIN_KEY: &str = "GRISTMILL__SERVER__ADMIN_KEY";
 
 /// What flags say about settings; the last layer.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -91,6 +95,8 @@ pub(crate) struct Settings {
 pub(crate) struct ServerSettings {
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) grpc_listen: Vec<SocketAddr>,
+    pub(crate) admin_key: AdminKeyText,
+    pub(crate) admin_key_file: PathBuf,
     pub(crate) insecure_no_auth: bool,
     pub(crate) max_connections: usize,
     pub(crate) header_timeout: Span,
@@ -102,7 +108,7 @@ pub(crate) struct ServerSettings {
     pub(crate) visible_timeout: Span,
     pub(crate) drain_timeout: Span,
     pub(crate) grpc_reflection: bool,
-    pub(crate) dashboard_origin: String,
+    pub(crate) cors_origins: Vec<String>,
 }
 
 /// `[log]`
@@ -239,6 +245,7 @@ impl Settings {
             let name = path.to_str().context("--config: the path is not valid UTF-8")?;
             layers = layers.add_source(File::new(name, FileFormat::Toml));
         }
+        let admin_key = environment.get(ADMIN_KEY).cloned();
         // An empty variable is the empty list, which the library takes for a list of one empty text.
         let mut environment = environment.clone();
         let is_without_grpc = environment.get(GRPC_LISTEN_VARIABLE).is_some_and(String::is_empty);
@@ -250,6 +257,7 @@ impl Settings {
             .list_separator(",")
             .with_list_parse_key("server.listen")
             .with_list_parse_key(GRPC_LISTEN)
+            .with_list_parse_key("server.cors_origins")
             .with_list_parse_key("gateway.ingest")
             .with_list_parse_key("gateway.query")
             .with_list_parse_key("roles")
@@ -257,6 +265,10 @@ impl Settings {
         layers = layers.add_source(environment);
         if is_without_grpc {
             layers = layers.set_override(GRPC_LISTEN, Vec::<String>::new())?;
+        }
+        if let Some(admin_key) = admin_key {
+            // One of digits only must not be taken for a number, which would be written otherwise.
+            layers = layers.set_override("server.admin_key", admin_key)?;
         }
         if let Some(data_dir) = &flags.data_dir {
             let text = data_dir.to_str().context("--data-dir: the path is not valid UTF-8")?;
@@ -298,9 +310,8 @@ impl Settings {
 
     /// What no type can say.
     fn check(&self) -> anyhow::Result<()> {
-        self.check_addresses()?;
+        self.check_server()?;
         self.check_roles()?;
-        ensure!(self.server.max_connections > 0, "server.max_connections: must be at least 1");
         self.log.check()?;
         let ingest = &self.ingest;
         ensure!(
@@ -316,19 +327,39 @@ impl Settings {
         Ok(())
     }
 
-    /// Without API keys only this machine may come in, unless that is asked for by name.
-    fn check_addresses(&self) -> anyhow::Result<()> {
-        let ServerSettings { listen, grpc_listen, .. } = &self.server;
-        ensure!(!listen.is_empty(), "server.listen: at least one address is needed");
-        let all = [("server.listen", listen), ("server.grpc_listen", grpc_listen)];
-        let mut all = all.iter().flat_map(|(name, list)| list.iter().map(move |it| (name, it)));
-        match all.find(|(_, address)| !address.ip().is_loopback()) {
-            Some((name, address)) if !self.server.insecure_no_auth => bail!(
-                "{name}: {address} can be reached from other machines and there are no API \
-                 keys: listen on 127.0.0.1, or allow it with --insecure-no-auth"
-            ),
-            _ => Ok(()),
+    fn check_server(&self) -> anyhow::Result<()> {
+        let server = &self.server;
+        ensure!(!server.listen.is_empty(), "server.listen: at least one address is needed");
+        ensure!(server.max_connections > 0, "server.max_connections: must be at least 1");
+        ensure!(
+            server.cors_origins.len() <= limits::CORS_ORIGINS,
+            "server.cors_origins: at most {} origins",
+            limits::CORS_ORIGINS
+        );
+        for origin in &server.cors_origins {
+            let is_origin = ["http://", "https://"].iter().any(|scheme| {
+                origin.strip_prefix(scheme).is_some_and(|host| {
+                    !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && b != b'/')
+                })
+            });
+            ensure!(
+                is_origin && !origin.contains('*'),
+                "server.cors_origins: {origin:?} is no origin: write it like https://example.com, \
+                 without a path and without *"
+            );
         }
+        server.admin_key().map(drop)
+    }
+}
+
+impl ServerSettings {
+    /// An address, with the setting that names it, at which other machines reach this process, which so
+    /// may not serve without API keys, unless that is asked for by name.
+    pub(crate) fn demands_keys(&self) -> Option<String> {
+        let all = [("server.listen", &self.listen), ("server.grpc_listen", &self.grpc_listen)];
+        let mut all = all.iter().flat_map(|(name, list)| list.iter().map(move |it| (name, it)));
+        let (name, address) = all.find(|(_, address)| !address.ip().is_loopback())?;
+        (!self.insecure_no_auth).then(|| format!("{name}: {address}"))
     }
 }
 

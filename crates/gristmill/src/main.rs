@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => run(args.runtime(), commands::bench::run(args)),
         Command::Health(args) => run(Builder::new_current_thread(), commands::health::run(args)),
         Command::Compact(args) => run(Builder::new_current_thread(), commands::compact::run(args)),
+        Command::Keys(args) => run(Builder::new_current_thread(), commands::keys::run(args)),
         Command::Config(args) => commands::config::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Openapi(_) => Ok(commands::openapi::run()),

@@ -9,9 +9,10 @@
 //! because the store is not available; and the store last.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use gristmill_ingest::{Ingest, IngestConfig};
 use gristmill_log::EventLog;
 use gristmill_log::embedded::RealDisk;
@@ -19,11 +20,12 @@ use gristmill_model::{Clock, Entropy, Timestamp};
 use gristmill_process::Processor;
 use gristmill_query::{Query, QueryConfig};
 use gristmill_server::{
-    Ambience, Front, GatewayConfig, Listeners, Parts, Role, Roles, SavedCohorts, Server,
+    Access, Ambience, Front, GatewayConfig, Listeners, Parts, Role, Roles, SavedCohorts, Server,
     ServerConfig, Services,
 };
 use gristmill_store::Store;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +35,9 @@ use crate::logs;
 use crate::stores::{self, Started};
 use crate::supervisor::Part;
 use crate::units::Span;
+
+/// A file of the data directory that says that there are API keys in the store.
+const HAS_KEYS: &str = "has-keys";
 
 /// Everything of one process, running.
 pub(crate) struct Running {
@@ -59,7 +64,7 @@ pub(crate) enum GrpcPort {
 }
 
 /// Starts everything. Must be called within a tokio runtime.
-pub(crate) fn start_all(
+pub(crate) async fn start_all(
     settings: &Settings,
     grpc_port: GrpcPort,
     ambient: &Ambient,
@@ -68,7 +73,7 @@ pub(crate) fn start_all(
     raise_open_files_limit();
     let roles = settings.roles();
     if roles == Roles::from([Role::Gateway]) {
-        return start_gateway(settings, grpc_port, ambient, started);
+        return start_gateway(settings, grpc_port, ambient, started).await;
     }
     gristmill_log::embedded::Disk::create_dir(&RealDisk, &settings.data_dir)
         .with_context(|| format!("data_dir: cannot create {}", settings.data_dir.display()))?;
@@ -86,13 +91,14 @@ pub(crate) fn start_all(
     let services = services(settings, ambient, log, store, started)?;
     let gateway = roles.contains(&Role::Gateway).then(|| gateway_config(settings));
     let behind = Parts::Services(services, roles, gateway);
-    let (addresses, server_part) = start_server(&settings.server, grpc_port, behind)?;
+    let (addresses, server_part) =
+        start_server(settings, grpc_port, access(settings)?, behind).await?;
     parts.insert(0, server_part);
     Ok(Running { parts, addresses })
 }
 
 /// Starts a process that has nothing of its own.
-fn start_gateway(
+async fn start_gateway(
     settings: &Settings,
     grpc_port: GrpcPort,
     ambient: &Ambient,
@@ -101,7 +107,8 @@ fn start_gateway(
     let (clock, entropy) = (Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy));
     let ambience = Ambience { clock, entropy, started, version: env!("CARGO_PKG_VERSION") };
     let behind = Parts::Gateway(gateway_config(settings), ambience);
-    let (addresses, server_part) = start_server(&settings.server, grpc_port, behind)?;
+    let access = Access { had_keys: false, ..access(settings)? };
+    let (addresses, server_part) = start_server(settings, grpc_port, access, behind).await?;
     Ok(Running { parts: vec![server_part], addresses })
 }
 
@@ -226,17 +233,29 @@ fn services(
     })
 }
 
-fn start_server(
-    settings: &ServerSettings,
+/// Starts the server, if it may serve. A store that cannot be asked yet may say later that it may not.
+async fn start_server(
+    settings: &Settings,
     grpc_port: GrpcPort,
+    access: Access,
     behind: Parts,
 ) -> anyhow::Result<(Listeners, Part)> {
-    let front = Front::of(server_config(settings)?, behind);
-    let server = bind(settings, grpc_port, front).context("server.listen or server.grpc_listen")?;
+    let server = &settings.server;
+    let front = Front::of(server_config(server, access)?, behind);
+    if let Err(error) = front.refresh_keys().await {
+        tracing::info!(%error, "the API keys are read when the store can be reached");
+    }
+    if let Some(reason) = front.fault() {
+        bail!(reason);
+    }
+    let has_keys = front.has_keys();
+    let server = bind(server, grpc_port, front).context("server.listen or server.grpc_listen")?;
     let addresses = server.local_addrs();
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     let mut part = Part::new("server", async move { stop.cancel() });
+    let remembering = remember_keys(has_keys, settings.data_dir.join(HAS_KEYS), stopping.clone());
+    part.task("keys-memory", remembering);
     part.task("server", async move { Ok(server.run(stopping).await?) });
     Ok((addresses, part))
 }
@@ -256,8 +275,39 @@ fn bind(settings: &ServerSettings, grpc_port: GrpcPort, front: Front) -> io::Res
     }
 }
 
-fn server_config(settings: &ServerSettings) -> anyhow::Result<ServerConfig> {
-    let origin = settings.dashboard_origin.parse();
+/// Writes down that there are keys, so that a start without the store does not let everybody in.
+async fn remember_keys(
+    has_keys: Option<watch::Receiver<bool>>,
+    path: PathBuf,
+    stopping: CancellationToken,
+) -> anyhow::Result<()> {
+    if let Some(mut has_keys) = has_keys {
+        let written = async {
+            let Ok(_) = has_keys.wait_for(|there_are| *there_are).await else { return Ok(()) };
+            let context = || format!("data_dir: cannot write {}", path.display());
+            std::fs::write(&path, "There are API keys in the store.\n").with_context(context)
+        };
+        tokio::select! {
+            written = written => written?,
+            () = stopping.cancelled() => {}
+        }
+    }
+    stopping.cancelled().await;
+    Ok(())
+}
+
+fn access(settings: &Settings) -> anyhow::Result<Access> {
+    Ok(Access {
+        admin_key: settings.server.admin_key()?,
+        demands_keys: settings.server.demands_keys(),
+        had_keys: settings.data_dir.join(HAS_KEYS).exists(),
+    })
+}
+
+fn server_config(settings: &ServerSettings, access: Access) -> anyhow::Result<ServerConfig> {
+    let origins = settings.cors_origins.iter().map(|origin| {
+        origin.parse().with_context(|| format!("server.cors_origins: {origin:?} is no origin"))
+    });
     let Span(drain) = settings.drain_timeout;
     Ok(ServerConfig {
         max_connections: settings.max_connections,
@@ -271,6 +321,7 @@ fn server_config(settings: &ServerSettings) -> anyhow::Result<ServerConfig> {
         // The rest is for what comes after the requests.
         drain_timeout: drain * 4 / 5,
         grpc_reflection: settings.grpc_reflection,
-        dashboard_origin: origin.context("server.dashboard_origin: not a header's value")?,
+        cors_origins: origins.collect::<anyhow::Result<_>>()?,
+        access,
     })
 }

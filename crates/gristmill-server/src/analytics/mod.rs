@@ -27,6 +27,6 @@ pub(crate) use ask::Ask;
 pub(crate) use description::Description;
 pub(crate) use filter::{filter_of_text, schema as filter_schema};
 pub(crate) use question::{
-    Format, RangeBody, accepted, at_least, at_least_term, choice, everything, filters, format,
-    range, range_parameters, time_schema,
+    Format, RangeBody, accepted, at_least, at_least_term, choice, duration_of, duration_term,
+    everything, filters, format, range, range_parameters, time_of, time_schema,
 };

@@ -135,14 +135,14 @@ fn parameter_time(name: &str, text: &str) -> Result<Timestamp, Problem> {
 }
 
 /// The time that a text says.
-pub(super) fn time_of(name: &str, text: &str) -> Result<Timestamp, Problem> {
+pub(crate) fn time_of(name: &str, text: &str) -> Result<Timestamp, Problem> {
     parse_time(text).ok_or_else(|| {
         Problem::argument(format!("`{name}` is no time: use RFC 3339 or an epoch number"))
     })
 }
 
 /// The length of time that a text like `3600s`, `1.5h` or `7d` says.
-pub(super) fn duration_of(name: &str, text: &str) -> Result<Micros, Problem> {
+pub(crate) fn duration_of(name: &str, text: &str) -> Result<Micros, Problem> {
     let wrong = || {
         Problem::argument(format!(
             "`{name}` is no length of time: use a number and one of ms, s, m, h, d, like 3600s"
@@ -211,7 +211,7 @@ pub(super) fn grouping_term(name: &'static str, about: &str) -> Term {
 }
 
 /// A length of time, as [`duration_of`] reads it.
-pub(super) fn duration_term(name: &'static str, about: &str) -> Term {
+pub(crate) fn duration_term(name: &'static str, about: &str) -> Term {
     Term::text(name, format!("{about}; a number and one of `ms`, `s`, `m`, `h` and `d`"))
 }
 

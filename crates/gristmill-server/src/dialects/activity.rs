@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::accept::{accept_one, context, count_refused};
 use crate::app::App;
+use crate::keys::charge;
 use crate::problem::Problem;
 use crate::{body, json};
 
@@ -56,6 +57,7 @@ async fn take(app: &Arc<App>, request: Request<Body>) -> Result<(), Problem> {
         count_refused(app);
         Problem::new(ErrorCode::InvalidBody, error.to_string())
     })?;
+    charge(&parts.extensions, app.now(), 1, received.bytes.len())?;
     accept_one(app, event, since).await?;
     Ok(())
 }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::accept::{accept_one, context, count_refused};
 use crate::app::App;
 use crate::caller::project_of;
+use crate::keys::charge;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::{body, json};
@@ -58,6 +59,7 @@ async fn take(app: &Arc<App>, request: Request<Body>) -> Result<Vec<u8>, Problem
         count_refused(app);
         invalid(error.to_string())
     })?;
+    charge(&parts.extensions, app.now(), 1, received.bytes.len())?;
     let mut echo = json::text(&click.echo);
     echo.push(b'\n');
     accept_one(app, click.event, since).await?;

@@ -14,6 +14,7 @@ use super::{platform, sessions};
 use crate::accept::context;
 use crate::app::App;
 use crate::body;
+use crate::keys::charge;
 
 /// Takes in an event of either system.
 pub(crate) async fn one(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
@@ -27,6 +28,9 @@ pub(crate) async fn one(State(app): State<Arc<App>>, request: Request<Body>) -> 
         Err(problem) => return platform::refuse(&problem, ""),
     };
     let since = Instant::now();
+    if let Err(problem) = charge(&parts.extensions, app.now(), 1, received.bytes.len()) {
+        return platform::refuse(&problem, "");
+    }
     match events_post(&received.bytes, &context) {
         EventsPost::Platform(event) => platform::answer(&app, event, since).await,
         EventsPost::Sessions(event) => sessions::answer(&app, event, since).await,

@@ -15,6 +15,7 @@ mod call;
 mod ops;
 mod pass;
 mod target;
+mod vouch;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ use target::Group;
 
 pub(crate) use ops::routes;
 pub use target::TargetAddress;
+pub(crate) use vouch::{leave_to_others, name_of};
 
 /// The pause after the first try, and how much longer each further one is.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -84,6 +86,7 @@ pub(crate) struct Gateway {
     query: Group,
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    heard: vouch::Heard,
 }
 
 /// How a route's requests go through a gateway.
@@ -125,6 +128,7 @@ impl Gateway {
             query: Group::new(&config.query),
             requests: bound(config.max_in_flight_requests),
             bytes: bound(config.max_in_flight_bytes),
+            heard: vouch::Heard::default(),
             config,
             outside,
         }
@@ -305,7 +309,8 @@ fn jittered(pause: Duration, entropy: &dyn Entropy) -> Duration {
 /// Whether doing it twice is doing it once. Changing a document names the version that is changed, so
 /// the second time would be told of a conflict.
 fn is_repeatable(method: &Method, path: &str) -> bool {
-    method.is_safe() || !path.starts_with("/v1/cohorts")
+    let is_of_documents = ["/v1/cohorts", "/v1/keys"].iter().any(|start| path.starts_with(start));
+    method.is_safe() || !is_of_documents
 }
 
 /// The headers that are for the other end, not for the next one.

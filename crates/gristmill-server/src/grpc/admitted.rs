@@ -10,11 +10,13 @@ use bytes::Bytes;
 use gristmill_ingest::Permit;
 use http::{Extensions, Request};
 use hyper::body::{Frame, SizeHint};
+use prost::Message;
 use tonic::Status;
 
 use super::status;
 use crate::app::App;
 use crate::body::refused;
+use crate::caller::Caller;
 
 /// What a call holds of the budget, in its extensions.
 #[derive(Clone, Default)]
@@ -35,6 +37,18 @@ pub(super) fn take_permit(app: &App, extensions: &Extensions) -> Result<Permit, 
         Some(permit) => Ok(permit),
         None => app.services.ingest.admit(0).map_err(|error| status::of(&refused(error))),
     }
+}
+
+/// Counts what a call is about to append against the limits of the caller's key.
+pub(super) fn charge(
+    app: &App,
+    extensions: &Extensions,
+    events: usize,
+    request: &impl Message,
+) -> Result<(), Status> {
+    let Some(meter) = extensions.get::<Caller>().and_then(Caller::meter) else { return Ok(()) };
+    let charged = meter.charge(app.now(), events as u64, request.encoded_len() as u64);
+    charged.map_err(|problem| status::of(&problem))
 }
 
 struct Admitted {

@@ -12,7 +12,7 @@ use gristmill_proto::analytics::{
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::admitted::take_permit;
+use super::admitted::{charge, take_permit};
 use super::status;
 use crate::accept::{accept, accept_one, context_of, count_refused};
 use crate::app::App;
@@ -31,7 +31,7 @@ impl ProducerService for Producer {
         let context = context_of(app, metadata.as_ref(), &extensions);
         let context = context.map_err(|problem| status::of(&problem))?;
         let message = message(&event);
-        let event = match platform::one_message(&message, &context) {
+        let decoded = match platform::one_message(&message, &context) {
             Ok(event) => event,
             Err(error) => {
                 count_refused(app);
@@ -40,7 +40,8 @@ impl ProducerService for Producer {
                 return Ok(Response::new(EventResponse { success, message, event_id }));
             }
         };
-        let id = accept_one(app, event, since).await.map_err(|problem| status::of(&problem))?;
+        charge(app, &extensions, 1, &event)?;
+        let id = accept_one(app, decoded, since).await.map_err(|problem| status::of(&problem))?;
         Ok(Response::new(EventResponse {
             success: true,
             message: "Event sent successfully".to_owned(),
@@ -54,9 +55,9 @@ impl ProducerService for Producer {
     ) -> Result<Response<BatchEventsResponse>, Status> {
         let Self(app) = self;
         let since = Instant::now();
-        let (metadata, extensions, BatchEventsRequest { events }) = call.into_parts();
+        let (metadata, extensions, request) = call.into_parts();
         let _held = take_permit(app, &extensions)?;
-        let (count, limit) = (events.len(), limits::BATCH_EVENTS);
+        let (count, limit) = (request.events.len(), limits::BATCH_EVENTS);
         if count == 0 {
             return Ok(Response::new(batch("No events provided".to_owned(), 0, Vec::new())));
         }
@@ -65,15 +66,16 @@ impl ProducerService for Producer {
         }
         let context = context_of(app, metadata.as_ref(), &extensions);
         let context = context.map_err(|problem| status::of(&problem))?;
-        let messages: Vec<_> = events.iter().map(message).collect();
+        let messages: Vec<_> = request.events.iter().map(message).collect();
         let decoded: Events<'_> = (0..)
             .zip(&messages)
             .map(|(index, message)| platform::batch_message(message, &context, index))
             .collect();
+        charge(app, &extensions, count, &request)?;
         let accepted = match accept(app, decoded, since).await {
             Ok(accepted) => accepted,
             Err(problem) if problem.code() == ErrorCode::LogUnavailable => {
-                let ids = events.into_iter().map(|event| event.id).collect();
+                let ids = request.events.into_iter().map(|event| event.id).collect();
                 return Ok(Response::new(batch(format!("Processed 0/{count} events"), 0, ids)));
             }
             Err(problem) => return Err(status::of(&problem)),

@@ -19,6 +19,9 @@ pub(super) fn add(operation: &mut Value) {
         ""
     };
     let mut command = format!("curl{method} 'http://localhost:8080{target}'");
+    if operation["security"] != json!([]) {
+        command += " -H \"x-api-key: $GRISTMILL_API_KEY\"";
+    }
     if !body.is_empty() {
         command += &format!(" -H 'Content-Type: application/json' -d '{body}'");
         let example = serde_json::from_str(body).unwrap_or(Value::Null);
@@ -141,6 +144,16 @@ const OTHERS: &[(&str, &str, &str)] = &[
         r#"{"name": "Who bought for more than 10", "definition": {"event_type": "buy", "where": {"field": "amount", "op": ">", "value": 10}}}"#,
     ),
     ("deleteCohortsById", "/v1/cohorts/buyers", ""),
+    (
+        "postKeys",
+        "/v1/keys",
+        r#"{"scopes": ["write"], "name": "web", "ttl": "90d", "limits": {"events_per_second": 1000}}"#,
+    ),
+    ("getKeys", "/v1/keys", ""),
+    ("getKeysSelf", "/v1/keys/self", ""),
+    ("getKeysById", "/v1/keys/8fQ2kXz01bTr", ""),
+    ("postKeysByIdRotate", "/v1/keys/8fQ2kXz01bTr/rotate", r#"{"overlap": "7d"}"#),
+    ("deleteKeysById", "/v1/keys/8fQ2kXz01bTr", ""),
     ("getHealth", "/health", ""),
     ("getReady", "/ready", ""),
     ("getLivez", "/livez", ""),

@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 
 use crate::analytics;
 use crate::json;
+use crate::keys::Need;
 use crate::routes::{self, Route};
 use crate::{native, problem};
 use operation::Shared;
@@ -26,7 +27,7 @@ pub(crate) use operation::{Answer, OF_BODY, Operation, Tag};
 pub(crate) use term::{Parameter, Term, object, one_or_more, open_object, reference};
 
 /// Headers of answers.
-const HEADERS: [(&str, &str); 7] = [
+const HEADERS: [(&str, &str); 10] = [
     ("x-request-id", "the name of the request: the client's own, if it sent a well-formed one"),
     (
         "server-timing",
@@ -39,6 +40,12 @@ const HEADERS: [(&str, &str); 7] = [
     ("previous-page-token", "of a table: what to give as `page_token` for the page before"),
     ("etag", "the version in quotes, as `If-Match` takes it"),
     ("location", "the path of what was created"),
+    ("www-authenticate", "`Bearer`: how to send an API key, beside `x-api-key`"),
+    (
+        "ratelimit-policy",
+        "of a key with limits: each limit, its quota `q` in a window of `w` seconds",
+    ),
+    ("ratelimit", "of a key with limits: what is left of each, `r`, and for how many seconds, `t`"),
 ];
 
 /// The OpenAPI document, as `GET /v1/openapi.json` answers it.
@@ -69,6 +76,7 @@ fn document(table: Vec<Route>) -> Value {
         let mut methods = Map::new();
         for (method, describe) in &route.descriptions {
             let mut operation = describe().into_json(method, route.path, &mut shared);
+            operation["security"] = security(route.needs.with(method));
             examples::add(&mut operation);
             methods.insert(method.as_str().to_ascii_lowercase(), operation);
         }
@@ -97,8 +105,27 @@ fn document(table: Vec<Route>) -> Value {
             "parameters": shared.parameters,
             "headers": Map::from_iter(HEADERS.map(header)),
             "responses": Map::from_iter(problems),
+            "securitySchemes": {
+                "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "basic": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "the key is the user's name",
+                },
+            },
         },
     })
+}
+
+/// What a request needs, with the scope of the key; where there are no keys, nothing.
+fn security(need: Need) -> Value {
+    let scopes = match need {
+        Need::Nothing => return json!([]),
+        Need::Key | Need::Elsewhere => Vec::new(),
+        Need::Scope(scope) => vec![scope.name()],
+    };
+    json!([{}, {"apiKey": scopes}, {"bearer": scopes}, {"basic": scopes}])
 }
 
 fn tag(tag: Tag) -> Value {

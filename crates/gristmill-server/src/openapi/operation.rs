@@ -16,13 +16,14 @@ pub(crate) enum Tag {
     Events,
     Analytics,
     Cohorts,
+    Keys,
     Operations,
 }
 
 impl Tag {
     /// Every tag.
-    pub(super) const ALL: [Self; 4] =
-        [Self::Events, Self::Analytics, Self::Cohorts, Self::Operations];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Events, Self::Analytics, Self::Cohorts, Self::Keys, Self::Operations];
 
     /// Its name, and what it is about.
     pub(super) fn told(self) -> (&'static str, &'static str) {
@@ -30,14 +31,17 @@ impl Tag {
             Self::Events => ("events", "Post events."),
             Self::Analytics => ("analytics", "Ask questions."),
             Self::Cohorts => ("cohorts", "Saved sets of users by what they did."),
+            Self::Keys => ("keys", "API keys, with which projects are made."),
             Self::Operations => ("operations", "What operators and their machines ask."),
         }
     }
 }
 
 /// What may go wrong with every request.
-const ANY: [ErrorCode; 8] = [
+const ANY: [ErrorCode; 10] = [
     ErrorCode::InvalidArgument,
+    ErrorCode::Unauthenticated,
+    ErrorCode::PermissionDenied,
     ErrorCode::UriTooLong,
     ErrorCode::HeadersTooLarge,
     ErrorCode::QuotaExceeded,
@@ -258,6 +262,13 @@ pub(super) fn problem(status: u16) -> Value {
     let mut headers = json!({EVERYWHERE: header_reference(EVERYWHERE)});
     if codes.clone().any(ErrorCode::is_retryable) {
         headers["retry-after"] = header_reference("retry-after");
+    }
+    if codes.clone().any(|code| code == ErrorCode::Unauthenticated) {
+        headers["www-authenticate"] = header_reference("www-authenticate");
+    }
+    if codes.clone().any(|code| code == ErrorCode::QuotaExceeded) {
+        headers["ratelimit-policy"] = header_reference("ratelimit-policy");
+        headers["ratelimit"] = header_reference("ratelimit");
     }
     json!({
         "description": format!("`{}`", names.join("` or `")),

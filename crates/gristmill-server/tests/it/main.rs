@@ -19,6 +19,7 @@ mod grpc_live;
 mod grpc_questions;
 mod grpc_web;
 mod ingest_calls;
+mod keys;
 mod lifecycle;
 mod live;
 mod metrics_service;

@@ -10,7 +10,9 @@ use gristmill_log::{EventLog, MemoryLog};
 use gristmill_model::Timestamp;
 use gristmill_process::Processor;
 use gristmill_query::{Query, QueryConfig};
-use gristmill_server::{Front, Listeners, SavedCohorts, Server, ServerConfig, Services};
+use gristmill_server::{
+    Access, AdminKey, Front, Listeners, SavedCohorts, Server, ServerConfig, Services,
+};
 use gristmill_store::cache::MemoryCache;
 use gristmill_store::{MemoryStore, Store};
 use gristmill_testkit::{ManualClock, SeededEntropy};
@@ -112,7 +114,18 @@ impl Platform {
 /// Routes over a platform of their own.
 pub(crate) struct Api {
     front: Front,
+    /// The key that requests carry, if they need one.
+    key: Option<&'static str>,
     _platform: Option<Platform>,
+}
+
+/// The key of the settings, where a test sets one.
+pub(crate) const ADMIN_KEY: &str = "an-admin-key-of-tests-0123456789abcdef";
+
+/// Settings with a key.
+pub(crate) fn with_admin_key() -> ServerConfig {
+    let access = Access { admin_key: Some(AdminKey::new(ADMIN_KEY)), ..Access::default() };
+    ServerConfig { access, ..ServerConfig::default() }
 }
 
 /// An answer.
@@ -147,7 +160,14 @@ impl Api {
     }
 
     pub(crate) fn over(platform: Platform) -> Self {
-        Self { front: platform.front(), _platform: Some(platform) }
+        Self { front: platform.front(), key: None, _platform: Some(platform) }
+    }
+
+    /// A platform whose settings have a key, which every request carries.
+    pub(crate) fn with_key() -> Self {
+        let platform = Platform::new(ingest_config());
+        let front = Front::new(with_admin_key(), platform.services.clone());
+        Self { front, key: Some(ADMIN_KEY), _platform: Some(platform) }
     }
 
     /// Sends a request with a host and gives the answer.
@@ -158,6 +178,9 @@ impl Api {
     /// Sends a request with a host and gives the answer before its body is read.
     pub(crate) async fn open(&self, mut request: Request<Body>) -> Response<Body> {
         request.headers_mut().insert("host", "localhost".parse().unwrap());
+        if let Some(key) = self.key {
+            request.headers_mut().insert("x-api-key", key.parse().unwrap());
+        }
         self.front.answer(request).await
     }
 
@@ -228,7 +251,7 @@ impl Listening {
     /// The routes without sockets, over the same platform.
     pub(crate) fn api(&self) -> Api {
         let platform = self.platform.as_ref().expect("the test keeps the platform");
-        Api { front: platform.front(), _platform: None }
+        Api { front: platform.front(), key: None, _platform: None }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {

@@ -331,7 +331,8 @@ async fn kill(
 
 pub(super) fn client_of(address: SocketAddr) -> anyhow::Result<Arc<Client>> {
     let timeout = Duration::from_secs(120);
-    let config = ClientConfig { timeout, ..ClientConfig::default() };
+    let api_key = ambient::api_key()?;
+    let config = ClientConfig { timeout, api_key, ..ClientConfig::default() };
     Ok(Arc::new(Client::new(&format!("http://{address}"), config, ambient::entropy())?))
 }
 

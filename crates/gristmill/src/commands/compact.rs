@@ -32,7 +32,8 @@ struct Answer {
 /// Runs the command.
 pub(crate) async fn run(args: CompactArgs) -> anyhow::Result<ExitCode> {
     let timeout = Duration::from_secs(args.timeout.into());
-    let config = ClientConfig { timeout, ..ClientConfig::default() };
+    let api_key = ambient::api_key()?;
+    let config = ClientConfig { timeout, api_key, ..ClientConfig::default() };
     let client = Client::new(&args.url, config, ambient::entropy())?;
     let answer: Answer = client.post_json("/v1/store/compact", &serde_json::json!({})).await?;
     let mib = answer.part_bytes.div_ceil(1 << 20);

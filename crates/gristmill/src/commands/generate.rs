@@ -124,7 +124,8 @@ type Answer = (Duration, Result<Receipt, gristmill_client::ClientError>);
 
 async fn send(url: &str, args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let connections = usize::from(args.connections);
-    let config = ClientConfig { connections, ..ClientConfig::default() };
+    let api_key = ambient::api_key()?;
+    let config = ClientConfig { connections, api_key, ..ClientConfig::default() };
     let client = Arc::new(Client::new(url, config, ambient::entropy())?);
     let clock = ambient::clock();
     let mut world = World::new(WorldConfig {

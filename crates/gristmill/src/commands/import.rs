@@ -208,7 +208,8 @@ impl Import {
         progress: &mut Progress,
     ) -> anyhow::Result<()> {
         let connections = usize::from(self.args.connections);
-        let config = ClientConfig { connections, ..ClientConfig::default() };
+        let api_key = ambient::api_key()?;
+        let config = ClientConfig { connections, api_key, ..ClientConfig::default() };
         let client = Arc::new(Client::new(&self.args.url, config, ambient::entropy())?);
         let mut in_flight: JoinSet<Sent> = JoinSet::new();
         let mut tick = tokio::time::interval(TICK);

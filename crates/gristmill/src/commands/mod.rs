@@ -8,5 +8,6 @@ pub(crate) mod config;
 pub(crate) mod generate;
 pub(crate) mod health;
 pub(crate) mod import;
+pub(crate) mod keys;
 pub(crate) mod openapi;
 pub(crate) mod serve;

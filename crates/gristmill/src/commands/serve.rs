@@ -40,7 +40,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     };
     telemetry::start(&settings.telemetry.filter, settings.telemetry.format)?;
     let ambient = Ambient { clock: ambient::clock(), entropy: ambient::entropy() };
-    let running = start_all(&settings, grpc_port, &ambient)?;
+    let running = start_all(&settings, grpc_port, &ambient).await?;
     greet(&settings, &running.addresses);
     supervisor::run(running.parts, settings.server.drain_timeout.0).await?;
     Ok(ExitCode::SUCCESS)

@@ -82,7 +82,6 @@ fn what_cannot_be_apart_is_refused_with_what_to_do() {
         ("[gateway]\nquery = [\"http://a:1/x\"]", "http://host:port"),
         ("[process]\nworkers = 0", "process.workers"),
         ("[process]\nworkers = 2", "process.workers"),
-        ("[server]\ngrpc_listen = [\"0.0.0.0:50051\"]", "server.grpc_listen"),
     ] {
         let error = error_of(file, &[]);
         assert!(error.contains(names), "{file}: {error}");

@@ -185,10 +185,56 @@ fn what_the_manual_says_of_postgres_is_what_it_sets() {
 #[test]
 fn other_machines_are_kept_out_unless_let_in_by_name() {
     let mut flags = Flags { listen: vec!["0.0.0.0:8080".parse().unwrap()], ..Flags::default() };
-    let error = Settings::load(&flags, &HashMap::new()).unwrap_err().to_string();
-    assert!(error.contains("--insecure-no-auth"), "{error}");
+    let demands =
+        |flags: &Flags| Settings::load(flags, &HashMap::new()).unwrap().server.demands_keys();
+    assert_eq!(demands(&flags).unwrap(), "server.listen: 0.0.0.0:8080");
     flags.insecure_no_auth = true;
-    assert!(Settings::load(&flags, &HashMap::new()).is_ok());
+    assert_eq!(demands(&flags), None);
+    let mut flags = Flags { grpc_listen: vec!["[::]:1".parse().unwrap()], ..Flags::default() };
+    assert_eq!(demands(&flags).unwrap(), "server.grpc_listen: [::]:1");
+    flags.grpc_listen = vec!["[::1]:1".parse().unwrap()];
+    assert_eq!(demands(&flags), None);
+}
+
+#[test]
+fn the_admin_key_is_long_and_shown_to_nobody() {
+    let key = "0123456789abcdef0123456789abcdef";
+    let load =
+        |variables: &[(&str, &str)]| Settings::load(&Flags::default(), &environment(variables));
+    let settings = load(&[("GRISTMILL__SERVER__ADMIN_KEY", key)]).unwrap();
+    assert!(settings.server.admin_key().unwrap().is_some());
+    let shown = format!("{settings:?} {}", settings.to_toml().unwrap());
+    assert!(!shown.contains(key), "{shown}");
+    assert!(load(&[]).unwrap().server.admin_key().unwrap().is_none());
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key");
+    std::fs::write(&file, format!("{key}\n")).unwrap();
+    let path = ("GRISTMILL__SERVER__ADMIN_KEY_FILE", file.to_str().unwrap());
+    assert!(load(&[path]).unwrap().server.admin_key().unwrap().is_some());
+    let error = |variables: &[(&str, &str)]| format!("{:#}", load(variables).unwrap_err());
+    for short in ["short", "0123456789abcdef 0123456789abcdef"] {
+        let said = error(&[("GRISTMILL__SERVER__ADMIN_KEY", short)]);
+        assert!(said.contains("server.admin_key") && !said.contains(short), "{said}");
+    }
+    let both = error(&[path, ("GRISTMILL__SERVER__ADMIN_KEY", key)]);
+    assert!(both.contains("both set") && !both.contains(key), "{both}");
+    std::fs::write(&file, "").unwrap();
+    assert!(error(&[path]).contains("is empty"));
+    std::fs::remove_file(&file).unwrap();
+    assert!(error(&[path]).contains("server.admin_key_file"));
+}
+
+#[test]
+fn origins_are_whole_and_no_patterns() {
+    for origin in ["*", "example.com", "https://example.com/x", "https://*.example.com", "null"] {
+        let variables = [("GRISTMILL__SERVER__CORS_ORIGINS", origin)];
+        let loaded = Settings::load(&Flags::default(), &environment(&variables));
+        let said = format!("{:#}", loaded.unwrap_err());
+        assert!(said.contains("server.cors_origins"), "{said}");
+    }
+    let two = [("GRISTMILL__SERVER__CORS_ORIGINS", "https://a.example,http://localhost:3000")];
+    let settings = Settings::load(&Flags::default(), &environment(&two)).unwrap();
+    assert_eq!(settings.server.cors_origins, ["https://a.example", "http://localhost:3000"]);
 }
 
 fn kafka(flags: &Flags, variables: &[(&str, &str)]) -> KafkaSettings {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use super::payload::{Payload, PayloadShape};
 use super::{Latencies, Schedule};
+use crate::ambient;
 
 /// How long a connection rests after a rejection or an error.
 const REST: Duration = Duration::from_millis(10);
@@ -77,13 +78,14 @@ pub(crate) async fn drive(
         let schedule = Schedule::start(rate as f64 / workload.shape.batch as f64);
         Pace { schedule, next: Arc::new(AtomicU64::new(0)) }
     });
+    let host = host_lines(address)?;
     let started = Instant::now();
     let mut lanes = JoinSet::new();
     for number in 0..workload.connections {
         let seed = workload.seed ^ crate::generate::Random::new(number as u64).next();
         let lane = Lane {
             address,
-            payload: Payload::new(workload.shape, &address.to_string(), seed),
+            payload: Payload::new(workload.shape, &host, seed),
             clock: Arc::clone(&clock),
             pace: pace.clone(),
             end: started + workload.duration,
@@ -97,6 +99,12 @@ pub(crate) async fn drive(
     }
     all.seconds = started.elapsed().as_secs_f64();
     Ok(all)
+}
+
+/// What comes after `Host: ` in each request: the address, and the API key in a line of its own.
+fn host_lines(address: SocketAddr) -> anyhow::Result<String> {
+    let key = ambient::text_of_api_key()?;
+    Ok(key.map_or(address.to_string(), |key| format!("{address}\r\nX-Api-Key: {key}")))
 }
 
 /// An even rate that all connections share: each takes the next request that is due.

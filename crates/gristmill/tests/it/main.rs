@@ -10,6 +10,7 @@ mod dialect_curls;
 mod gateway;
 mod gateway_faults;
 mod kafka;
+mod keys;
 mod kill_nine;
 mod load;
 mod manuals;

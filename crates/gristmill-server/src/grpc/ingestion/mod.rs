@@ -20,7 +20,7 @@ use gristmill_proto::analytics::v1::{
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::admitted::take_permit;
+use super::admitted::{charge, take_permit};
 use super::status;
 use crate::accept::context_of;
 use crate::app::App;
@@ -40,11 +40,14 @@ impl EventIngestionService for Ingestion {
         let since = Instant::now();
         let (metadata, extensions, request) = call.into_parts();
         let permit = take_permit(app, &extensions)?;
-        let event = request.event.ok_or_else(|| missing("event"))?;
+        let event = request.event.as_ref().ok_or_else(|| missing("event"))?;
         let options = options(request.options.as_ref());
         let context = context_of(app, metadata.as_ref(), &extensions);
         let context = context.map_err(|problem| status::of(&problem))?;
-        let events = vec![event::of(&event, &context, 0)];
+        let events = vec![event::of(event, &context, 0)];
+        if !options.validate_only {
+            charge(app, &extensions, 1, &request)?;
+        }
         let receipt = receipt::take(app, events, &options, since, permit).await;
         let receipt = receipt.map_err(|problem| status::of(&problem))?;
         match receipt.first_rejection() {
@@ -67,6 +70,9 @@ impl EventIngestionService for Ingestion {
         let context = context.map_err(|problem| status::of(&problem))?;
         let events = (0..).zip(&request.events);
         let events = events.map(|(index, event)| event::of(event, &context, index)).collect();
+        if !options.validate_only {
+            charge(app, &extensions, request.events.len(), &request)?;
+        }
         let receipt = receipt::take(app, events, &options, since, permit).await;
         let receipt = receipt.map_err(|problem| status::of(&problem))?;
         Ok(Response::new(answer::batch(app, receipt, since)))

@@ -29,7 +29,8 @@ impl Asked {
 
     pub(super) async fn send(&self, api: &Api, document: &Document, accept: &str) -> Answer {
         let method = document.operation(self.id).method.to_uppercase();
-        let request = Request::builder().method(method.as_str()).uri(&self.target);
+        let target = with_key(api, &self.target).await;
+        let request = Request::builder().method(method.as_str()).uri(&target);
         let request = request.header("accept", accept).header("content-type", "application/json");
         let body = match &self.body {
             Value::Null => Body::empty(),
@@ -52,7 +53,8 @@ impl Asked {
 
 /// Two users on two days: ann views twice and buys; bob views without a session.
 pub(super) async fn filled() -> Api {
-    let api = Api::new();
+    // Requests of the document make keys, after which all of them need one.
+    let api = Api::with_key();
     let event = |id: &str, user: &str, event_type: &str, time: &str| {
         let carried =
             json!({"name": "parcel", "metrics": [{"name": "weight", "value": 2, "unit": "kg"}]});
@@ -72,6 +74,18 @@ pub(super) async fn filled() -> Api {
     let cohort = json!({"id": "buyers", "definition": {"event_type": "buy"}}).to_string();
     assert_eq!(api.post("/v1/cohorts", cohort).await.status, 201);
     api
+}
+
+/// Stands in a target for the id of a key, which is different in each platform.
+const SOME_KEY: &str = "SOME-KEY";
+
+/// A target with the id of a new key in it, if it asks for one.
+async fn with_key(api: &Api, target: &str) -> String {
+    if !target.contains(SOME_KEY) {
+        return target.to_owned();
+    }
+    let made = api.post("/v1/keys", json!({"scopes": ["read"]}).to_string()).await.json();
+    target.replace(SOME_KEY, made["id"].as_str().unwrap())
 }
 
 /// Questions and other requests that have an answer, at least one of each operation; those of one
@@ -127,6 +141,16 @@ pub(super) fn all() -> Vec<Asked> {
         get("getCohorts", "/v1/cohorts"),
         get("getCohortsById", "/v1/cohorts/buyers"),
         get("getCohortsByIdUsers", "/v1/cohorts/buyers/users?limit=1"),
+        get("getKeysSelf", "/v1/keys/self"),
+        get("getKeys", "/v1/keys"),
+        get("getKeysById", "/v1/keys/SOME-KEY"),
+        Asked::sent(
+            "postKeys",
+            "/v1/keys",
+            json!({"scopes": ["write"], "limits": {"events_per_day": 5}, "ttl": "1d"}),
+        ),
+        Asked::sent("postKeysByIdRotate", "/v1/keys/SOME-KEY/rotate", json!({"ttl": "1d"})),
+        get("deleteKeysById", "/v1/keys/SOME-KEY"),
     ];
     all.extend(posted());
     all.extend(events_and_cohorts());

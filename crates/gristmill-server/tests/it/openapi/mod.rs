@@ -32,6 +32,10 @@ async fn the_document_is_whole() {
     references(&document.0, &mut used);
     let mut there = BTreeSet::new();
     for (kind, components) in members(&document.0["components"]) {
+        // These are referred to by their names alone.
+        if kind == "securitySchemes" {
+            continue;
+        }
         there.extend(members(components).map(|(name, _)| format!("#/components/{kind}/{name}")));
     }
     assert_eq!(used, there.iter().map(String::as_str).collect(), "used, and there");

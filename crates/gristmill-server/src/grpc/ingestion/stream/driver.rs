@@ -24,6 +24,7 @@ use super::gathered::{Gathered, Gathering};
 use crate::app::App;
 use crate::body::refused;
 use crate::grpc::status;
+use crate::keys::Held;
 use crate::problem::Problem;
 
 /// How many appends of one stream are under way at most, and how many of single events: the next group
@@ -67,11 +68,12 @@ impl Driver {
     pub(super) fn new(
         app: Arc<App>,
         project: ProjectId<'static>,
+        key: Option<Arc<Held>>,
         requests: Streaming<StreamEventsRequest>,
     ) -> Self {
         let budget = app.services.ingest.config().max_in_flight_bytes;
         Self {
-            way: Way { app, project, turn: Arc::new(Mutex::new(())) },
+            way: Way { app, project, key, turn: Arc::new(Mutex::new(())) },
             requests,
             waiting: None,
             gathering: Gathering::default(),

@@ -1,0 +1,196 @@
+//! What a gateway knows of API keys: what the processes behind it say.
+//!
+//! A gateway that is nothing else has no store and so no keys. What it relays is looked at where it is
+//! answered. For the few answers of its own it asks another process who sends a request, and keeps what it
+//! hears for some seconds under the hash of the key.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use gristmill_model::{ErrorCode, Scope, Scopes, limits};
+use http::{HeaderMap, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Limited};
+use serde::Deserialize;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::Gateway;
+use crate::keys::{Hash, Need, Needs, Refusal, hash, is_credential, without_keys};
+use crate::problem::Problem;
+use crate::role::Role;
+
+/// How long it is known who has a key.
+const KEPT: Duration = Duration::from_secs(5);
+/// How often it is asked whether keys are needed, until that is known.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest answer to the question who sends a request, in bytes.
+const ANSWER_BYTES: usize = 64 * 1024;
+/// Where that is asked.
+const SELF: &str = "/v1/keys/self";
+
+/// What was heard of keys.
+#[derive(Default)]
+pub(super) struct Heard {
+    /// Whether the processes behind need keys, as far as is known.
+    need_keys: AtomicBool,
+    kept: Mutex<HashMap<Hash, (Instant, Verdict)>>,
+    /// Credentials that were accepted.
+    good: Mutex<HashSet<Hash>>,
+}
+
+/// What another process says of a key.
+#[derive(Clone, Copy)]
+enum Verdict {
+    Allows(Scopes),
+    Missing,
+    Wrong,
+}
+
+#[derive(Deserialize)]
+struct Myself {
+    scopes: Vec<String>,
+}
+
+/// Has others say what the paths need that they answer.
+pub(crate) fn leave_to_others(
+    gateway: &std::sync::Arc<Gateway>,
+    paths: &[&'static str],
+    needs: &mut [Needs],
+) {
+    let own: BTreeSet<_> = super::routes(gateway).into_iter().map(|(path, _)| path).collect();
+    for (path, needs) in paths.iter().zip(needs) {
+        if !own.contains(path) && needs.all != Need::Nothing {
+            *needs = Needs::of(Need::Elsewhere);
+        }
+    }
+}
+
+impl Gateway {
+    /// Whether it may speak to clients, which it may not without knowing that keys are needed if other
+    /// machines can reach it.
+    pub(crate) fn may_serve(&self) -> Result<(), Problem> {
+        let demands_keys = self.outside.server.access.demands_keys.is_some();
+        if !demands_keys || self.heard.need_keys.load(Relaxed) {
+            return Ok(());
+        }
+        let detail = "no process has said yet whether there are API keys: send the same again";
+        Err(Problem::new(ErrorCode::NotReady, detail))
+    }
+
+    /// Makes sure that a request may have an answer of the gateway's own.
+    pub(crate) async fn vouch(&self, headers: HeaderMap, need: Need) -> Result<(), Problem> {
+        self.may_serve()?;
+        let name = name_of(&headers);
+        let verdict = match self.kept(&name) {
+            Some(verdict) => verdict,
+            None => {
+                let verdict = self.ask(headers).await?;
+                self.keep(name, verdict);
+                verdict
+            }
+        };
+        match (verdict, need) {
+            (Verdict::Allows(scopes), Need::Scope(scope)) if !scopes.allow(scope) => {
+                let detail = format!("this needs an API key with the scope `{scope}`");
+                Err(Problem::new(ErrorCode::PermissionDenied, detail))
+            }
+            (Verdict::Allows(_), _) => Ok(()),
+            (Verdict::Missing, _) => Err(Refusal::Missing.into()),
+            (Verdict::Wrong, _) => Err(Refusal::Wrong("the API key is not valid").into()),
+        }
+    }
+
+    /// Remembers credentials that were accepted.
+    pub(crate) fn note_good(&self, name: Hash) {
+        let mut good = self.heard.good.lock().unwrap_or_else(PoisonError::into_inner);
+        if good.len() >= limits::GATEWAY_KEYS && !good.contains(&name) {
+            good.clear();
+        }
+        good.insert(name);
+    }
+
+    /// Whether credentials were accepted lately.
+    pub(crate) fn is_good(&self, name: &Hash) -> bool {
+        self.heard.good.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
+    }
+
+    /// Asks whether keys are needed until that is known, if it must be; else gives why the process may
+    /// not serve.
+    pub(crate) async fn keep_asking(&self, stopping: CancellationToken) -> Result<(), String> {
+        if let Some(address) = &self.outside.server.access.demands_keys {
+            while !stopping.is_cancelled() {
+                match self.ask(HeaderMap::new()).await {
+                    Ok(Verdict::Missing | Verdict::Wrong) => {
+                        self.heard.need_keys.store(true, Relaxed);
+                        break;
+                    }
+                    Ok(Verdict::Allows(_)) => return Err(without_keys(address)),
+                    Err(_) => {}
+                }
+                tokio::select! {
+                    () = stopping.cancelled() => {}
+                    () = sleep(PAUSE) => {}
+                }
+            }
+        }
+        stopping.cancelled().await;
+        Ok(())
+    }
+
+    /// Asks a process who sends a request with these headers.
+    async fn ask(&self, headers: HeaderMap) -> Result<Verdict, Problem> {
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = Uri::from_static(SELF);
+        let is_without = headers.is_empty();
+        *request.headers_mut() = headers;
+        let answer = self.answer(Role::Query, request).await?;
+        let status = answer.status();
+        if status == StatusCode::UNAUTHORIZED {
+            return Ok(if is_without { Verdict::Missing } else { Verdict::Wrong });
+        }
+        let unknown = || Problem::new(ErrorCode::NotReady, "no process says whose API key it is");
+        if status == StatusCode::BAD_REQUEST {
+            let detail = "the credentials contradict each other: send one API key";
+            return Err(Problem::argument(detail));
+        }
+        if status != StatusCode::OK {
+            return Err(unknown());
+        }
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
+        let body = body.map_err(|_| unknown())?.to_bytes();
+        let Myself { scopes } = serde_json::from_slice(&body).map_err(|_| unknown())?;
+        let scopes = scopes.iter().filter_map(|name| Scope::of_name(name)).collect();
+        Ok(Verdict::Allows(scopes))
+    }
+
+    fn kept(&self, name: &Hash) -> Option<Verdict> {
+        let kept = self.heard.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(name).filter(|(since, _)| since.elapsed() < KEPT).map(|(_, verdict)| *verdict)
+    }
+
+    fn keep(&self, name: Hash, verdict: Verdict) {
+        let mut kept = self.heard.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= limits::GATEWAY_KEYS {
+            kept.retain(|_, (since, _)| since.elapsed() < KEPT);
+        }
+        if kept.len() >= limits::GATEWAY_KEYS {
+            kept.clear();
+        }
+        kept.insert(name, (Instant::now(), verdict));
+    }
+}
+
+/// A name for the credentials among headers that does not tell them.
+pub(crate) fn name_of(headers: &HeaderMap) -> Hash {
+    let mut text = String::new();
+    for (name, value) in headers.iter().filter(|(name, _)| is_credential(name)) {
+        text.push_str(name.as_str());
+        text.push(':');
+        text.push_str(&String::from_utf8_lossy(value.as_bytes()));
+        text.push('\n');
+    }
+    hash(&text)
+}

@@ -1,0 +1,172 @@
+//! The one place where a request or call is looked at for who sends it.
+
+use std::future::Future;
+
+use gristmill_model::Scope;
+use gristmill_store::StoreError;
+use http::{HeaderMap, Request, StatusCode};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::ring::{Refusal, Ring};
+use super::{Hash, Need, Peer, has_any, is_credential, refuse_in_target};
+use crate::app::App;
+use crate::front::Front;
+use crate::gateway::name_of;
+use crate::problem::Problem;
+
+impl Front {
+    /// Finds out who sends a request or call, makes sure that they may do what it needs, and puts the
+    /// [`Caller`](crate::caller::Caller) into its extensions. The body is not touched.
+    pub(crate) async fn identify<B>(
+        &self,
+        request: &mut Request<B>,
+        need: Need,
+    ) -> Result<(), Problem> {
+        refuse_in_target(request.uri())?;
+        if need == Need::Nothing {
+            return Ok(());
+        }
+        let peer = request.extensions().get::<Peer>().copied();
+        let Some(app) = self.app() else {
+            // What a request holds is not shared while others are asked.
+            let headers = credentials_of(request.headers());
+            return self.vouch(headers, peer, need).await;
+        };
+        let caller = match app.ring.identify(request.headers()) {
+            Ok(caller) => caller,
+            Err(refusal) => {
+                if let Refusal::Wrong(_) = refusal {
+                    app.metrics.wrong_keys.add(1);
+                    self.peers().has_failed(peer)?;
+                }
+                return Err(refusal.into());
+            }
+        };
+        let now = app.now();
+        if let Some(key) = caller.key() {
+            // Keys that are in use go on where another client tries wrong ones.
+            if key.usage.last().is_none() {
+                self.peers().check(peer)?;
+            }
+            key.usage.note(now);
+        }
+        let checked = caller.check(need);
+        let room = match (need, caller.meter()) {
+            (Need::Scope(Scope::Write), Some(meter)) => meter.check(now),
+            _ => Ok(()),
+        };
+        request.extensions_mut().insert(caller);
+        checked.and(room)
+    }
+
+    /// What a gateway lets through: what others answer, who have the keys, and of its own what they
+    /// vouch for.
+    async fn vouch(
+        &self,
+        headers: HeaderMap,
+        peer: Option<Peer>,
+        need: Need,
+    ) -> Result<(), Problem> {
+        let Some(gateway) = self.gateway() else { return Ok(()) };
+        if let Err(problem) = self.peers().check(peer)
+            && !gateway.is_good(&name_of(&headers))
+        {
+            return Err(problem);
+        }
+        match need {
+            Need::Elsewhere => gateway.may_serve(),
+            _ => gateway.vouch(headers, need).await,
+        }
+    }
+
+    /// The credentials that a gateway is to watch, by a name that does not tell them.
+    pub(crate) fn watched(&self, headers: &HeaderMap, need: Need) -> Option<Hash> {
+        let is_watched = self.app().is_none() && need != Need::Nothing && has_any(headers);
+        is_watched.then(|| name_of(headers))
+    }
+
+    /// Takes in what another process said to watched credentials that came from an address.
+    pub(crate) fn note(&self, watched: Hash, peer: Option<Peer>, status: StatusCode) {
+        match self.gateway() {
+            _ if status == StatusCode::UNAUTHORIZED => {
+                self.metrics().wrong_keys.add(1);
+                // The next request is told if that was one too many.
+                let _ = self.peers().has_failed(peer);
+            }
+            Some(gateway) if status.is_success() => gateway.note_good(watched),
+            _ => {}
+        }
+    }
+
+    /// Reads the API keys of the store, at once. Later they are read every two seconds, as long as the
+    /// server runs.
+    ///
+    /// # Errors
+    ///
+    /// The store is away.
+    pub async fn refresh_keys(&self) -> Result<(), StoreError> {
+        match self.ring() {
+            Some(ring) => ring.refresh().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Tells the store what was used of API keys since that was last told, which otherwise happens every
+    /// few seconds.
+    pub async fn tell_usage(&self) {
+        if let Some(ring) = self.ring() {
+            ring.tell_all().await;
+        }
+    }
+
+    /// Why the process may not serve, if the keys are known: other machines can reach it, and there is
+    /// not a single one.
+    pub fn fault(&self) -> Option<String> {
+        self.ring().and_then(Ring::fault)
+    }
+
+    /// Tells whether there are keys in the store. A process that is a gateway only never hears of any.
+    pub fn has_keys(&self) -> Option<watch::Receiver<bool>> {
+        self.ring().map(Ring::watch)
+    }
+
+    /// Keeps what is known of keys fresh until `stopping` is set; else gives why the process may not
+    /// serve.
+    pub(crate) fn keep_keys(
+        &self,
+        stopping: CancellationToken,
+    ) -> impl Future<Output = Result<(), String>> + Send + use<> {
+        let (app, gateway) = (self.app().cloned(), self.gateway().cloned());
+        async move {
+            match (app, gateway) {
+                (Some(app), _) => app.ring.keep(stopping).await,
+                (None, Some(gateway)) => gateway.keep_asking(stopping).await,
+                (None, None) => Ok(()),
+            }
+        }
+    }
+
+    /// The last that is told of keys when the server ends.
+    pub(crate) async fn finish_keys(&self) {
+        if let Some(ring) = self.ring() {
+            ring.finish().await;
+        }
+    }
+
+    fn ring(&self) -> Option<&Ring> {
+        self.app().map(|app: &std::sync::Arc<App>| app.ring.as_ref())
+    }
+}
+
+/// The headers of a request that say who sends it.
+fn credentials_of(headers: &HeaderMap) -> HeaderMap {
+    let mut own = HeaderMap::new();
+    if !has_any(headers) {
+        return own;
+    }
+    for (name, value) in headers.iter().filter(|(name, _)| is_credential(name)) {
+        own.append(name, value.clone());
+    }
+    own
+}

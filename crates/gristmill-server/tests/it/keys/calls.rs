@@ -1,0 +1,110 @@
+//! Calls of gRPC.
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::Keyed;
+use crate::support::{Listening, PATIENCE, Platform, ingest_config, with_admin_key};
+
+/// Every service with its calls, as `proto/` has them.
+fn calls() -> Vec<String> {
+    let mut calls = Vec::new();
+    for file in ["analytics.proto", "v1/analytics.proto", "v1/ingestion.proto", "v1/metrics.proto"]
+    {
+        let path = gristmill_testkit::repository().join("proto/analytics").join(file);
+        let text = std::fs::read_to_string(path).unwrap();
+        let word = |line: &str, before: &str| {
+            let rest = line.trim().strip_prefix(before)?;
+            Some(rest.split([' ', '(', '{']).next()?.to_owned())
+        };
+        let package = text.lines().find_map(|line| word(line, "package ")).unwrap();
+        let package = package.trim_end_matches(';').to_owned();
+        let mut service = String::new();
+        for line in text.lines() {
+            service = word(line, "service ").unwrap_or(service);
+            let call = word(line, "rpc ").map(|call| format!("/{package}.{service}/{call}"));
+            calls.extend(call);
+        }
+    }
+    calls
+}
+
+/// The status of a call, and what it says.
+async fn call(server: &Listening, path: &str, headers: &[(&str, &str)]) -> (String, String) {
+    let stream = TcpStream::connect(server.grpc_address).await.unwrap();
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let mut driving = JoinSet::new();
+    driving.spawn(connection);
+    let mut request = Request::post(format!("http://localhost{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let body = Full::new(Bytes::from_static(&[0, 0, 0, 0, 0]));
+    let answer = sender.send_request(request.body(body).unwrap());
+    let (head, body) = tokio::time::timeout(PATIENCE, answer).await.unwrap().unwrap().into_parts();
+    let trailers = body.collect().await.unwrap().trailers().cloned().unwrap_or(head.headers);
+    let text = |name: &str| {
+        trailers.get(name).map_or(String::new(), |value| value.to_str().unwrap().to_owned())
+    };
+    (text("grpc-status"), text("grpc-message"))
+}
+
+#[tokio::test]
+async fn without_a_key_every_call_but_health_is_refused() {
+    let server = Listening::over(with_admin_key(), Platform::new(ingest_config()));
+    let calls = calls();
+    assert!(calls.len() > 20, "{calls:?}");
+    let others = ["/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/no/Such"];
+    for path in calls.iter().map(String::as_str).chain(others) {
+        let (status, message) = call(&server, path, &[]).await;
+        let is_health = path.ends_with("Health");
+        assert_eq!(status != "16", is_health, "{path}: {status} {message}");
+        if !is_health {
+            assert_eq!(message.replace("%20", " "), "missing authentication credentials");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_with_a_key_of_another_scope_is_refused() {
+    let platform = Platform::new(ingest_config());
+    let keyed = Keyed::new();
+    let (stranger, _) = keyed.key("p", &["admin"]).await;
+    let server = Listening::over(with_admin_key(), platform);
+    let admin = crate::support::ADMIN_KEY;
+    let make = async |scope: &str| {
+        let body = json!({"scopes": [scope]}).to_string();
+        let request = crate::support::post(
+            "/v1/keys",
+            &format!("x-api-key: {admin}\r\nconnection: close\r\n"),
+            &body,
+        );
+        let answer = server.exchange(&request).await;
+        let text = answer.split("\r\n\r\n").nth(1).unwrap();
+        let made: serde_json::Value = serde_json::from_str(text).unwrap();
+        made["key"].as_str().unwrap().to_owned()
+    };
+    let (read, write) = (make("read").await, make("write").await);
+    let count = "/analytics.AnalyticsService/GetEventCount";
+    let ingest = "/analytics.v1.EventIngestionService/IngestEvent";
+    let bearer = format!("Bearer {read}");
+    for (path, header, status) in [
+        (count, ("x-api-key", read.as_str()), "0"),
+        (count, ("authorization", bearer.as_str()), "0"),
+        (count, ("x-api-key", write.as_str()), "7"),
+        (ingest, ("x-api-key", read.as_str()), "7"),
+        (count, ("x-api-key", stranger.as_str()), "16"),
+        (count, ("x-api-key", ""), "16"),
+    ] {
+        assert_eq!(call(&server, path, &[header]).await.0, status, "{path} {}", header.0);
+    }
+}
