@@ -68,7 +68,8 @@ fn echo(
     let body = if parts.uri.path() == RELAY {
         let head = Some(ResponseHead { status: 200, ..ResponseHead::default() });
         trailers.insert("grpc-status", HeaderValue::from_static("0"));
-        let frame = ResponseFrame { head, body: Bytes::new() };
+        // What is asked here is what the key allows.
+        let frame = ResponseFrame { head, body: Bytes::from_static(br#"{"scopes":["read"]}"#) };
         let body = Body::from(framed(0, &frame.encode_to_vec()));
         Body::new(Echo { body, trailers: Some(trailers), _ended: None })
     } else {
@@ -114,7 +115,12 @@ impl hyper::body::Body for Echo {
 
 /// A gateway before these processes, which it has reached.
 async fn gateway(ingest: &Echoing, query: &Echoing) -> Listening {
-    let of = |echoing: &Echoing| vec![format!("http://{}", echoing.address).parse().unwrap()];
+    gateway_to(ingest.address, query.address).await
+}
+
+/// A gateway before the processes at these addresses, which it has reached.
+pub(crate) async fn gateway_to(ingest: SocketAddr, query: SocketAddr) -> Listening {
+    let of = |address: SocketAddr| vec![format!("http://{address}").parse().unwrap()];
     let config = GatewayConfig {
         ingest: of(ingest),
         query: of(query),
