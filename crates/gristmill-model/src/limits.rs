@@ -59,6 +59,8 @@ pub const ALL_DOCUMENTS_BYTES: usize = 64 * 1024 * 1024;
 pub const KEY_BYTES: usize = 128;
 /// The longest name of an API key, in bytes.
 pub const KEY_NAME_BYTES: usize = 200;
+/// The most API keys of a project, ended ones included; of these the oldest make room for new ones.
+pub const PROJECT_KEYS: usize = 1_000;
 /// The longest id of a project that an API key is made for, in bytes.
 pub const PROJECT_ID_BYTES: usize = 64;
 /// The shortest and the longest `server.admin_key`, in bytes.

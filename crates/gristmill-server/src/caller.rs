@@ -88,12 +88,9 @@ impl Caller {
     }
 }
 
-/// The key of the store that a request was sent with.
-pub(crate) fn key_of(extensions: &Extensions) -> Option<Arc<Held>> {
-    match &extensions.get::<Caller>()?.who {
-        Who::Key(key) => Some(Arc::clone(key)),
-        Who::Anyone | Who::Operator => None,
-    }
+/// How the caller of a request is known, if the front door has asked.
+pub(crate) fn who_of(extensions: &Extensions) -> Option<Who> {
+    extensions.get::<Caller>().map(|caller| caller.who.clone())
 }
 
 /// Who a request comes from. Nobody can say so where nobody has asked, as in a test of one route.

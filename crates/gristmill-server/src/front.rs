@@ -23,10 +23,11 @@ use tower::ServiceExt;
 use crate::analytics::live::Hub;
 use crate::app::{App, Services};
 use crate::background::Background;
+use crate::caller::Who;
 use crate::connection::Speech;
 use crate::gateway::{Gateway, GatewayConfig, Outside};
 use crate::grpc::call::Call;
-use crate::grpc::methods::{methods, service_of};
+use crate::grpc::methods::{Shape, methods, service_of};
 use crate::grpc::reflection::Reflection;
 use crate::grpc::{self, Protocol};
 use crate::keys::{self, Ending, Need, Needs, Peer, Peers, Ring};
@@ -250,6 +251,8 @@ impl Front {
             self.app().is_none() && methods().role_of(service_of(request.uri().path())).is_some();
         let need = if is_passed_on && need != Need::Nothing { Need::Elsewhere } else { need };
         let fit = check(&request).and_then(|()| call.limit(request.headers(), longest));
+        let shape = methods().at(request.uri().path()).map(|method| method.shape);
+        let is_long = shape.is_some_and(|shape| shape != Shape::Unary);
         let admitted = match fit {
             Ok(()) => {
                 let identified = unless_it_panics(self.identify(&mut request, need)).await;
@@ -257,7 +260,7 @@ impl Front {
             }
             Err(problem) => Err(problem),
         };
-        let key = caller::key_of(request.extensions());
+        let who = caller::who_of(request.extensions()).filter(|_| is_long);
         let watched = self.watched(request.headers(), need);
         let peer = request.extensions().get::<Peer>().copied();
         let response = match admitted {
@@ -268,8 +271,8 @@ impl Front {
             self.note_call(watched, peer, response.headers());
         }
         let response = response.map(Body::new);
-        match (key, self.app()) {
-            (Some(key), Some(app)) => keys::guard(response, &app.ring, key, Ending::Status),
+        match (who, self.app()) {
+            (Some(who), Some(app)) => keys::guard(response, &app.ring, who, Ending::Status),
             _ => response,
         }
     }
@@ -340,7 +343,7 @@ impl Front {
     /// Asks who sends a request before its body is read.
     async fn answer_if_allowed(&self, mut request: Request<Body>, need: Need) -> Response<Body> {
         let admitted = self.identify(&mut request, need).await;
-        let key = caller::key_of(request.extensions());
+        let who = caller::who_of(request.extensions());
         let response = match admitted {
             Ok(()) => self.route(request).await,
             Err(problem) => {
@@ -348,9 +351,12 @@ impl Front {
                 body::refuse(&head.headers, body, problem).await.into_response()
             }
         };
-        let (Some(key), Some(app)) = (key, self.app()) else { return response };
-        let mut response = keys::guard(response, &app.ring, Arc::clone(&key), Ending::Silent);
-        if let (Need::Scope(Scope::Write), Some(meter)) = (need, key.meter()) {
+        let (Some(who), Some(app)) = (who, self.app()) else { return response };
+        let mut response = keys::guard(response, &app.ring, who.clone(), Ending::Silent);
+        if let (Need::Scope(Scope::Write), Who::Key(key)) = (need, who)
+            && let Some(meter) = key.meter()
+            && !keys::tells_limits(response.headers())
+        {
             meter.tell(app.now(), response.headers_mut());
         }
         response

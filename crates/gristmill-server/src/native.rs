@@ -177,7 +177,7 @@ async fn ingest(
     let Posted { events, mut options } = decode(&bytes, &context, format)?;
     options.wait_visible |= waits == Until::Visible;
     if !options.validate_only {
-        charge(&parts.extensions, app.now(), events.len(), bytes.len())?;
+        charge(app, &parts.extensions, events.len(), || bytes.len())?;
     }
     respond(&receipt::take(app, events, &options, since, permit).await?)
 }

@@ -283,12 +283,16 @@ async fn remember_keys(
 ) -> anyhow::Result<()> {
     if let Some(mut has_keys) = has_keys {
         let written = async {
-            let Ok(_) = has_keys.wait_for(|there_are| *there_are).await else { return Ok(()) };
-            let context = || format!("data_dir: cannot write {}", path.display());
-            std::fs::write(&path, "There are API keys in the store.\n").with_context(context)
+            if has_keys.wait_for(|there_are| *there_are).await.is_err() {
+                return;
+            }
+            if let Err(error) = std::fs::write(&path, "There are API keys in the store.\n") {
+                let path = path.display();
+                tracing::error!(%error, %path, "cannot write down that there are API keys");
+            }
         };
         tokio::select! {
-            written = written => written?,
+            () = written => {}
             () = stopping.cancelled() => {}
         }
     }

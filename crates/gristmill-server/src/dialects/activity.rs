@@ -57,7 +57,7 @@ async fn take(app: &Arc<App>, request: Request<Body>) -> Result<(), Problem> {
         count_refused(app);
         Problem::new(ErrorCode::InvalidBody, error.to_string())
     })?;
-    charge(&parts.extensions, app.now(), 1, received.bytes.len())?;
+    charge(app, &parts.extensions, 1, || received.bytes.len())?;
     accept_one(app, event, since).await?;
     Ok(())
 }

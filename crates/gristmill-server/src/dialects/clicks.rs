@@ -59,7 +59,7 @@ async fn take(app: &Arc<App>, request: Request<Body>) -> Result<Vec<u8>, Problem
         count_refused(app);
         invalid(error.to_string())
     })?;
-    charge(&parts.extensions, app.now(), 1, received.bytes.len())?;
+    charge(app, &parts.extensions, 1, || received.bytes.len())?;
     let mut echo = json::text(&click.echo);
     echo.push(b'\n');
     accept_one(app, click.event, since).await?;

@@ -28,7 +28,7 @@ pub(crate) async fn one(State(app): State<Arc<App>>, request: Request<Body>) -> 
         Err(problem) => return platform::refuse(&problem, ""),
     };
     let since = Instant::now();
-    if let Err(problem) = charge(&parts.extensions, app.now(), 1, received.bytes.len()) {
+    if let Err(problem) = charge(&app, &parts.extensions, 1, || received.bytes.len()) {
         return platform::refuse(&problem, "");
     }
     match events_post(&received.bytes, &context) {

@@ -179,7 +179,7 @@ async fn take_async(app: &Arc<App>, request: Request<Body>) -> Result<String, Re
     let since = Instant::now();
     let event = platform::one_async(&received.bytes, &context);
     let event = event.inspect_err(|_| count_refused(app))?;
-    charge(&parts.extensions, app.now(), 1, received.bytes.len())?;
+    charge(app, &parts.extensions, 1, || received.bytes.len())?;
     Ok(accept_one(app, event, since).await?.as_str().to_owned())
 }
 
@@ -195,7 +195,7 @@ async fn take_batch(
     if events.is_empty() {
         return Ok((StatusCode::PARTIAL_CONTENT, batch_body("No events provided", 0, &[], false)));
     }
-    charge(&parts.extensions, app.now(), events.len(), received.bytes.len())?;
+    charge(app, &parts.extensions, events.len(), || received.bytes.len())?;
     let ids: Vec<String> = events.iter().map(id_of).collect();
     let accepted = match accept(app, events, since).await {
         Err(problem) if problem.code() == ErrorCode::LogUnavailable => {

@@ -24,8 +24,9 @@ use crate::role::Role;
 
 /// How long it is known who has a key.
 const KEPT: Duration = Duration::from_secs(5);
-/// How often it is asked whether keys are needed, until that is known.
+/// How often it is asked whether keys are needed, until that is known, and then until they are.
 const PAUSE: Duration = Duration::from_secs(1);
+const LONG_PAUSE: Duration = Duration::from_secs(5);
 /// The longest answer to the question who sends a request, in bytes.
 const ANSWER_BYTES: usize = 64 * 1024;
 /// Where that is asked.
@@ -80,17 +81,34 @@ impl Gateway {
         Err(Problem::new(ErrorCode::NotReady, detail))
     }
 
+    /// Refuses what has no key where keys are known to be needed, so that its body is not read.
+    pub(crate) fn expect_some(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let is_refused = headers.is_empty() && self.heard.need_keys.load(Relaxed);
+        if is_refused { Err(Refusal::Missing.into()) } else { Ok(()) }
+    }
+
+    /// Whether only this machine reaches it, and nobody has said that keys are needed.
+    fn is_open(&self) -> bool {
+        let demands_keys = self.outside.server.access.demands_keys.is_some();
+        !demands_keys && !self.heard.need_keys.load(Relaxed)
+    }
+
     /// Makes sure that a request may have an answer of the gateway's own.
     pub(crate) async fn vouch(&self, headers: HeaderMap, need: Need) -> Result<(), Problem> {
-        self.may_serve()?;
         let name = name_of(&headers);
         let verdict = match self.kept(&name) {
             Some(verdict) => verdict,
-            None => {
-                let verdict = self.ask(headers).await?;
-                self.keep(name, verdict);
-                verdict
-            }
+            None => match self.ask(headers).await {
+                Ok(verdict) => {
+                    self.keep(name, verdict);
+                    verdict
+                }
+                // Its own numbers are wanted most when there is nobody behind it.
+                Err(problem) if problem.code() == ErrorCode::NotReady && self.is_open() => {
+                    return Ok(());
+                }
+                Err(problem) => return Err(problem),
+            },
         };
         match (verdict, need) {
             (Verdict::Allows(scopes), Need::Scope(scope)) if !scopes.allow(scope) => {
@@ -117,23 +135,22 @@ impl Gateway {
         self.heard.good.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 
-    /// Asks whether keys are needed until that is known, if it must be; else gives why the process may
-    /// not serve.
+    /// Asks whether keys are needed until they are, or gives why the process may not serve: other
+    /// machines can reach it, and they are not.
     pub(crate) async fn keep_asking(&self, stopping: CancellationToken) -> Result<(), String> {
-        if let Some(address) = &self.outside.server.access.demands_keys {
-            while !stopping.is_cancelled() {
-                match self.ask(HeaderMap::new()).await {
-                    Ok(Verdict::Missing | Verdict::Wrong) => {
-                        self.heard.need_keys.store(true, Relaxed);
-                        break;
-                    }
-                    Ok(Verdict::Allows(_)) => return Err(without_keys(address)),
-                    Err(_) => {}
-                }
-                tokio::select! {
-                    () = stopping.cancelled() => {}
-                    () = sleep(PAUSE) => {}
-                }
+        while !stopping.is_cancelled() && !self.heard.need_keys.load(Relaxed) {
+            let answer = match self.reaches(Role::Query) {
+                Some(true) => self.ask(HeaderMap::new()).await.ok(),
+                _ => None,
+            };
+            if let (Some(Verdict::Allows(_)), Some(address)) =
+                (answer, &self.outside.server.access.demands_keys)
+            {
+                return Err(without_keys(address));
+            }
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = sleep(if answer.is_some() { LONG_PAUSE } else { PAUSE }) => {}
             }
         }
         stopping.cancelled().await;
@@ -149,6 +166,7 @@ impl Gateway {
         let answer = self.answer(Role::Query, request).await?;
         let status = answer.status();
         if status == StatusCode::UNAUTHORIZED {
+            self.heard.need_keys.store(true, Relaxed);
             return Ok(if is_without { Verdict::Missing } else { Verdict::Wrong });
         }
         let unknown = || Problem::new(ErrorCode::NotReady, "no process says whose API key it is");

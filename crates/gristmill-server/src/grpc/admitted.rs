@@ -16,7 +16,7 @@ use tonic::Status;
 use super::status;
 use crate::app::App;
 use crate::body::refused;
-use crate::caller::Caller;
+use crate::keys;
 
 /// What a call holds of the budget, in its extensions.
 #[derive(Clone, Default)]
@@ -46,8 +46,7 @@ pub(super) fn charge(
     events: usize,
     request: &impl Message,
 ) -> Result<(), Status> {
-    let Some(meter) = extensions.get::<Caller>().and_then(Caller::meter) else { return Ok(()) };
-    let charged = meter.charge(app.now(), events as u64, request.encoded_len() as u64);
+    let charged = keys::charge(app, extensions, events, || request.encoded_len());
     charged.map_err(|problem| status::of(&problem))
 }
 

@@ -13,6 +13,7 @@ use futures_util::Stream;
 use gristmill_model::{Entropy, Timestamp};
 use http::Method;
 use hyper::body::{Body as _, Frame, SizeHint};
+use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -27,10 +28,17 @@ pub(super) async fn handle(
     call: Request<Streaming<RequestFrame>>,
 ) -> Result<Response<Frames>, Status> {
     let mut frames = call.into_inner();
-    let first = frames.message().await?.unwrap_or_default();
+    // Whoever sends nothing holds a connection for no longer than somebody without a head would.
+    let first = timeout(front.config().header_timeout, frames.message()).await;
+    let first =
+        first.map_err(|_| Status::deadline_exceeded("the first frame did not come in time"))?;
+    let first = first?.unwrap_or_default();
     let head = first.head.ok_or_else(|| wrong("head"))?;
     let length = head.content_length;
     let body = RelayedBody { frames, ready: first.body, left: length };
+    // Another process may say that a request came earlier, but not that it is still to come.
+    let now = front.app().map_or(Timestamp::MAX, |app| app.now());
+    let head = RequestHead { received_us: head.received_us.min(now.0), ..head };
     let request = request(head, Body::new(body)).ok_or_else(|| wrong("request"))?;
     Ok(Response::new(Frames::of(front.answer_relayed(request).await)))
 }

@@ -86,15 +86,22 @@ fn of_authorization(text: &str) -> Given<'_> {
 
 /// Refuses a target that has a key in it: targets end up in logs and histories.
 pub(crate) fn refuse_in_target(uri: &Uri) -> Result<(), Problem> {
-    // Few targets have these letters, encoded or not.
-    let is_suspect = |query: &&str| {
-        let query = query.as_bytes();
-        query.windows(2).any(|pair| pair == b"gm") || query.windows(3).any(|three| three == b"%67")
+    // Few targets have this letter with another one of its own after it, encoded or not.
+    let is_suspect = |text: &str| {
+        let text = text.as_bytes();
+        text.windows(2).any(|two| two == b"gm" || two == b"g%")
+            || text.windows(3).any(|three| three == b"%67")
     };
-    let Some(_) = uri.query().filter(is_suspect) else { return Ok(()) };
-    // A query that cannot be read is refused by its route.
-    let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else { return Ok(()) };
-    if pairs.iter().any(|(_, value)| key_id(value.trim()).is_some()) {
+    let in_path = is_suspect(uri.path()) && uri.path().split('/').any(|it| key_id(it).is_some());
+    let in_query = uri.query().is_some_and(is_suspect)
+        // A query that cannot be read is refused by its route.
+        && Query::<Vec<(String, String)>>::try_from_uri(uri).is_ok_and(|Query(pairs)| {
+            let words = pairs.iter().flat_map(|(name, value)| {
+                std::iter::once(name.as_str()).chain(value.split_whitespace())
+            });
+            words.into_iter().any(|word| key_id(word).is_some())
+        });
+    if in_path || in_query {
         let detail = "there is an API key in the request target, where others may read it: revoke \
             it, and send the next one as the header x-api-key";
         return Err(Problem::argument(detail));

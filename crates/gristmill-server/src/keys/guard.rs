@@ -12,7 +12,8 @@ use http::{HeaderMap, HeaderValue, Response};
 use hyper::body::{Body as _, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::ring::{Held, Ring};
+use super::ring::Ring;
+use crate::caller::Who;
 
 /// How often it is asked whether the key is still valid.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -26,11 +27,11 @@ pub(crate) enum Ending {
     Status,
 }
 
-/// The answer to whoever has a key. What has its length already is there and needs no watching.
+/// The answer to a caller. What has its length already is there and needs no watching.
 pub(crate) fn guard(
     response: Response<Body>,
     ring: &Arc<Ring>,
-    key: Arc<Held>,
+    who: Who,
     ending: Ending,
 ) -> Response<Body> {
     if response.body().size_hint().exact().is_some() {
@@ -39,14 +40,14 @@ pub(crate) fn guard(
     let ring = Arc::clone(ring);
     response.map(|inner| {
         let next = Instant::now() + PAUSE;
-        Body::new(Guarded { inner, ring, key, ending, next, pause: None, is_over: false })
+        Body::new(Guarded { inner, ring, who, ending, next, pause: None, is_over: false })
     })
 }
 
 struct Guarded {
     inner: Body,
     ring: Arc<Ring>,
-    key: Arc<Held>,
+    who: Who,
     ending: Ending,
     /// When to ask next.
     next: Instant,
@@ -85,7 +86,7 @@ impl hyper::body::Body for Guarded {
                 return Poll::Ready(None);
             }
             if this.next <= Instant::now() {
-                if !this.ring.is_valid(&this.key) {
+                if !this.ring.still_knows(&this.who) {
                     return Poll::Ready(this.end());
                 }
                 this.next = Instant::now() + PAUSE;

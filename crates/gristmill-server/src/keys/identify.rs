@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 use super::ring::{Refusal, Ring};
 use super::{Hash, Need, Peer, has_any, is_credential, refuse_in_target};
 use crate::app::App;
+use crate::caller::Who;
 use crate::front::Front;
 use crate::gateway::name_of;
 use crate::problem::Problem;
@@ -35,6 +36,11 @@ impl Front {
             return self.vouch(headers, peer, need).await;
         };
         let caller = match app.ring.identify(request.headers()) {
+            // It is chosen by people, and so is what could be guessed.
+            Ok(caller) if matches!(caller.who, Who::Operator) => {
+                self.peers().check(peer)?;
+                caller
+            }
             Ok(caller) => caller,
             Err(refusal) => {
                 if let Refusal::Wrong(_) = refusal {
@@ -75,8 +81,10 @@ impl Front {
         {
             return Err(problem);
         }
+        gateway.may_serve()?;
+        gateway.expect_some(&headers)?;
         match need {
-            Need::Elsewhere => gateway.may_serve(),
+            Need::Elsewhere => Ok(()),
             _ => gateway.vouch(headers, need).await,
         }
     }

@@ -49,7 +49,12 @@ impl Bucket {
     /// How long until something may pass, if nothing may now.
     fn wait(self, now: i64) -> Option<i64> {
         let debt = self.full_at - now - SECOND;
-        (debt >= 0).then_some((debt + 1).min(LONGEST_DEBT))
+        (debt >= 0).then_some(debt + 1)
+    }
+
+    /// Forgets a debt that is too long, which the clock has made by going back.
+    fn cap(&mut self, now: i64) {
+        self.full_at = self.full_at.min(now + SECOND + LONGEST_DEBT);
     }
 
     fn take(&mut self, now: i64, cost: u64, rate: u64) {
@@ -67,6 +72,11 @@ impl Bucket {
     fn seconds_until_full(self, now: i64) -> u64 {
         ((self.full_at - now).max(0) as u64).div_ceil(SECOND as u64)
     }
+}
+
+/// Whether an answer says already what is left, as one does that another process has given.
+pub(crate) fn tells_limits(headers: &HeaderMap) -> bool {
+    headers.contains_key(RATE_LIMIT)
 }
 
 impl Meter {
@@ -154,6 +164,8 @@ impl Meter {
             *state =
                 State { events: state.events, bytes: state.bytes, day: today, ..State::default() };
         }
+        state.events.cap(nanos(now));
+        state.bytes.cap(nanos(now));
         state
     }
 
@@ -247,6 +259,10 @@ mod tests {
         meter.charge(NOW, 1_000_000, 0).unwrap();
         assert!(meter.check(NOW.plus(3_598_000_000)).is_err());
         assert!(meter.check(NOW.plus(3_600_000_000)).is_ok());
+        // Back by a day.
+        let before = NOW.plus(-Timestamp::DAY);
+        assert!(meter.check(before).is_err());
+        assert!(meter.check(before.plus(3_600_000_001)).is_ok());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 mod credentials;
 mod description;
+mod first;
 mod guard;
 mod identify;
 mod meter;
@@ -19,15 +20,16 @@ pub(crate) mod routes;
 mod sent;
 mod usage;
 
-use gristmill_model::{Scope, Timestamp};
+use gristmill_model::Scope;
 use http::{Extensions, Method};
 
+use crate::app::App;
 use crate::caller::Caller;
 use crate::problem::Problem;
 
 pub(crate) use credentials::{has_any, is_credential, refuse_in_target};
 pub(crate) use guard::{Ending, guard};
-pub(crate) use meter::Meter;
+pub(crate) use meter::{Meter, tells_limits};
 pub(crate) use peers::{Peer, Peers};
 pub(crate) use record::{Hash, hash};
 pub(crate) use ring::{Held, Refusal, Ring, without_keys};
@@ -76,6 +78,7 @@ pub(crate) fn need_of_call(path: &str) -> Need {
     let (service, method) = path.split_once('/').unwrap_or((path, ""));
     match service {
         "grpc.health.v1.Health" => Need::Nothing,
+        "analytics.v1.AnalyticsService" if changes_cohorts(method) => Need::Scope(Scope::Admin),
         service if service.starts_with("analytics.") && is_health(method) => Need::Nothing,
         "analytics.v1.EventIngestionService" | "analytics.ProducerService" => {
             Need::Scope(Scope::Write)
@@ -89,6 +92,10 @@ pub(crate) fn need_of_call(path: &str) -> Need {
     }
 }
 
+fn changes_cohorts(method: &str) -> bool {
+    ["CreateCohort", "ReplaceCohort", "DeleteCohort"].contains(&method)
+}
+
 fn is_health(method: &str) -> bool {
     const HEALTH: [&str; 4] =
         ["Health", "GetProducerHealth", "GetConsumerHealth", "GetAnalyticsHealth"];
@@ -96,16 +103,17 @@ fn is_health(method: &str) -> bool {
 }
 
 /// Counts what is about to be appended against the limits of the caller's key, all or nothing; a
-/// problem if that is too much. Bytes are those of the body with its encoding undone. Whoever appends
-/// events must ask this first.
+/// problem if that is too much, or if the key is not valid any more, which may be so when a body has
+/// come slowly. Bytes are those of the body with its encoding undone. Whoever appends events must ask
+/// this first.
 pub(crate) fn charge(
+    app: &App,
     extensions: &Extensions,
-    now: Timestamp,
     events: usize,
-    bytes: usize,
+    bytes: impl FnOnce() -> usize,
 ) -> Result<(), Problem> {
-    match extensions.get::<Caller>().and_then(Caller::meter) {
-        Some(meter) => meter.charge(now, events as u64, bytes as u64),
+    match extensions.get::<Caller>() {
+        Some(caller) => app.ring.charge(&caller.who, events, bytes),
         None => Ok(()),
     }
 }
@@ -122,6 +130,10 @@ mod tests {
             ("/analytics.v1.EventIngestionService/IngestEvent", write),
             ("/analytics.v1.EventIngestionService/Health", Need::Nothing),
             ("/analytics.v1.AnalyticsService/GetFunnelAnalysis", read),
+            ("/analytics.v1.AnalyticsService/ListCohorts", read),
+            ("/analytics.v1.AnalyticsService/CreateCohort", Need::Scope(Scope::Admin)),
+            ("/analytics.v1.AnalyticsService/ReplaceCohort", Need::Scope(Scope::Admin)),
+            ("/analytics.v1.AnalyticsService/DeleteCohort", Need::Scope(Scope::Admin)),
             ("/analytics.v1.MetricsService/StreamMetrics", read),
             ("/analytics.ProducerService/SendEvent", write),
             ("/analytics.ProducerService/GetProducerHealth", Need::Nothing),

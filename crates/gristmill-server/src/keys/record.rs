@@ -129,6 +129,11 @@ impl Record {
         Some(hash)
     }
 
+    /// When it ends or has ended, in microseconds since 1970.
+    pub(super) fn end(&self) -> Option<i64> {
+        self.revoked_us.into_iter().chain(self.expires_us).min()
+    }
+
     /// Whether it can be used at a time.
     pub(super) fn status(&self, now: Timestamp) -> Status {
         if self.revoked_us.is_some() {

@@ -17,7 +17,7 @@ use super::credentials::{Given, given};
 use super::meter::Meter;
 use super::record::{self, Hash, KIND, PROJECT, Record, Status};
 use super::usage::{self, Usage};
-use crate::caller::Caller;
+use crate::caller::{Caller, Who};
 use crate::config::Access;
 use crate::problem::Problem;
 
@@ -27,6 +27,10 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// told when a key was last used.
 const PAUSES_UNTIL_AMOUNTS: u64 = 2;
 const PAUSES_UNTIL_USES: u64 = 30;
+/// How often that is tried until it has worked once.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// What a caller is told whose key was valid.
+const NO_LONGER_VALID: Refusal = Refusal::Wrong("the API key is not valid any more");
 /// How long a process that ends waits for the store to take what it has counted.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -212,11 +216,38 @@ impl Ring {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a key that was valid still is.
-    pub(crate) fn is_valid(&self, key: &Held) -> bool {
-        let now = self.clock.now();
-        let held = self.keys().and_then(|keys| keys.get(&key.id).cloned());
-        held.is_some_and(|held| held.record.status(now) == Status::Active)
+    /// Whether a caller who was let in would still be.
+    pub(crate) fn still_knows(&self, who: &Who) -> bool {
+        match who {
+            Who::Anyone => !self.is_in_force(),
+            Who::Operator => true,
+            Who::Key(key) => {
+                let held = self.keys().and_then(|keys| keys.get(&key.id).cloned());
+                held.is_some_and(|held| held.record.status(self.clock.now()) == Status::Active)
+            }
+        }
+    }
+
+    /// Counts what a caller is about to append against the limits of the key.
+    pub(crate) fn charge(
+        &self,
+        who: &Who,
+        events: usize,
+        bytes: impl FnOnce() -> usize,
+    ) -> Result<(), Problem> {
+        if !self.still_knows(who) {
+            return Err(match who {
+                Who::Anyone => Refusal::Missing.into(),
+                _ => NO_LONGER_VALID.into(),
+            });
+        }
+        match who {
+            Who::Key(key) => match key.meter() {
+                Some(meter) => meter.charge(self.clock.now(), events as u64, bytes() as u64),
+                None => Ok(()),
+            },
+            Who::Anyone | Who::Operator => Ok(()),
+        }
     }
 
     /// Whether somebody can administer keys at a time: with a key of the store or of the settings.
@@ -288,25 +319,37 @@ impl Ring {
     /// Keeps the keys as they are in the store until `stopping` is set, or gives why the process may not
     /// serve.
     pub(crate) async fn keep(&self, stopping: CancellationToken) -> Result<(), String> {
+        // Telling may take long where there are many keys, and hearing must not wait for that.
+        tokio::select! {
+            fault = self.keep_hearing() => Err(fault),
+            () = self.keep_telling() => Ok(()),
+            () = stopping.cancelled() => Ok(()),
+        }
+    }
+
+    /// Reads the keys over and over, until the process may not serve any more; gives why.
+    async fn keep_hearing(&self) -> String {
         let mut was_current = true;
-        for round in 1_u64.. {
+        loop {
             let read = self.refresh().await;
             if let (Err(error), true) = (&read, was_current) {
                 tracing::warn!(%error, "cannot read API keys: those that are known go on");
             }
             was_current = read.is_ok();
             if let Some(fault) = self.fault() {
-                return Err(fault);
+                return fault;
             }
-            if was_current {
+            sleep(if self.keys().is_some() { PAUSE } else { FIRST_PAUSE }).await;
+        }
+    }
+
+    async fn keep_telling(&self) {
+        for round in 1_u64.. {
+            sleep(PAUSE).await;
+            if self.is_current.load(Relaxed) {
                 self.tell(Due::in_round(round)).await;
             }
-            tokio::select! {
-                () = stopping.cancelled() => break,
-                () = sleep(PAUSE) => {}
-            }
         }
-        Ok(())
     }
 
     /// Tells the store what was used and is not told yet.

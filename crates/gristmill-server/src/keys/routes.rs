@@ -10,13 +10,15 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use gristmill_model::{ErrorCode, KeyLimits, KeyText, Scope, Scopes, Timestamp, limits};
+use gristmill_store::StoreError;
 use http::{Extensions, HeaderValue, Request, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::record::{Record, place};
+use super::record::{Record, Status, place};
 use super::ring::Held;
 use super::sent::{NewKey, Rotation};
+use super::{first, usage};
 use crate::app::App;
 use crate::caller::{Caller, Who, caller_of};
 use crate::json::{self, Time};
@@ -94,8 +96,12 @@ pub(crate) async fn create(
     State(app): State<Arc<App>>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let caller = caller_of(request.extensions());
+    let (headers, extensions) = (request.headers().clone(), request.extensions().clone());
     let text = read(&app, request).await?;
+    let caller = manager(&app, &extensions).await?;
+    if let Who::Anyone = caller.who {
+        first::check(&headers, &extensions)?;
+    }
     let new = NewKey::read(&text, app.now())?;
     let project = match new.project {
         None => caller.project.as_str().to_owned(),
@@ -109,6 +115,7 @@ pub(crate) async fn create(
     }
     let (key, record) = make(&app, project, new.scopes, new.limits);
     let record = Record { name: new.name, expires_us: new.expires.map(|end| end.0), ..record };
+    make_room(&app, &record.project).await?;
     let id = keep(&app, &key, &record).await?;
     let held = reloaded(&app, &id).await?;
     Ok(shown(&key, &held, app.now()))
@@ -119,14 +126,13 @@ pub(crate) async fn list(
     State(app): State<Arc<App>>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let caller = caller_of(request.extensions());
+    let caller = manager(&app, request.extensions()).await?;
     let mut parameters = Parameters::of(request.uri())?;
     let project = parameters.take("project")?;
     parameters.finish()?;
     if project.as_ref().is_some_and(|project| !may_manage(&caller, project)) {
         return Err(of_another_project());
     }
-    app.ring.reload().await?;
     let keys = app.ring.keys().unwrap_or_default();
     let is_asked_for = |held: &&Arc<Held>| {
         let of = &held.record.project;
@@ -184,11 +190,21 @@ pub(crate) async fn rotate(
     let Rotation { overlap, expires } = Rotation::read(&text, app.now())?;
     let old = found(&app, &extensions, id).await?;
     let now = app.now();
-    if old.record.status(now) != super::record::Status::Active {
+    if old.record.status(now) != Status::Active {
         let detail = format!("the key {:?} is not valid any more: make a new one", old.id);
         return Err(Problem::new(ErrorCode::Conflict, detail));
     }
+    let keys = app.ring.keys().unwrap_or_default();
+    let next = old.record.rotated_to.as_ref().and_then(|next| keys.get(next));
+    if let Some(next) = next.filter(|next| next.record.status(now) == Status::Active) {
+        let detail = format!("the key {:?} has taken its place already: rotate that one", next.id);
+        return Err(Problem::new(ErrorCode::Conflict, detail));
+    }
     let record = &old.record;
+    // It lives as long as the old one would have, if nobody says anything else.
+    let lifetime = record.expires_us.map(|end| end - record.created_us);
+    let expires = expires.or(lifetime.map(|lifetime| now.plus(lifetime)));
+    make_room(&app, &record.project).await?;
     let (key, new) = make(&app, record.project.clone(), record.scopes(), record.limits());
     let new = Record { name: record.name.clone(), expires_us: expires.map(|end| end.0), ..new };
     let id = keep(&app, &key, &new).await?;
@@ -198,8 +214,10 @@ pub(crate) async fn rotate(
     let store = &app.services.store;
     if let Err(error) = store.put_document(place(&old.id), Some(old.version), changed.text()).await
     {
-        // Nobody will ever see the new key.
-        if let Ok(Some(unseen)) = store.document(place(&id)).await {
+        // Nobody will ever see the new key. It is the old one's successor if that was changed after all.
+        if let StoreError::Conflict(_) = error
+            && let Ok(Some(unseen)) = store.document(place(&id)).await
+        {
             let _ = store.remove_document(place(&id), unseen.version).await;
         }
         return Err(error.into());
@@ -239,6 +257,35 @@ async fn read(app: &App, request: Request<Body>) -> Result<bytes::Bytes, Problem
     body::receive_question(app, &head.headers, body, limits::QUERY_BODY_BYTES).await
 }
 
+/// Who manages keys, as the keys are now: a body may have come slowly.
+async fn manager(app: &App, extensions: &Extensions) -> Result<Caller, Problem> {
+    app.ring.reload().await?;
+    let caller = caller_of(extensions);
+    app.ring.charge(&caller.who, 0, || 0)?;
+    Ok(caller)
+}
+
+/// Makes sure that a project may have one more key. Those that ended first make room.
+async fn make_room(app: &App, project: &str) -> Result<(), Problem> {
+    let (keys, now) = (app.ring.keys().unwrap_or_default(), app.now());
+    let of_project: Vec<_> = keys.values().filter(|held| held.record.project == project).collect();
+    if of_project.len() < limits::PROJECT_KEYS {
+        return Ok(());
+    }
+    let ended = of_project.iter().filter(|held| held.record.status(now) != Status::Active);
+    let Some(oldest) = ended.min_by_key(|held| held.record.end()) else {
+        let most = limits::PROJECT_KEYS;
+        let detail = format!("the project has {most} keys that are valid: revoke one first");
+        return Err(Problem::new(ErrorCode::Conflict, detail));
+    };
+    let store = &app.services.store;
+    store.remove_document(place(&oldest.id), oldest.version).await?;
+    if let Some(used) = store.document(usage::place(&oldest.id)).await? {
+        store.remove_document(usage::place(&oldest.id), used.version).await?;
+    }
+    Ok(())
+}
+
 fn make(app: &App, project: String, scopes: Scopes, limits: KeyLimits) -> (KeyText, Record) {
     let key = KeyText::make(scopes, app.services.entropy.as_ref());
     let record = Record::of(key.as_str(), project, scopes, app.now()).limited(limits);
@@ -274,8 +321,7 @@ async fn reloaded(app: &App, id: &str) -> Result<Arc<Held>, Problem> {
 /// The key of a path, if the caller manages it.
 async fn found(app: &App, extensions: &Extensions, id: Id) -> Result<Arc<Held>, Problem> {
     let Path(id) = id.map_err(|_| Problem::argument("the id in the path is not UTF-8"))?;
-    app.ring.reload().await?;
-    let caller = caller_of(extensions);
+    let caller = manager(app, extensions).await?;
     let held = app.ring.keys().and_then(|keys| keys.get(&id).cloned());
     held.filter(|held| may_manage(&caller, &held.record.project)).ok_or_else(|| {
         let id: String = id.chars().take(100).collect();

@@ -56,6 +56,11 @@ struct Told {
     totals: Totals,
 }
 
+/// Where the document of a key's use is.
+pub(super) fn place(id: &str) -> DocumentKey<'_> {
+    DocumentKey { project: ProjectId::new(PROJECT), kind: KIND, id }
+}
+
 impl Usage {
     /// The use of a key that was not used.
     pub(super) fn new(meter: Option<Meter>) -> Self {
@@ -106,8 +111,7 @@ impl Usage {
         id: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let key = || DocumentKey { project: ProjectId::new(PROJECT), kind: KIND, id };
-        let found = store.document(key()).await?;
+        let found = store.document(place(id)).await?;
         let mut told: Told = match &found {
             Some(document) => serde_json::from_str(&document.body).unwrap_or_default(),
             None => Told::default(),
@@ -123,7 +127,7 @@ impl Usage {
         told.last_used_us = told.last_used_us.max(last);
         // Its keys are strings, so it has a text.
         let body = serde_json::to_string(&told).unwrap_or_default();
-        store.put_document(key(), found.map(|document| document.version), body).await?;
+        store.put_document(place(id), found.map(|document| document.version), body).await?;
         self.last_told.fetch_max(told.last_used_us, Relaxed);
         if let (Some(meter), Some((day, amounts))) = (&self.meter, mine) {
             meter.hear(day, told.totals, amounts);

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::super::{answer, event};
 use crate::accept::accept_in_turn;
 use crate::app::App;
-use crate::keys::Held;
+use crate::caller::Who;
 use crate::problem::Problem;
 use crate::receipt::Told;
 
@@ -22,8 +22,8 @@ use crate::receipt::Told;
 pub(super) struct Way {
     pub(super) app: Arc<App>,
     pub(super) project: ProjectId<'static>,
-    /// The key whose limits the events count against.
-    pub(super) key: Option<Arc<Held>>,
+    /// Who sends the events; they count against the limits of the caller's key.
+    pub(super) who: Who,
     /// Held by the append whose turn it is, so that the log has the stream's events in its order.
     pub(super) turn: Arc<Mutex<()>>,
 }
@@ -84,13 +84,11 @@ pub(super) async fn append(
     since: Instant,
     permit: Option<Permit>,
 ) -> Result<Settled, Problem> {
-    let Way { app, project, key, turn } = way;
+    let Way { app, project, who, turn } = way;
     let turn = turn.lock_owned().await;
     let context = app.services.ingest.context(project, None);
     let decoded = content.decode(&context)?;
-    if let Some(meter) = key.as_deref().and_then(Held::meter) {
-        meter.charge(app.now(), decoded.len() as u64, bytes as u64)?;
-    }
+    app.ring.charge(&who, decoded.len(), || bytes)?;
     let accepted = accept_in_turn(&app, decoded, since, turn).await?;
     drop(permit);
     let positions = accepted.positions;

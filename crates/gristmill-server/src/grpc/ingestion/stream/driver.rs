@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesOrdered;
 use futures_util::{Stream, StreamExt};
-use gristmill_model::{ErrorCode, Positions, ProjectId, limits};
+use gristmill_model::{ErrorCode, Positions, limits};
 use gristmill_proto::analytics::v1::stream_events_request::Request;
 use gristmill_proto::analytics::v1::stream_events_response::Response;
 use gristmill_proto::analytics::v1::{
@@ -23,8 +23,8 @@ use super::append::{Answered, Content, Settled, Way, append};
 use super::gathered::{Gathered, Gathering};
 use crate::app::App;
 use crate::body::refused;
+use crate::caller::Caller;
 use crate::grpc::status;
-use crate::keys::Held;
 use crate::problem::Problem;
 
 /// How many appends of one stream are under way at most, and how many of single events: the next group
@@ -67,13 +67,13 @@ pub(super) struct Driver {
 impl Driver {
     pub(super) fn new(
         app: Arc<App>,
-        project: ProjectId<'static>,
-        key: Option<Arc<Held>>,
+        caller: Caller,
         requests: Streaming<StreamEventsRequest>,
     ) -> Self {
+        let Caller { project, who, .. } = caller;
         let budget = app.services.ingest.config().max_in_flight_bytes;
         Self {
-            way: Way { app, project, key, turn: Arc::new(Mutex::new(())) },
+            way: Way { app, project, who, turn: Arc::new(Mutex::new(())) },
             requests,
             waiting: None,
             gathering: Gathering::default(),

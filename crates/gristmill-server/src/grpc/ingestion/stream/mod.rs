@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tonic::{Status, Streaming};
 
 use crate::app::App;
-use crate::caller::{key_of, project_of};
+use crate::caller::caller_of;
 use driver::Driver;
 
 /// How many sends of answers may wait for the connection.
@@ -45,7 +45,7 @@ pub(super) fn open(
     requests: Streaming<StreamEventsRequest>,
 ) -> Answers {
     let (sender, sent) = mpsc::channel(SENDS);
-    let driver = Driver::new(Arc::clone(app), project_of(extensions), key_of(extensions), requests);
+    let driver = Driver::new(Arc::clone(app), caller_of(extensions), requests);
     let mut driving = JoinSet::new();
     driving.spawn(driver.run(sender));
     Answers { ready: Vec::new().into_iter(), sent, _driving: driving }
