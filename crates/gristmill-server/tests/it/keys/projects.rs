@@ -105,7 +105,7 @@ fn questions(word: &str) -> Vec<(&'static str, String, Value)> {
     get("/v1/analytics/top?property=word".to_owned());
     get("/v1/analytics/top?property=user_id".to_owned());
     get(format!("/v1/analytics/users/{word}-user"));
-    get("/v1/analytics/users".to_owned());
+    get("/v1/analytics/users?question=%7B%7D".to_owned());
     get("/v1/analytics/stickiness".to_owned());
     get("/v1/analytics/lifecycle?granularity=month".to_owned());
     get("/v1/analytics/sessions?group_by=user_id".to_owned());
@@ -146,8 +146,8 @@ async fn ask(
     (answer.status, told)
 }
 
-/// Takes away the name of the request, how long it took, and versions, which all documents of the store
-/// share.
+/// Takes away the name of the request, how long it took, and versions, which all documents of the
+/// store share.
 fn forget(told: &mut Value) {
     match told {
         Value::Object(members) => {
@@ -163,7 +163,7 @@ fn forget(told: &mut Value) {
 
 #[tokio::test]
 async fn every_answer_is_as_if_there_were_no_other_project() {
-    let mut asked = BTreeSet::new();
+    let (mut asked, mut wrong) = (BTreeSet::new(), Vec::new());
     let platform = || Platform::new(ingest_config());
     for platforms in [[platform(), platform()], [platform(), platform()].map(Platform::with_cache)]
     {
@@ -179,10 +179,13 @@ async fn every_answer_is_as_if_there_were_no_other_project() {
                 assert!(!other.1.to_string().contains(MARK), "{question:?}: {other:?}");
                 continue;
             }
-            assert_eq!(other, ask(&alone.keyed, &alone.plain, &question).await, "{question:?}");
-            assert_ne!(other, own, "{question:?}");
+            let expected = ask(&alone.keyed, &alone.plain, &question).await;
+            if other != expected || other == own {
+                wrong.push((question, own, other, expected));
+            }
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
     let wanted = needs_of_paths()
         .into_iter()
         .filter(|(path, asking, _)| *asking == "read" && !["/metrics/stream"].contains(path));
