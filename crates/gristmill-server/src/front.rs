@@ -34,6 +34,7 @@ use crate::metrics::Metrics;
 use crate::problem::{self, Problem};
 use crate::request_id::{RequestIds, X_REQUEST_ID};
 use crate::role::{Role, Roles};
+use crate::trace::Visit;
 use crate::visibility::Sample;
 use crate::vitals::Vitals;
 use crate::{ServerConfig, body, caller, cors, gateway, routes};
@@ -242,6 +243,17 @@ impl Front {
         };
         let id = self.hall.request_ids.of(request.headers());
         request.headers_mut().insert(X_REQUEST_ID, id.clone());
+        let visit = Visit::begin_call(self.config().tracer.as_ref(), &id, &mut request);
+        let response = visit.current().run(self.answer_named_call(request, id)).await;
+        visit.end(&response);
+        response
+    }
+
+    async fn answer_named_call(
+        &self,
+        mut request: Request<Body>,
+        id: HeaderValue,
+    ) -> Response<Body> {
         let (metrics, longest) = (Arc::clone(&self.hall.metrics), self.config().request_timeout);
         let mut call = Call::begin(request.uri().path(), id, metrics);
         let need = keys::need_of_call(request.uri().path());
@@ -290,16 +302,22 @@ impl Front {
         let need = self.need_of(route, request.method());
         let watched = self.watched(request.headers(), need);
         let peer = request.extensions().get::<Peer>().copied();
-        let response = match check(&request) {
-            Ok(()) if origin.is_some() && cors::is_preflight(&request) => cors::permission(),
-            Ok(()) if methods().at(request.uri().path()).is_some() => wrong_media().into_response(),
-            Ok(()) => self.admit(request, need).await,
-            Err(problem) => problem.into_response(),
+        let visit = self.visit(route, &id, &mut request);
+        let answering = async {
+            let response = match check(&request) {
+                Ok(()) if origin.is_some() && cors::is_preflight(&request) => cors::permission(),
+                Ok(()) if methods().at(request.uri().path()).is_some() => {
+                    wrong_media().into_response()
+                }
+                Ok(()) => self.admit(request, need).await,
+                Err(problem) => problem.into_response(),
+            };
+            if let Some(watched) = watched {
+                self.note(watched, peer, response.status());
+            }
+            response
         };
-        if let Some(watched) = watched {
-            self.note(watched, peer, response.status());
-        }
-        let mut response = self.finish(response, &id);
+        let mut response = self.answer_within(visit, answering, &id).await;
         if let Some(origin) = origin {
             cors::allow(response.headers_mut(), origin);
         }
@@ -308,13 +326,31 @@ impl Front {
     }
 
     /// Answers a request that a gateway has taken in, and checked.
-    pub(crate) async fn answer_relayed(&self, request: Request<Body>) -> Response<Body> {
+    pub(crate) async fn answer_relayed(&self, mut request: Request<Body>) -> Response<Body> {
         let id = self.hall.request_ids.of(request.headers());
         let route = self.metrics().route(request.uri().path());
         let need = self.need_of(route, request.method());
-        let response = self.admit(request, need).await;
-        let response = self.finish(response, &id);
+        let visit = self.visit(route, &id, &mut request);
+        let response = self.answer_within(visit, self.admit(request, need), &id).await;
         self.metrics().answered(route, response.status());
+        response
+    }
+
+    fn visit(&self, route: usize, id: &HeaderValue, request: &mut Request<Body>) -> Visit {
+        let path = self.metrics().path_of(route);
+        Visit::begin(self.config().tracer.as_ref(), id, path, request)
+    }
+
+    /// Lets a request be answered under its name and finishes the answer.
+    async fn answer_within(
+        &self,
+        visit: Visit,
+        answering: impl Future<Output = Response<Body>>,
+        id: &HeaderValue,
+    ) -> Response<Body> {
+        let finished = async { self.finish(answering.await, id) };
+        let response = visit.current().run(finished).await;
+        visit.end(&response);
         response
     }
 
@@ -350,6 +386,7 @@ impl Front {
             Ok(Some(Err(never))) => match never {},
             Ok(None) => {
                 self.metrics().panics.add(1);
+                tracing::error!("a request ended in a panic");
                 Problem::new(ErrorCode::Internal, "the server made a mistake").into_response()
             }
             Err(_) => {
@@ -362,6 +399,9 @@ impl Front {
 
     fn finish(&self, mut response: Response<Body>, id: &HeaderValue) -> Response<Body> {
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            // Its detail may quote what the client has sent.
+            let code = problem.code().name();
+            tracing::debug!(code, "a request was not answered with success");
             problem::render(&problem, id, &mut response);
         }
         let headers = response.headers_mut();

@@ -36,6 +36,8 @@ mod request_id;
 mod role;
 mod routes;
 mod server;
+mod tls;
+mod trace;
 mod visibility;
 mod vitals;
 mod wire;
@@ -49,3 +51,10 @@ pub use openapi::openapi;
 pub use role::{Role, Roles};
 pub use routes::needs_of_paths;
 pub use server::{Listeners, Server};
+pub use tls::{
+    ClientAuth, ClientAuthority, GatewayTls, GatewayTlsFiles, IdentityFiles, ServerTls,
+    ServerTlsFiles, TlsError,
+};
+pub use trace::{
+    Attribute, FinishedSpan, RequestNames, SpanKind, Tracer, current_request, current_traceparent,
+};

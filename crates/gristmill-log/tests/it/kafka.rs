@@ -28,6 +28,7 @@ fn config(brokers: &str, topic: &str, partitions: u32) -> KafkaConfig {
         replication: -1,
         delivery_timeout: Duration::from_secs(5),
         session_timeout: Duration::from_secs(3),
+        traceparent: || None,
         foreign: Arc::new(NoForeignRecords),
     }
 }
