@@ -3,11 +3,17 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use gristmill_proto::analytics::v1::event_ingestion_service_client::EventIngestionServiceClient;
+use gristmill_proto::analytics::v1::stream_events_request::Request as Streamed;
+use gristmill_proto::analytics::v1::{IngestEventRequest, StreamEventsRequest};
 use gristmill_server::{Attribute, FinishedSpan, Front, ServerConfig, SpanKind, Tracer};
 use http::Request;
 use tokio::sync::mpsc::Receiver;
 
-use crate::support::{Answer, Platform, ingest_config};
+use crate::calling::{Caller, EVENT_COUNT, framed, texts};
+use crate::channel::Channel;
+use crate::ingest_calls::event;
+use crate::support::{ADMIN_KEY, Answer, Listening, Platform, ingest_config, with_admin_key};
 
 const TRACE: u128 = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
 const CALLER: u64 = 0x00f0_67aa_0ba9_02b7;
@@ -113,4 +119,84 @@ async fn spans_without_room_are_counted_and_nobody_waits() {
         assert_eq!(traced.send(Request::get("/livez"), "").await.status, 200);
     }
     assert_eq!((traced.ended().len(), tracer.dropped()), (2, 3));
+}
+
+/// A server with a key whose calls are told in spans.
+fn listening(share: f64) -> (Listening, Receiver<FinishedSpan>) {
+    let platform = Platform::new(ingest_config());
+    let (clock, entropy) = (platform.services.clock.clone(), platform.services.entropy.clone());
+    let (tracer, spans) = Tracer::new(share, 100, clock, entropy);
+    let config = ServerConfig { tracer: Some(tracer), ..with_admin_key() };
+    (Listening::over(config, platform), spans)
+}
+
+#[tokio::test]
+async fn calls_belong_to_traces_and_no_key_is_told() {
+    let (server, mut spans) = listening(0.0);
+    let mut caller = Caller::open(server.grpc_address).await;
+    let parent = traceparent("01");
+    let message = || framed(0, &texts(&["ada", "/p"]));
+    for (path, key, status) in [
+        (EVENT_COUNT, ADMIN_KEY, "0"),
+        (EVENT_COUNT, "a-wrong-key-of-somebody", "16"),
+        ("/made.up/Call", ADMIN_KEY, "12"),
+    ] {
+        let headers = [("traceparent", parent.as_str()), ("x-api-key", key)];
+        assert_eq!(caller.call(path, &headers, message()).await.status(), status, "{path}");
+    }
+    let told: Vec<_> = std::iter::from_fn(|| spans.try_recv().ok()).collect();
+    let known = EVENT_COUNT.trim_start_matches('/');
+    let names: Vec<_> = told.iter().map(|span| span.name.as_str()).collect();
+    assert_eq!(names, [known, known, "other"]);
+    assert!(told.iter().all(|span| span.trace_id == TRACE && span.parent == Some(CALLER)));
+    let refused = ("rpc.grpc.status_code", Attribute::Number(16));
+    assert!(told[1].attributes.contains(&refused), "{told:?}");
+    assert_eq!([told[1].is_error, told[2].is_error], [false, true]);
+    let text = format!("{told:?}");
+    assert!(["key-of", "made.up", "ada"].iter().all(|secret| !text.contains(secret)), "{text}");
+}
+
+#[tokio::test]
+async fn events_of_calls_and_streams_are_appended_as_a_part_of_them() {
+    let (server, mut spans) = listening(0.0);
+    let channel = Channel::to(server.grpc_address).await;
+    let mut client = EventIngestionServiceClient::new(channel);
+    let named = |mut metadata: tonic::metadata::MetadataMap| {
+        metadata.insert("traceparent", traceparent("01").parse().unwrap());
+        metadata.insert("x-api-key", ADMIN_KEY.parse().unwrap());
+        metadata
+    };
+    let mut request = tonic::Request::new(IngestEventRequest {
+        event: Some(event("1", "ada", "t")),
+        ..IngestEventRequest::default()
+    });
+    *request.metadata_mut() = named(request.metadata().clone());
+    client.ingest_event(request).await.unwrap();
+    let [append, call] = [spans.recv().await.unwrap(), spans.recv().await.unwrap()];
+    assert_eq!((append.name.as_str(), append.parent), ("append", Some(call.span_id)));
+    assert_eq!(call.name, "analytics.v1.EventIngestionService/IngestEvent");
+
+    let events = [StreamEventsRequest { request: Some(Streamed::Event(event("2", "ada", "t"))) }];
+    let mut request = tonic::Request::new(futures_util::stream::iter(events));
+    *request.metadata_mut() = named(request.metadata().clone());
+    let mut answers = client.stream_events(request).await.unwrap().into_inner();
+    while answers.message().await.unwrap().is_some() {}
+    let [call, append] = [spans.recv().await.unwrap(), spans.recv().await.unwrap()];
+    assert_eq!(call.name, "analytics.v1.EventIngestionService/StreamEvents");
+    assert_eq!((append.name.as_str(), append.parent), ("append", Some(call.span_id)));
+}
+
+#[tokio::test]
+async fn events_that_are_only_queued_are_appended_as_a_part_of_their_request() {
+    let (mut traced, _) = Traced::new(1.0, 100);
+    let batch = r#"{"events":[{"event_type":"t"}],"options":{"async":true}}"#;
+    let answer = traced.send(Request::post("/v1/events/batch"), batch).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let first = traced.spans.recv().await.unwrap();
+    let second = traced.spans.recv().await.unwrap();
+    let (append, request) = match first.name.as_str() {
+        "append" => (first, second),
+        _ => (second, first),
+    };
+    assert_eq!((append.name.as_str(), append.parent), ("append", Some(request.span_id)));
 }

@@ -4,10 +4,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use gristmill_client::questions::{Selection, Summary};
+use gristmill_client::{
+    Client, ClientConfig, ClientIdentity, ClientTls, Event, Sender, SenderConfig, StreamTarget,
+};
 use gristmill_testkit::{Authority, Issued, Request, ServerOptions, TestServer, wait_until};
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 use crate::support::server;
 
@@ -86,6 +91,9 @@ fn commands_reach_a_server_at_https_whose_certificates_change() -> anyhow::Resul
     let imported = server.command(&["import", "--url", &url, "--ca", &ca, &events])?;
     assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
 
+    let listed = server.command(&["keys", "list", "--url", &url, "--ca", &ca])?;
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+
     // Changed files are found; those that cannot be used are named, and replace nothing.
     let next = Authority::new("the next authority")?;
     let (next_ca, issued) = (files.put("next.pem", &next.pem())?, next.issue("127.0.0.1")?);
@@ -144,4 +152,51 @@ fn roles_behind_a_gateway_take_no_one_without_a_certificate() -> anyhow::Result<
     wait_logged(&known, "certificates were read again")?;
     assert_eq!(known.get_json("/v1/analytics/summary")?["total_events"], 1);
     Ok(())
+}
+
+fn secure(url: &str) -> String {
+    url.replace("http://", "https://")
+}
+
+#[test]
+fn clients_speak_https_to_a_gateway_that_speaks_it_to_its_roles() -> anyhow::Result<()> {
+    let (authority, files) = (Authority::new("an authority")?, Files::new()?);
+    let ca = files.put("ca.pem", &authority.pem())?;
+    let options = files.show(server(), "SERVER", &authority.issue("127.0.0.1")?)?.grpc();
+    let behind = options.clone().setting("GRISTMILL__SERVER__TLS__CLIENT_CA", &ca);
+    let behind = behind.start_unready()?;
+    let target = secure(&behind.grpc_url()?);
+    let gateway = files
+        .show(options, "GATEWAY", &authority.issue("a gateway")?)?
+        .role("gateway")
+        .setting("GRISTMILL__GATEWAY__INGEST", &target)
+        .setting("GRISTMILL__GATEWAY__QUERY", &target)
+        .setting("GRISTMILL__GATEWAY__TLS__CA", &ca)
+        .start_unready()?;
+    wait_well(&gateway, &["--ca", &ca])?;
+    let tls = ClientTls { ca: Some(ca.into()), identity: None };
+    let identity = ClientIdentity {
+        certificate: files.path("GATEWAY.cert.pem")?.into(),
+        key: files.path("GATEWAY.key.pem")?.into(),
+    };
+    let known = ClientTls { identity: Some(identity), ..tls.clone() };
+    Runtime::new()?.block_on(async {
+        let config = ClientConfig { tls: tls.clone(), ..ClientConfig::default() };
+        let client = Client::with_config(&format!("https://{}", gateway.address()), config)?;
+        let front = secure(&gateway.grpc_url()?);
+        for (number, (url, tls)) in [(1, (&front, &tls)), (2, (&target, &known))] {
+            let sender =
+                Sender::stream(&StreamTarget::with_tls(url, tls)?, SenderConfig::default()).await?;
+            sender.send(&Event::new("t").user("ada")).await?;
+            let report = sender.close().await;
+            ensure!(report.is_complete(), "{url}: {report:?}");
+            let select = Selection::default().at_least(report.position);
+            let summary = client.ask(&Summary { select, ..Summary::default() }).await?;
+            assert_eq!(summary.total_events, number, "{url}");
+        }
+        let stranger = StreamTarget::at(&front)?.connect().await;
+        let error = stranger.err().context("anybody is trusted")?.to_string();
+        ensure!(error.contains("UnknownIssuer"), "{error}");
+        Ok(())
+    })
 }
