@@ -40,7 +40,7 @@ free_port() {
     "$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 http=127.0.0.1:$(free_port) grpc=127.0.0.1:$(free_port) page=$(free_port)
-GRISTMILL__SERVER__DASHBOARD_ORIGIN=http://127.0.0.1:$page \
+GRISTMILL__SERVER__CORS_ORIGINS=http://127.0.0.1:$page \
     "$binary" serve --data-dir "$work/data" --listen "$http" --grpc-listen "$grpc" 2>"$work/server.log" &
 running+=($!)
 until curl --silent --fail --output /dev/null "http://$http/ready"; do

@@ -263,14 +263,22 @@ impl Front {
         let need = if is_passed_on && need != Need::Nothing { Need::Elsewhere } else { need };
         let fit = check(&request).and_then(|()| call.limit(request.headers(), longest));
         let admitted = match fit {
-            Ok(()) => self.identify(&mut request, need).await,
+            Ok(()) => {
+                let identified = unless_it_panics(self.identify(&mut request, need)).await;
+                identified.unwrap_or_else(|| Err(self.mistake()))
+            }
             Err(problem) => Err(problem),
         };
         let key = caller::key_of(request.extensions());
+        let watched = self.watched(request.headers(), need);
+        let peer = request.extensions().get::<Peer>().copied();
         let response = match admitted {
             Ok(()) => call.run(grpc::dispatch(self, request)).await,
             Err(problem) => call.refuse(&problem),
         };
+        if let Some(watched) = watched {
+            self.note_call(watched, peer, response.headers());
+        }
         let response = response.map(Body::new);
         match (key, self.app()) {
             (Some(key), Some(app)) => keys::guard(response, &app.ring, key, Ending::Status),
@@ -359,8 +367,14 @@ impl Front {
         self.hall.needs.get(route).copied().unwrap_or(Needs::of(Need::Key)).with(method)
     }
 
-    /// Answers a request if whoever sends it may have that, before its body is read.
-    async fn admit(&self, mut request: Request<Body>, need: Need) -> Response<Body> {
+    /// Answers a request if whoever sends it may have that. A panic ends the request, not the server.
+    async fn admit(&self, request: Request<Body>, need: Need) -> Response<Body> {
+        let answered = unless_it_panics(self.answer_if_allowed(request, need)).await;
+        answered.unwrap_or_else(|| self.mistake().into_response())
+    }
+
+    /// Asks who sends a request before its body is read.
+    async fn answer_if_allowed(&self, mut request: Request<Body>, need: Need) -> Response<Body> {
         let admitted = self.identify(&mut request, need).await;
         let key = caller::key_of(request.extensions());
         let response = match admitted {
@@ -378,23 +392,25 @@ impl Front {
         response
     }
 
-    /// Runs the route under the request's deadline. A panic ends the request, not the server.
+    /// Runs the route under the request's deadline.
     async fn route(&self, request: Request<Body>) -> Response<Body> {
-        let routed = unless_it_panics(self.router.clone().oneshot(request));
+        let routed = self.router.clone().oneshot(request);
         match tokio::time::timeout(self.config().request_timeout, routed).await {
-            Ok(Some(Ok(response))) => response,
-            Ok(Some(Err(never))) => match never {},
-            Ok(None) => {
-                self.metrics().panics.add(1);
-                tracing::error!("a request ended in a panic");
-                Problem::new(ErrorCode::Internal, "the server made a mistake").into_response()
-            }
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
             Err(_) => {
                 let detail = "the request took longer than `server.request_timeout`; \
                     whether it was accepted is unknown: send the same again";
                 Problem::new(ErrorCode::DeadlineExceeded, detail).into_response()
             }
         }
+    }
+
+    /// What a panic is answered with.
+    fn mistake(&self) -> Problem {
+        self.metrics().panics.add(1);
+        tracing::error!("a request ended in a panic");
+        Problem::new(ErrorCode::Internal, "the server made a mistake")
     }
 
     fn finish(&self, mut response: Response<Body>, id: &HeaderValue) -> Response<Body> {

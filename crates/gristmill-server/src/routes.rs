@@ -239,7 +239,9 @@ fn native() -> Vec<Route> {
         Route::query("/v1/metrics").get(metrics_service::get, metrics_service::describe_get),
         Route::query("/v1/metrics/export")
             .get(metrics_service::export, metrics_service::describe_export),
-        Route::query("/v1/metrics/health").get(health::health, health::describe_health),
+        Route::query("/v1/metrics/health")
+            .needing(Need::Nothing)
+            .get(health::health, health::describe_health),
         Route::query("/v1/cohorts")
             .changed_with(ADMIN)
             .get(a::cohorts::list, a::cohorts::describe_list)

@@ -4,9 +4,10 @@ use std::future::Future;
 
 use gristmill_model::Scope;
 use gristmill_store::StoreError;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
 
 use super::ring::{Refusal, Ring};
 use super::{Hash, Need, Peer, has_any, is_credential, refuse_in_target};
@@ -97,6 +98,18 @@ impl Front {
             Some(gateway) if status.is_success() => gateway.note_good(watched),
             _ => {}
         }
+    }
+
+    /// The same for the headers that answer a call. A call that is refused has no more than these.
+    pub(crate) fn note_call(&self, watched: Hash, peer: Option<Peer>, headers: &HeaderMap) {
+        let code =
+            headers.get(Status::GRPC_STATUS).map(HeaderValue::as_bytes).map(Code::from_bytes);
+        let status = match code {
+            None | Some(Code::Ok) => StatusCode::OK,
+            Some(Code::Unauthenticated) => StatusCode::UNAUTHORIZED,
+            Some(_) => return,
+        };
+        self.note(watched, peer, status);
     }
 
     /// Reads the API keys of the store, at once. Later they are read every two seconds, as long as the

@@ -68,7 +68,8 @@ fn echo(
     let body = if parts.uri.path() == RELAY {
         let head = Some(ResponseHead { status: 200, ..ResponseHead::default() });
         trailers.insert("grpc-status", HeaderValue::from_static("0"));
-        let frame = ResponseFrame { head, body: Bytes::new() };
+        // What is asked here is what the key allows.
+        let frame = ResponseFrame { head, body: Bytes::from_static(br#"{"scopes":["read"]}"#) };
         let body = Body::from(framed(0, &frame.encode_to_vec()));
         Body::new(Echo { body, trailers: Some(trailers), _ended: None })
     } else {
@@ -122,11 +123,16 @@ impl hyper::body::Body for Echo {
 
 /// A gateway before these processes, which it has reached.
 async fn gateway(ingest: &Echoing, query: &Echoing) -> Listening {
+    gateway_to(ingest.address, query.address).await
+}
+
+/// A gateway before the processes at these addresses, which it has reached.
+pub(crate) async fn gateway_to(ingest: SocketAddr, query: SocketAddr) -> Listening {
     gateway_with(ServerConfig::default(), ingest, query).await
 }
 
-async fn gateway_with(server: ServerConfig, ingest: &Echoing, query: &Echoing) -> Listening {
-    let of = |echoing: &Echoing| vec![format!("http://{}", echoing.address).parse().unwrap()];
+async fn gateway_with(server: ServerConfig, ingest: SocketAddr, query: SocketAddr) -> Listening {
+    let of = |address: SocketAddr| vec![format!("http://{address}").parse().unwrap()];
     let config = GatewayConfig {
         ingest: of(ingest),
         query: of(query),
@@ -212,7 +218,7 @@ async fn calls_that_are_passed_on_are_told_of_and_belong_to_the_same_trace() {
     let services = Platform::stalled(ingest_config()).services;
     let (tracer, mut spans) = Tracer::new(0.0, 100, services.clock, services.entropy);
     let traced = ServerConfig { tracer: Some(tracer), ..ServerConfig::default() };
-    let gateway = gateway_with(traced, &ingest, &query).await;
+    let gateway = gateway_with(traced, ingest.address, query.address).await;
     let mut caller = Caller::open(gateway.grpc_address).await;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let parent = format!("00-{trace}-00f067aa0ba902b7-01");

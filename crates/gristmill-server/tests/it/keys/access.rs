@@ -7,12 +7,13 @@ use super::{Keyed, target_of};
 use crate::support::ADMIN_KEY;
 
 /// What is answered without a key.
-const OPEN: [&str; 10] = [
+const OPEN: [&str; 11] = [
     "/docs",
     "/docs/page.css",
     "/docs/page.js",
     "/v1/events/health",
     "/v1/analytics/health",
+    "/v1/metrics/health",
     "/health",
     "/ready",
     "/livez",

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::Keyed;
+use crate::gateway_calls::gateway_to;
 use crate::support::{Listening, PATIENCE, Platform, ingest_config, with_admin_key};
 
 /// Every service with its calls, as `proto/` has them.
@@ -72,6 +73,20 @@ async fn without_a_key_every_call_but_health_is_refused() {
             assert_eq!(message.replace("%20", " "), "missing authentication credentials");
         }
     }
+}
+
+#[tokio::test]
+async fn an_address_whose_calls_try_many_keys_is_slowed_by_a_gateway() {
+    let behind = Listening::over(with_admin_key(), Platform::new(ingest_config()));
+    let gateway = gateway_to(behind.grpc_address, behind.grpc_address).await;
+    let count = "/analytics.AnalyticsService/GetEventCount";
+    for number in 0..gristmill_model::limits::WRONG_KEYS_A_MINUTE {
+        let key = format!("wrong-{number}");
+        assert_eq!(call(&gateway, count, &[("x-api-key", &key)]).await.0, "16", "{number}");
+    }
+    // It does not come as far as the process behind.
+    let (status, message) = call(&gateway, count, &[("x-api-key", "wrong-again")]).await;
+    assert_eq!(status, "8", "{message}");
 }
 
 #[tokio::test]

@@ -89,7 +89,8 @@ async fn no_way_in_goes_past_the_limits() {
         ("/events/batch", json!({"events": [{"id": "r", "event_type": "view", "user_id": "u"}]})),
         (
             "/activity",
-            json!({"user_id": "u", "activity_type": "l", "timestamp": "2025-12-01T00:00:00Z"}),
+            json!({"user_id": "u", "activity_type": "l", "timestamp": "2025-12-01T00:00:00Z",
+                "metadata": {"page_url": "/"}}),
         ),
     ];
     for (path, ..) in needs_of_paths().into_iter().filter(|(_, asking, _)| *asking == "write") {
