@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use crate::ambient::{SystemClock, SystemEntropy};
 use crate::call::{Call, Exchange, JSON};
-use crate::connect::{base_of, connector};
+use crate::connect::{Speech, base_of, connector};
 use crate::event::encode;
 use crate::{ApiKey, ClientConfig, ClientError, Event, Receipt};
 
@@ -64,7 +64,8 @@ impl Client {
         Self::with_config(url, ClientConfig { api_key: Some(key.into()), ..Default::default() })
     }
 
-    /// A client for the server at `url`. Does not connect yet.
+    /// A client for the server at `url`. Does not connect yet, but reads the files of `config.tls` if
+    /// the server is at `https`.
     pub fn with_config(url: &str, config: ClientConfig) -> Result<Self, ClientError> {
         Self::new(url, config, Arc::new(SystemEntropy))
     }
@@ -85,12 +86,13 @@ impl Client {
         entropy: Arc<dyn Entropy>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ClientError> {
-        let base = base_of(url)?;
+        let (base, uri) = base_of(url)?;
+        let connector = connector(&uri, &config.tls, Speech::Http1)?;
         let key = config.api_key.as_ref().map(ApiKey::header).transpose()?;
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(config.connections)
-            .build(connector());
+            .build(connector);
         let permits = Semaphore::new(config.connections.max(1));
         let exchange = Exchange { pool, base, config, key, permits, entropy, clock };
         Ok(Self { exchange: Arc::new(exchange) })

@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::task::JoinSet;
 
+use crate::trace;
+
 /// The pieces of work that are under way.
 #[derive(Debug, Default)]
 pub(crate) struct Background(Mutex<JoinSet<()>>);
@@ -19,7 +21,7 @@ impl Background {
                 tracing::error!(%error, "work in the background failed");
             }
         }
-        tasks.spawn(work);
+        tasks.spawn(trace::handed_on(work));
     }
 
     /// Waits until all of it is done.

@@ -161,7 +161,9 @@ async fn accept(
                         }
                         Err(_) => {
                             metrics.connections_refused.add(1);
-                            if refusals.len() < REFUSALS {
+                            // Under TLS only a handshake could tell why, and that is what there is no room for.
+                            let is_told = front.config().tls.is_none();
+                            if is_told && refusals.len() < REFUSALS {
                                 refusals.spawn(refuse(stream));
                             }
                         }

@@ -35,5 +35,7 @@ mod standard_calls;
 mod stickiness;
 mod summary;
 mod support;
+mod tls;
+mod traces;
 mod user_list;
 mod users;

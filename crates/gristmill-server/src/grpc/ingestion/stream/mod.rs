@@ -23,6 +23,7 @@ use tonic::{Status, Streaming};
 
 use crate::app::App;
 use crate::caller::caller_of;
+use crate::trace;
 use driver::Driver;
 
 /// How many sends of answers may wait for the connection.
@@ -47,7 +48,7 @@ pub(super) fn open(
     let (sender, sent) = mpsc::channel(SENDS);
     let driver = Driver::new(Arc::clone(app), caller_of(extensions), requests);
     let mut driving = JoinSet::new();
-    driving.spawn(driver.run(sender));
+    driving.spawn(trace::handed_on(driver.run(sender)));
     Answers { ready: Vec::new().into_iter(), sent, _driving: driving }
 }
 
