@@ -50,8 +50,10 @@ pub(crate) fn base_of(url: &str) -> Result<(String, Uri), ClientError> {
     if uri.query().is_some() {
         return Err(wrong("it has a query"));
     }
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err(wrong("it has a password, which would end up in logs; use an api key"));
+    if let Some((_, host)) = uri.authority().and_then(|it| it.as_str().rsplit_once('@')) {
+        let (url, reason) =
+            (host.to_owned(), "it has a password, which would end up in logs".to_owned());
+        return Err(ClientError::Url { url, reason });
     }
     Ok((base.to_owned(), uri))
 }

@@ -37,11 +37,8 @@ impl Certificates {
         Ok(Self { server: server.map(Arc::new), gateway: gateway.map(Arc::new) })
     }
 
-    /// What keeps them as their files are; nothing, if there are none.
-    pub(crate) fn watch(self) -> anyhow::Result<Option<Part>> {
-        if self.server.is_none() && self.gateway.is_none() {
-            return Ok(None);
-        }
+    /// What keeps them as their files are. Without any it keeps SIGHUP from ending the process.
+    pub(crate) fn watch(self) -> anyhow::Result<Part> {
         let mut hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
         let stop = CancellationToken::new();
         let stopping = stop.clone();
@@ -55,10 +52,14 @@ impl Certificates {
                 };
                 let these = self.clone();
                 // A disk may be slow, or on the other side of a network.
-                tokio::task::spawn_blocking(move || these.renew(which)).await?;
+                let renewing = tokio::task::spawn_blocking(move || these.renew(which));
+                tokio::select! {
+                    () = stopping.cancelled() => return Ok(()),
+                    renewed = renewing => renewed?,
+                }
             }
         });
-        Ok(Some(part))
+        Ok(part)
     }
 
     fn renew(&self, which: Which) {

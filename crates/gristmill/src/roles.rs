@@ -85,7 +85,7 @@ pub(crate) async fn start_all(
     let (tracer, otlp) = telemetry::start_otlp(&settings.telemetry, ambient, &names)?.unzip();
     let shared = Shared { certificates, tracer };
     // What is still told when all else has stopped.
-    let last = shared.certificates.clone().watch()?.into_iter().chain(otlp);
+    let last = std::iter::once(shared.certificates.clone().watch()?).chain(otlp);
     if roles == Roles::from([Role::Gateway]) {
         let (addresses, part) =
             start_gateway(settings, grpc_port, ambient, &shared, started).await?;

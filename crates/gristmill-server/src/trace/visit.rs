@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use tonic::Code;
 
 use super::{
@@ -54,8 +54,8 @@ impl Visit {
         visit
     }
 
-    fn untraced(request_id: &HeaderValue, request: &Request<Body>) -> Self {
-        let context = TraceContext::of(request.headers());
+    fn untraced(request_id: &HeaderValue, request: &mut Request<Body>) -> Self {
+        let context = caller_of(request.headers_mut());
         let current = Current { request_id: request_id.clone(), context, tracer: None };
         Self { current, span: None }
     }
@@ -67,11 +67,7 @@ impl Visit {
         name: impl FnOnce() -> String,
     ) -> Self {
         let headers = request.headers_mut();
-        let caller = TraceContext::of(headers);
-        if caller.is_none() {
-            headers.remove(TRACEPARENT);
-            headers.remove(TRACESTATE);
-        }
+        let caller = caller_of(headers);
         let context = tracer.begin(caller);
         // Whoever it is passed on to works for this one.
         put(context, headers);
@@ -136,4 +132,14 @@ fn known(method: &http::Method) -> &'static str {
         http::Method::OPTIONS => "OPTIONS",
         _ => "_OTHER",
     }
+}
+
+/// What a caller says it works on. What is not valid is taken away, so that nobody passes it on.
+fn caller_of(headers: &mut HeaderMap) -> Option<TraceContext> {
+    let caller = TraceContext::of(headers);
+    if caller.is_none() {
+        headers.remove(TRACEPARENT);
+        headers.remove(TRACESTATE);
+    }
+    caller
 }

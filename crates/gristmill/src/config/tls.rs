@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure};
 use gristmill_server::{
-    ClientAuth, ClientAuthority, GatewayTlsFiles, IdentityFiles, ServerTlsFiles,
+    ClientAuth, ClientAuthority, GatewayTlsFiles, IdentityFiles, Role, ServerTlsFiles,
 };
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +58,9 @@ impl Settings {
 
     /// The files that a gateway needs, if it reaches others under TLS.
     pub(crate) fn gateway_tls(&self) -> Option<GatewayTlsFiles> {
+        if !self.roles().contains(&Role::Gateway) {
+            return None;
+        }
         let tls = &self.gateway.tls;
         Some(GatewayTlsFiles {
             ca: named(&tls.ca)?,
@@ -83,6 +86,19 @@ impl Settings {
             is_named(&server.certificate) || !is_named(&server.client_ca),
             "server.tls.client_ca: clients can only show certificates under TLS: set \
              server.tls.certificate and server.tls.key too"
+        );
+        let asks = |setting| setting != ClientAuthSetting::None;
+        ensure!(
+            is_named(&server.client_ca) || !asks(server.http_client_auth),
+            "server.tls.client_ca: server.tls.http_client_auth asks for certificates: name the file of the \
+             authority that they come from"
+        );
+        ensure!(
+            !is_named(&server.client_ca)
+                || asks(server.http_client_auth)
+                || asks(server.grpc_client_auth),
+            "server.tls.client_ca: nobody is asked for a certificate: leave it out, or set \
+             server.tls.http_client_auth or server.tls.grpc_client_auth"
         );
         ensure!(
             is_named(&gateway.ca) || !is_named(&gateway.certificate),
@@ -142,6 +158,12 @@ mod tests {
             ),
             ("[gateway]\nquery = [\"https://a:1\"]", "gateway.tls.ca: https://a:1 is reached"),
             ("[server.tls]\nhttp_client_auth = \"maybe\"", "maybe"),
+            ("[server.tls]\nhttp_client_auth = \"required\"", "server.tls.client_ca: server.tls."),
+            (
+                "[server.tls]\ncertificate = \"c\"\nkey = \"k\"\nclient_ca = \"a\"\n\
+                 grpc_client_auth = \"none\"",
+                "server.tls.client_ca: nobody",
+            ),
         ] {
             let error = error_of(text, &[]);
             assert!(error.contains(expected), "{text}: {error}");
@@ -151,7 +173,9 @@ mod tests {
     #[test]
     fn grpc_clients_need_certificates_once_an_authority_is_named() {
         let (_dir, flags) = from_file(
-            "[server.tls]\ncertificate = \"c\"\nkey = \"k\"\nclient_ca = \"a\"\n\
+            "roles = [\"gateway\"]\n\
+             [server.tls]\ncertificate = \"c\"\nkey = \"k\"\nclient_ca = \"a\"\n\
+             [gateway]\ningest = [\"https://a:1\"]\nquery = [\"https://a:1\"]\n\
              [gateway.tls]\nca = \"b\"\n",
         );
         let settings = Settings::load(&flags, &std::collections::HashMap::new()).unwrap();

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::support::{self, store_number, summary, wait_for_more, wait_for_total};
 
-/// How long a server may take to notice that a broker is gone, or back.
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+/// How long a server may take to notice that a broker is gone, or back.
 const NOTICED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A server with its log in a topic, chosen as older systems' environments do.
