@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -68,7 +67,8 @@ fn echo(
     let body = if parts.uri.path() == RELAY {
         let head = Some(ResponseHead { status: 200, ..ResponseHead::default() });
         trailers.insert("grpc-status", HeaderValue::from_static("0"));
-        let frame = ResponseFrame { head, body: Bytes::new() };
+        // What is asked here is what the key allows.
+        let frame = ResponseFrame { head, body: Bytes::from_static(br#"{"scopes":["read"]}"#) };
         let body = Body::from(framed(0, &frame.encode_to_vec()));
         Body::new(Echo { body, trailers: Some(trailers), _ended: None })
     } else {
@@ -119,7 +119,7 @@ async fn gateway(ingest: &Echoing, query: &Echoing) -> Listening {
         ingest: of(ingest),
         query: of(query),
         tries: 2,
-        deadline: Duration::from_secs(1),
+        deadline: PATIENCE,
         max_in_flight_requests: 2,
         max_in_flight_bytes: 1 << 20,
         max_body_bytes: 1 << 20,

@@ -8,6 +8,7 @@
 mod append;
 mod driver;
 mod gathered;
+mod outbox;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,8 +26,8 @@ use crate::app::App;
 use crate::caller::{key_of, project_of};
 use driver::Driver;
 
-/// How many sends of answers may wait for the connection.
-const SENDS: usize = 4;
+/// How many sends of answers may wait for the connection, beside the one that it has and the outbox.
+const SENDS: usize = 1;
 
 type Answer = Result<StreamEventsResponse, Status>;
 
