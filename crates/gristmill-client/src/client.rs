@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::ambient::{SystemClock, SystemEntropy};
 use crate::call::{Call, Exchange, JSON};
@@ -138,11 +139,13 @@ impl Client {
         Ok(Receipt { retries, ..self.receipt(path, &reply)? })
     }
 
-    /// Sends a batch once. With an error comes how long the server asks to wait.
+    /// Sends a batch once, and waits for the answer until then at most. With an error comes how long the
+    /// server asks to wait.
     pub(crate) async fn try_ingest(
         &self,
         body: Bytes,
         is_gzip: IsGzip,
+        until: Option<Instant>,
     ) -> Result<Receipt, (ClientError, Option<Duration>)> {
         const PATH: &str = "/v1/events/batch";
         let headers =
@@ -152,7 +155,8 @@ impl Client {
             IsGzip::No => &headers[..1],
         };
         let call = Call { method: Method::POST, path: PATH, headers, body };
-        let (reply, asked) = self.exchange.attempt(&call).await.map_err(|error| (error, None))?;
+        let attempt = self.exchange.attempt(&call, until).await;
+        let (reply, asked) = attempt.map_err(|error| (error, None))?;
         self.receipt(PATH, &reply).map_err(|error| (error, asked))
     }
 
@@ -206,7 +210,7 @@ impl Client {
 
     /// Gets a path once, without retries, and gives the answer whatever its status.
     pub async fn get(&self, path: &str) -> Result<Reply, ClientError> {
-        self.exchange.attempt(&Call::get(path)).await.map(|(reply, _)| reply)
+        self.exchange.attempt(&Call::get(path), None).await.map(|(reply, _)| reply)
     }
 
     /// Deletes what is at a path. The request is repeated like any other.

@@ -62,7 +62,7 @@ fn ingestion(app: &App, page: &mut Page) {
     );
     page.counter(
         "gristmill_events_queued_lost_total",
-        "Events answered as queued, without waiting for storage, whose append failed.",
+        "Events answered as queued, without waiting for storage, that were not appended.",
         metrics.queued_lost.get(),
     );
     page.counter(

@@ -129,7 +129,7 @@ impl Histogram {
 pub(crate) struct Metrics {
     /// Events that a dialect with one event a request refused; ingestion counts the others.
     pub(crate) refused: Counter,
-    /// Events that were answered as queued and could not be appended.
+    /// Events that were answered as queued and were not appended.
     pub(crate) queued_lost: Counter,
     /// Bytes of ingestion requests' bodies, inflated.
     pub(crate) received_bytes: Counter,

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -137,7 +136,7 @@ async fn gateway_with(server: ServerConfig, ingest: SocketAddr, query: SocketAdd
         ingest: of(ingest),
         query: of(query),
         tries: 2,
-        deadline: Duration::from_secs(1),
+        deadline: PATIENCE,
         max_in_flight_requests: 2,
         max_in_flight_bytes: 1 << 20,
         max_body_bytes: 1 << 20,

@@ -8,6 +8,7 @@
 mod append;
 mod driver;
 mod gathered;
+mod outbox;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,8 +27,8 @@ use crate::caller::caller_of;
 use crate::trace;
 use driver::Driver;
 
-/// How many sends of answers may wait for the connection.
-const SENDS: usize = 4;
+/// How many sends of answers may wait for the connection, beside the one that it has and the outbox.
+const SENDS: usize = 1;
 
 type Answer = Result<StreamEventsResponse, Status>;
 
