@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -78,6 +78,29 @@ pub(crate) async fn ended(answer: Response<Incoming>) -> Ended {
     let body = timeout(PATIENCE, body.collect()).await.expect("the answer does not end").unwrap();
     let trailers = body.trailers().cloned().unwrap_or_else(|| parts.headers.clone());
     Ended { headers: parts.headers, body: body.to_bytes(), trailers }
+}
+
+/// The first message of an answer, or how it ended without one.
+pub(crate) async fn first(answer: &mut Response<Incoming>) -> Result<Bytes, Ended> {
+    let mut bytes = BytesMut::new();
+    let mut trailers = answer.headers().clone();
+    loop {
+        if let Some((&[0, a, b, c, d], rest)) = bytes.split_first_chunk::<5>() {
+            let length = u32::from_be_bytes([a, b, c, d]) as usize;
+            if let Some(payload) = rest.get(..length) {
+                return Ok(Bytes::copy_from_slice(payload));
+            }
+        }
+        let frame = timeout(PATIENCE, answer.body_mut().frame()).await.expect("nothing comes");
+        match frame.map(|frame| frame.unwrap().into_data()) {
+            Some(Ok(data)) => bytes.extend_from_slice(&data),
+            Some(Err(frame)) => trailers = frame.into_trailers().unwrap(),
+            None => {
+                let headers = answer.headers().clone();
+                return Err(Ended { headers, body: bytes.freeze(), trailers });
+            }
+        }
+    }
 }
 
 impl Ended {

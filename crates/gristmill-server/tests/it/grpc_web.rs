@@ -9,7 +9,7 @@ const ORIGIN: &str = "http://localhost:5173";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
 /// The request of a page, over HTTP/1.1.
-fn request(path: &str, content_type: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn request(path: &str, content_type: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: a\r\norigin: {ORIGIN}\r\nx-grpc-web: 1\r\n\
          content-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n",

@@ -1,20 +1,59 @@
 //! Calls of gRPC.
 
-use bytes::Bytes;
-use http::Request;
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::collections::BTreeSet;
+
 use serde_json::json;
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 
 use super::Keyed;
+use crate::calling::{Caller, first, framed};
 use crate::gateway_calls::gateway_to;
-use crate::support::{Listening, PATIENCE, Platform, ingest_config, with_admin_key};
+use crate::support::{Listening, Platform, ingest_config, with_admin_key};
+
+/// What a key must allow for the methods of a service, as the manual says.
+const NEEDS: &[(&str, &str, &[&str])] = &[
+    ("nothing", "analytics.v1.EventIngestionService", &["Health"]),
+    ("nothing", "analytics.v1.AnalyticsService", &["Health"]),
+    ("nothing", "analytics.v1.MetricsService", &["Health"]),
+    ("nothing", "analytics.ProducerService", &["GetProducerHealth"]),
+    ("nothing", "analytics.ConsumerService", &["GetConsumerHealth"]),
+    ("nothing", "analytics.AnalyticsService", &["GetAnalyticsHealth"]),
+    (
+        "write",
+        "analytics.v1.EventIngestionService",
+        &["IngestEvent", "IngestEvents", "StreamEvents"],
+    ),
+    ("write", "analytics.ProducerService", &["SendEvent", "SendBatchEvents"]),
+    (
+        "read",
+        "analytics.v1.AnalyticsService",
+        &[
+            "GetAnalyticsSummary",
+            "GetTimeSeries",
+            "GetRealTimeAnalytics",
+            "GetUserAnalytics",
+            "GetFunnelAnalysis",
+            "GetFunnelUsers",
+            "GetRetention",
+            "GetPaths",
+            "GetSessions",
+            "GetStickiness",
+            "GetLifecycle",
+            "GetTopValues",
+            "ListUsers",
+            "GetCohort",
+            "ListCohorts",
+            "ListCohortUsers",
+            "Subscribe",
+        ],
+    ),
+    ("admin", "analytics.v1.AnalyticsService", &["CreateCohort", "ReplaceCohort", "DeleteCohort"]),
+    ("read", "analytics.v1.MetricsService", &["GetMetrics", "ExportMetrics", "StreamMetrics"]),
+    ("read", "analytics.AnalyticsService", &["GetEventCount", "GetAnalyticsSummary", "GetMetrics"]),
+    ("read", "analytics.ConsumerService", &["GetConsumerStats"]),
+];
 
 /// Every service with its calls, as `proto/` has them.
-fn calls() -> Vec<String> {
+pub(super) fn calls() -> Vec<String> {
     let mut calls = Vec::new();
     for file in ["analytics.proto", "v1/analytics.proto", "v1/ingestion.proto", "v1/metrics.proto"]
     {
@@ -36,27 +75,18 @@ fn calls() -> Vec<String> {
     calls
 }
 
-/// The status of a call, and what it says.
-async fn call(server: &Listening, path: &str, headers: &[(&str, &str)]) -> (String, String) {
-    let stream = TcpStream::connect(server.grpc_address).await.unwrap();
-    let (mut sender, connection) =
-        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-    let mut driving = JoinSet::new();
-    driving.spawn(connection);
-    let mut request = Request::post(format!("http://localhost{path}"))
-        .header("content-type", "application/grpc")
-        .header("te", "trailers");
-    for (name, value) in headers {
-        request = request.header(*name, *value);
+/// The status that a call has when its answer begins, and what it says.
+async fn call(
+    server: &Listening,
+    path: &str,
+    headers: &[(&'static str, &str)],
+) -> (String, String) {
+    let mut caller = Caller::open(server.grpc_address).await;
+    let mut answer = caller.begin(path, headers, framed(0, b"")).await;
+    match first(&mut answer).await {
+        Ok(_) => ("0".to_owned(), String::new()),
+        Err(ended) => (ended.status().to_owned(), ended.message().to_owned()),
     }
-    let body = Full::new(Bytes::from_static(&[0, 0, 0, 0, 0]));
-    let answer = sender.send_request(request.body(body).unwrap());
-    let (head, body) = tokio::time::timeout(PATIENCE, answer).await.unwrap().unwrap().into_parts();
-    let trailers = body.collect().await.unwrap().trailers().cloned().unwrap_or(head.headers);
-    let text = |name: &str| {
-        trailers.get(name).map_or(String::new(), |value| value.to_str().unwrap().to_owned())
-    };
-    (text("grpc-status"), text("grpc-message"))
 }
 
 #[tokio::test]
@@ -121,5 +151,26 @@ async fn a_call_with_a_key_of_another_scope_is_refused() {
         (count, ("x-api-key", ""), "16"),
     ] {
         assert_eq!(call(&server, path, &[header]).await.0, status, "{path} {}", header.0);
+    }
+}
+
+#[tokio::test]
+async fn calls_need_what_the_manual_says() {
+    let needs = NEEDS.iter().flat_map(|(need, service, methods)| {
+        methods.iter().map(move |method| (format!("/{service}/{method}"), *need))
+    });
+    let needs: Vec<_> = needs.collect();
+    let listed: BTreeSet<_> = needs.iter().map(|(path, _)| path.clone()).collect();
+    assert_eq!(listed, calls().into_iter().collect(), "the table, and the methods");
+    let keyed = Keyed::new();
+    let server = Listening::serving(keyed.front.clone());
+    for scopes in [&["write"][..], &["read"], &["write", "read"], &["admin"]] {
+        let (key, _) = keyed.key("p", scopes).await;
+        for (path, need) in &needs {
+            let may = *need == "nothing" || scopes.contains(need) || scopes.contains(&"admin");
+            let (status, message) = call(&server, path, &[("x-api-key", &key)]).await;
+            assert_ne!(status, "16", "{path} with {scopes:?}");
+            assert_eq!(status != "7", may, "{path} with {scopes:?}: {status} {message}");
+        }
     }
 }

@@ -155,6 +155,27 @@ async fn an_address_that_tries_many_keys_is_slowed() {
     assert_eq!(status_of(&server.get("/health").await), 200);
 }
 
+#[tokio::test]
+async fn keys_that_are_in_use_go_on_from_an_address_that_tried_many() {
+    let keyed = Keyed::new();
+    let (used, _) = keyed.key("p", &["read"]).await;
+    let (fresh, _) = keyed.key("p", &["read"]).await;
+    let server = Listening::serving(keyed.front.clone());
+    let status = async |key: &str| {
+        let text = format!("GET {SUMMARY} HTTP/1.1\r\nhost: a\r\nx-api-key: {key}\r\n\r\n");
+        status_of(&server.exchange(text.as_bytes()).await)
+    };
+    assert_eq!(status(&used).await, 200);
+    for number in 0..gristmill_model::limits::WRONG_KEYS_A_MINUTE {
+        assert_eq!(status(&format!("wrong-{number}")).await, 401, "{number}");
+    }
+    assert_eq!(status("wrong-again").await, 429);
+    assert_eq!((status(&used).await, status(ADMIN_KEY).await), (200, 200));
+    assert_eq!(status(&fresh).await, 429, "nobody has used it yet, so it may be guessed");
+    keyed.clock.advance(60 * gristmill_model::Timestamp::SECOND);
+    assert_eq!(status(&fresh).await, 200);
+}
+
 /// The text of a key with the secret of another one and the checksum that then is right.
 fn with_secret_of(key: &str, other: &str) -> String {
     let parts: Vec<_> = key.split('_').collect();

@@ -4,9 +4,12 @@ mod access;
 mod calls;
 mod cors;
 mod credentials;
+mod endings;
 mod life;
 mod limits;
 mod projects;
+mod projects_calls;
+mod store_away;
 
 use std::sync::Arc;
 
@@ -34,7 +37,11 @@ impl Keyed {
 
     /// With settings, of which some say nothing of keys.
     pub(super) fn of(config: ServerConfig) -> Self {
-        let platform = Platform::new(ingest_config());
+        Self::over(config, Platform::new(ingest_config()))
+    }
+
+    /// Over a platform.
+    pub(super) fn over(config: ServerConfig, platform: Platform) -> Self {
         let services = platform.services.clone();
         let front = Front::new(config, services.clone());
         Self { front, clock: Arc::clone(&platform.clock), services, _platform: platform }
@@ -59,6 +66,13 @@ impl Keyed {
     /// The answer to a `POST` of JSON with a key.
     pub(super) async fn post(&self, key: &str, target: &str, body: &Value) -> Answer {
         self.send("POST", target, &[("x-api-key", key)], &body.to_string()).await
+    }
+
+    /// Ends a key by its id.
+    pub(super) async fn revoke(&self, id: &str) {
+        let headers = [("x-api-key", ADMIN_KEY)];
+        let answer = self.send("DELETE", &format!("/v1/keys/{id}"), &headers, "").await;
+        assert_eq!(answer.status, 204, "{}", answer.text);
     }
 
     /// A new key of a project: the key, and its id.
