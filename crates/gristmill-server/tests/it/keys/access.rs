@@ -160,6 +160,30 @@ async fn without_any_key_everything_is_open_until_there_is_one() {
 }
 
 #[tokio::test]
+async fn the_first_key_is_made_on_this_machine_and_not_by_a_page() {
+    let keyed = Keyed::of(ServerConfig::default());
+    let wanted = json!({"scopes": ["admin"]}).to_string();
+    let make = async |headers: &[(&str, &str)]| {
+        keyed.send("POST", "/v1/keys", headers, &wanted).await.status.as_u16()
+    };
+    for headers in [
+        &[("host", "shop.example")][..],
+        &[("host", "localhost.shop.example")],
+        &[("host", "10.0.0.1:8080")],
+        &[("origin", "http://localhost:5173")],
+        &[("origin", "null")],
+    ] {
+        assert_eq!(make(headers).await, 403, "{headers:?}");
+    }
+    assert_eq!(keyed.send("GET", "/v1/keys", &[], "").await.json()["keys"], json!([]));
+    for host in ["localhost:8080", "LOCALHOST", "127.0.0.1:8080", "[::1]:8080"] {
+        let keyed = Keyed::of(ServerConfig::default());
+        let made = keyed.send("POST", "/v1/keys", &[("host", host)], &wanted).await;
+        assert_eq!(made.status, 201, "{host}: {}", made.text);
+    }
+}
+
+#[tokio::test]
 async fn an_admin_key_manages_its_own_project_only() {
     let keyed = Keyed::new();
     let (admin, admin_id) = keyed.key("p", &["admin"]).await;

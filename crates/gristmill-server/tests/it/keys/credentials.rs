@@ -170,10 +170,14 @@ async fn keys_that_are_in_use_go_on_from_an_address_that_tried_many() {
         assert_eq!(status(&format!("wrong-{number}")).await, 401, "{number}");
     }
     assert_eq!(status("wrong-again").await, 429);
-    assert_eq!((status(&used).await, status(ADMIN_KEY).await), (200, 200));
-    assert_eq!(status(&fresh).await, 429, "nobody has used it yet, so it may be guessed");
+    assert_eq!(status(&used).await, 200);
+    for other in [&fresh, ADMIN_KEY] {
+        assert_eq!(status(other).await, 429);
+    }
     keyed.clock.advance(60 * gristmill_model::Timestamp::SECOND);
-    assert_eq!(status(&fresh).await, 200);
+    for key in [&used, &fresh, ADMIN_KEY] {
+        assert_eq!(status(key).await, 200);
+    }
 }
 
 /// The text of a key with the secret of another one and the checksum that then is right.

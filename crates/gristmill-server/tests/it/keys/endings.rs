@@ -4,6 +4,7 @@ use axum::body::Body;
 use gristmill_model::Timestamp;
 use gristmill_proto::analytics::v1;
 use gristmill_proto::analytics::v1::subscribe_request::Question;
+use gristmill_server::ServerConfig;
 use http::Request;
 use http_body_util::BodyExt;
 use prost::Message;
@@ -130,4 +131,21 @@ async fn live_questions_end() {
         let end = async { while body.frame().await.is_some() {} };
         timeout(PATIENCE, end).await.unwrap_or_else(|_| panic!("{target} goes on"));
     }
+}
+
+#[tokio::test]
+async fn what_was_begun_without_a_key_ends_when_the_first_is_made() {
+    let keyed = Keyed::of(ServerConfig::default());
+    let server = Listening::serving(keyed.front.clone());
+    let mut caller = Caller::open(server.grpc_address).await;
+    let mut answer = caller.begin(SUBSCRIBE, &[], subscribe()).await;
+    first(&mut answer).await.unwrap();
+    let mut live = server.connect().await;
+    let head = "GET /v1/analytics/summary HTTP/1.0\r\naccept: text/event-stream\r\n\r\n";
+    live.write_all(head.as_bytes()).await.unwrap();
+    read_until(&mut live, "event: revision").await;
+    let made = keyed.send("POST", "/v1/keys", &[], r#"{"scopes": ["admin"]}"#).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    assert_eq!(ended(answer).await.status(), "16");
+    read_all(&mut live).await;
 }

@@ -98,9 +98,11 @@ pub(super) async fn send(
     body: &str,
 ) -> Answer {
     let method = Method::from_bytes(method.as_bytes()).unwrap();
-    let mut request = Request::builder().method(method).uri(target).header("host", "a");
-    if !headers.iter().any(|(name, _)| *name == "content-type") {
-        request = request.header("content-type", "application/json");
+    let mut request = Request::builder().method(method).uri(target);
+    for (name, value) in [("host", "localhost"), ("content-type", "application/json")] {
+        if !headers.iter().any(|(given, _)| *given == name) {
+            request = request.header(name, value);
+        }
     }
     for (name, value) in headers {
         request = request.header(*name, *value);

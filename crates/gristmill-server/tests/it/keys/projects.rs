@@ -146,8 +146,8 @@ async fn ask(
     (answer.status, told)
 }
 
-/// Takes away the name of the request, how long it took, and versions, which all documents of the store
-/// share.
+/// Takes away the name of the request, how long it took, and versions, which all documents of the
+/// store share.
 fn forget(told: &mut Value) {
     match told {
         Value::Object(members) => {

@@ -172,8 +172,8 @@ fn about_events(word: &str) -> Vec<Question> {
     ]
 }
 
-/// Questions about users and cohorts, and changes of these: with names that one project has and the other
-/// has not.
+/// Questions about users and cohorts, and changes of these: with names that one project has and the
+/// other has not.
 fn about_users(word: &str) -> Vec<Question> {
     let user = v1::GetUserAnalyticsRequest {
         user_id: format!("{word}-user"),
@@ -248,7 +248,7 @@ fn questions(word: &str) -> Vec<Question> {
     all
 }
 
-/// Events with an id each that the first project has had from the same user, and the second has not.
+/// Events with an id each that the first project has from the same user, and the second has not.
 fn sent() -> Vec<(&'static str, Vec<u8>)> {
     let user = format!("{PLAIN}-user");
     let id = |offset: i64| (EVENTS + offset).to_string();
