@@ -10,8 +10,10 @@ use gristmill_model::{Clock, Entropy};
 use http::{HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client as Pool;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::backoff::{Backoff, retry_after};
 use crate::connect::Connector;
@@ -57,7 +59,7 @@ impl Exchange {
             Backoff { first: self.config.first_backoff, longest: self.config.longest_backoff };
         let mut retries = 0;
         loop {
-            let outcome = self.attempt(call).await;
+            let outcome = self.attempt(call, None).await;
             let asked = match &outcome {
                 Ok((reply, _)) if !is_transient(reply.status) => None,
                 Ok((_, asked)) => Some(*asked),
@@ -108,18 +110,27 @@ impl Exchange {
         })
     }
 
-    /// Sends a call once and reads the whole answer, with the time that the server asks to wait.
+    /// Sends a call once and reads the whole answer, with the time that the server asks to wait. It is cut
+    /// after the configured timeout, and at `until` if that is earlier.
     pub(crate) async fn attempt(
         &self,
         call: &Call<'_>,
+        until: Option<Instant>,
     ) -> Result<(Reply, Option<Duration>), ClientError> {
-        // The semaphore is never closed.
-        let _permit = self.permits.acquire().await.ok();
-        let request = self.request(call)?;
-        let answered = tokio::time::timeout(self.config.timeout, self.send(call.path, request));
-        answered.await.unwrap_or_else(|_| {
-            let seconds = self.config.timeout.as_secs_f64();
-            Err(ClientError::Timeout { url: self.target(call.path), seconds })
+        let mut request = self.request(call)?;
+        let connection = capture_connection(&mut request);
+        let begun = Instant::now();
+        let sending = async {
+            // The semaphore is never closed.
+            let _permit = self.permits.acquire().await.ok();
+            timeout(self.config.timeout, self.send(call.path, request, &connection)).await
+        };
+        let answered = match until {
+            None => sending.await,
+            Some(until) => timeout_at(until, sending).await.and_then(|answered| answered),
+        };
+        answered.unwrap_or_else(|_| {
+            Err(self.late(call.path, begun.elapsed().min(self.config.timeout), &connection))
         })
     }
 
@@ -127,6 +138,7 @@ impl Exchange {
         &self,
         path: &str,
         request: Request<Full<Bytes>>,
+        connection: &CaptureConnection,
     ) -> Result<(Reply, Option<Duration>), ClientError> {
         let unreachable = |error: &dyn std::error::Error, is_unsent| ClientError::Unreachable {
             url: self.target(path),
@@ -134,12 +146,24 @@ impl Exchange {
             is_unsent,
         };
         let response = self.pool.request(request).await;
-        let response = response.map_err(|error| unreachable(&error, error.is_connect()))?;
+        let response = response.map_err(|error| {
+            unreachable(&error, error.is_connect() || !has_connected(connection))
+        })?;
         let status = response.status().as_u16();
         let asked = retry_after(response.headers());
         let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
         let body = body.map_err(|error| unreachable(error.as_ref(), false))?.to_bytes();
         Ok((Reply { status, body }, asked))
+    }
+
+    /// The error of an attempt that was cut. Without a connection nothing was sent.
+    fn late(&self, path: &str, waited: Duration, connection: &CaptureConnection) -> ClientError {
+        let (url, seconds) = (self.target(path), waited.as_millis() as f64 / 1e3);
+        if has_connected(connection) {
+            return ClientError::Timeout { url, seconds };
+        }
+        let reason = format!("there was no connection within {seconds} s");
+        ClientError::Unreachable { url, reason, is_unsent: true }
     }
 
     fn request(&self, call: &Call<'_>) -> Result<Request<Full<Bytes>>, ClientError> {
@@ -160,6 +184,11 @@ impl Exchange {
     pub(crate) fn target(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
+}
+
+/// Whether a request was handed to a connection.
+fn has_connected(connection: &CaptureConnection) -> bool {
+    connection.connection_metadata().is_some()
 }
 
 /// The header that says what a body is.

@@ -12,7 +12,7 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tonic::body::Body;
@@ -20,9 +20,9 @@ use tonic::codegen::Service;
 
 use crate::ambient::{SystemClock, SystemEntropy};
 use crate::call::API_KEY;
-use crate::connect::{base_of, open};
+use crate::connect::{Connector, Speech, base_of, connector};
 use crate::error::innermost;
-use crate::{ApiKey, ClientError};
+use crate::{ApiKey, ClientError, ClientTls};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,25 +38,29 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 pub struct StreamTarget {
     pub(crate) url: String,
     uri: Uri,
+    connector: Connector,
     key: Option<HeaderValue>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
 }
 
 impl StreamTarget {
-    /// The server at `url`, e.g. `http://127.0.0.1:50051`. Does not connect yet.
+    /// The server at `url`, e.g. `http://127.0.0.1:50051`. Does not connect yet. At `https` it is
+    /// trusted if the system's authorities vouch for it.
     pub fn at(url: &str) -> Result<Self, ClientError> {
-        let url = base_of(url)?;
-        let uri: Uri = url.parse().map_err(|_| ClientError::Url {
-            url: url.clone(),
-            reason: "it is not a URL".to_owned(),
-        })?;
+        Self::with_tls(url, &ClientTls::default())
+    }
+
+    /// The server at `url`, at `https` as `tls` says, whose files are read now.
+    pub fn with_tls(url: &str, tls: &ClientTls) -> Result<Self, ClientError> {
+        let (url, uri) = base_of(url)?;
         if !matches!(uri.path(), "" | "/") {
             let reason = "it has a path".to_owned();
             return Err(ClientError::Url { url, reason });
         }
+        let connector = connector(&uri, tls, Speech::Http2)?;
         let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
-        Ok(Self { url, uri, key: None, clock, entropy })
+        Ok(Self { url, uri, connector, key: None, clock, entropy })
     }
 
     /// Sends this key with every call, as `x-api-key`.
@@ -81,15 +85,16 @@ impl StreamTarget {
             url: self.url.clone(),
             seconds: CONNECT_TIMEOUT.as_secs_f64(),
         };
-        let connecting = timeout(CONNECT_TIMEOUT, open(&self.uri)).await.map_err(|_| late())?;
-        let stream = connecting.map_err(|error| unreachable(error.to_string()))?;
+        let connecting = self.connector.clone().call(self.uri.clone());
+        let connected = timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| late())?;
+        let stream = connected.map_err(|error| unreachable(innermost(error.as_ref())))?;
         let handshake = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(CALL_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT)
-            .handshake(TokioIo::new(stream));
+            .handshake(stream);
         let handshake = timeout(CONNECT_TIMEOUT, handshake).await.map_err(|_| late())?;
         let (requests, connection) = handshake.map_err(|error| unreachable(innermost(&error)))?;
         let mut driver = JoinSet::new();
@@ -97,8 +102,9 @@ impl StreamTarget {
             // Whoever waits for an answer hears of the error too.
             let _ = connection.await;
         });
-        let authority = self.uri.authority().cloned();
-        Ok(Channel { requests, authority, key: self.key.clone(), _driver: Arc::new(driver) })
+        let (scheme, authority) = (self.uri.scheme().cloned(), self.uri.authority().cloned());
+        let key = self.key.clone();
+        Ok(Channel { requests, scheme, authority, key, _driver: Arc::new(driver) })
     }
 }
 
@@ -112,6 +118,7 @@ impl fmt::Debug for StreamTarget {
 #[derive(Clone, Debug)]
 pub struct Channel {
     requests: SendRequest<Body>,
+    scheme: Option<Scheme>,
     authority: Option<Authority>,
     key: Option<HeaderValue>,
     _driver: Arc<JoinSet<()>>,
@@ -128,7 +135,7 @@ impl Service<Request<Body>> for Channel {
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let mut parts = request.uri().clone().into_parts();
-        parts.scheme = Some(Scheme::HTTP);
+        parts.scheme = self.scheme.clone();
         parts.authority = self.authority.clone();
         if let Ok(uri) = Uri::from_parts(parts) {
             *request.uri_mut() = uri;

@@ -12,10 +12,11 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::ambient::{SystemClock, SystemEntropy};
 use crate::call::{Call, Exchange, JSON};
-use crate::connect::{base_of, connector};
+use crate::connect::{Speech, base_of, connector};
 use crate::event::encode;
 use crate::{ApiKey, ClientConfig, ClientError, Event, Receipt};
 
@@ -64,7 +65,8 @@ impl Client {
         Self::with_config(url, ClientConfig { api_key: Some(key.into()), ..Default::default() })
     }
 
-    /// A client for the server at `url`. Does not connect yet.
+    /// A client for the server at `url`. Does not connect yet, but reads the files of `config.tls` if
+    /// the server is at `https`.
     pub fn with_config(url: &str, config: ClientConfig) -> Result<Self, ClientError> {
         Self::new(url, config, Arc::new(SystemEntropy))
     }
@@ -85,12 +87,13 @@ impl Client {
         entropy: Arc<dyn Entropy>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ClientError> {
-        let base = base_of(url)?;
+        let (base, uri) = base_of(url)?;
+        let connector = connector(&uri, &config.tls, Speech::Http1)?;
         let key = config.api_key.as_ref().map(ApiKey::header).transpose()?;
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(config.connections)
-            .build(connector());
+            .build(connector);
         let permits = Semaphore::new(config.connections.max(1));
         let exchange = Exchange { pool, base, config, key, permits, entropy, clock };
         Ok(Self { exchange: Arc::new(exchange) })
@@ -136,11 +139,13 @@ impl Client {
         Ok(Receipt { retries, ..self.receipt(path, &reply)? })
     }
 
-    /// Sends a batch once. With an error comes how long the server asks to wait.
+    /// Sends a batch once, and waits for the answer until then at most. With an error comes how long the
+    /// server asks to wait.
     pub(crate) async fn try_ingest(
         &self,
         body: Bytes,
         is_gzip: IsGzip,
+        until: Option<Instant>,
     ) -> Result<Receipt, (ClientError, Option<Duration>)> {
         const PATH: &str = "/v1/events/batch";
         let headers =
@@ -150,7 +155,8 @@ impl Client {
             IsGzip::No => &headers[..1],
         };
         let call = Call { method: Method::POST, path: PATH, headers, body };
-        let (reply, asked) = self.exchange.attempt(&call).await.map_err(|error| (error, None))?;
+        let attempt = self.exchange.attempt(&call, until).await;
+        let (reply, asked) = attempt.map_err(|error| (error, None))?;
         self.receipt(PATH, &reply).map_err(|error| (error, asked))
     }
 
@@ -204,7 +210,7 @@ impl Client {
 
     /// Gets a path once, without retries, and gives the answer whatever its status.
     pub async fn get(&self, path: &str) -> Result<Reply, ClientError> {
-        self.exchange.attempt(&Call::get(path)).await.map(|(reply, _)| reply)
+        self.exchange.attempt(&Call::get(path), None).await.map(|(reply, _)| reply)
     }
 
     /// Deletes what is at a path. The request is repeated like any other.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use crate::ClientError;
+use crate::{ClientError, ClientTls};
 
 /// How a client behaves.
 #[derive(Clone, Debug)]
@@ -25,6 +25,9 @@ pub struct ClientConfig {
     /// The longest wait between retries, unless the server asks for more by `Retry-After`. 10 s if
     /// not set.
     pub longest_backoff: Duration,
+    /// Whom to trust, and what to show, where the server is at `https`. The system's authorities, and
+    /// nothing, if not set.
+    pub tls: ClientTls,
 }
 
 impl Default for ClientConfig {
@@ -36,6 +39,7 @@ impl Default for ClientConfig {
             retries: 8,
             first_backoff: Duration::from_millis(100),
             longest_backoff: Duration::from_secs(10),
+            tls: ClientTls::default(),
         }
     }
 }

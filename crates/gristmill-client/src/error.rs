@@ -22,6 +22,12 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What `https` needs is not there or cannot be used.
+    #[error("tls: {reason}")]
+    Tls {
+        /// Which file, and what is wrong with it.
+        reason: String,
+    },
     /// The server could not be reached, or the connection broke.
     #[error("cannot reach {url}: {reason}")]
     Unreachable {
@@ -89,7 +95,9 @@ impl ClientError {
             ClientError::Unreachable { is_unsent, .. } => !is_unsent,
             ClientError::Timeout { .. } | ClientError::Answer { .. } => true,
             ClientError::Refused { status, .. } => *status >= 500,
-            ClientError::Url { .. } | ClientError::Setting { .. } => false,
+            ClientError::Url { .. } | ClientError::Setting { .. } | ClientError::Tls { .. } => {
+                false
+            }
         }
     }
 

@@ -21,6 +21,7 @@ mod event;
 pub mod questions;
 mod receipt;
 mod sender;
+mod tls;
 
 pub use ambient::random_id;
 pub use channel::{Channel, StreamTarget};
@@ -35,6 +36,7 @@ pub use sender::{
     Compression, Delivered, Observer, Reason, Report, SendError, Sender, SenderConfig, SenderStats,
     SpillConfig, StartError, Undelivered,
 };
+pub use tls::{ClientIdentity, ClientTls};
 
 /// Has the examples of the manual compiled.
 #[cfg(doctest)]

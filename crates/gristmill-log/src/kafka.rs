@@ -61,6 +61,8 @@ pub struct KafkaConfig {
     pub dead_letters: Option<String>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// The `traceparent` of what is being appended by the task that asks, if it has one.
+    pub traceparent: fn() -> Option<String>,
     /// Understands records of other producers.
     pub foreign: Arc<dyn ForeignRecords>,
 }

@@ -161,6 +161,8 @@ pub const IN_VALUES: usize = 10_000;
 pub const FILTER_DEPTH: usize = 16;
 /// The most parts of a question's filters, conditions and what puts them together.
 pub const FILTER_PARTS: usize = 1_000;
+/// The largest file of certificates or of a key, in bytes.
+pub const PEM_FILE_BYTES: usize = 1024 * 1024;
 /// The most subscriptions to live questions, all clients together.
 pub const LIVE_SUBSCRIPTIONS: usize = 256;
 /// The longest window of what happened in the last seconds.

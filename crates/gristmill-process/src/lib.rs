@@ -6,4 +6,4 @@
 
 mod processor;
 
-pub use processor::{ProcessError, Processor};
+pub use processor::{OnSettled, ProcessError, Processor, Settled};

@@ -8,6 +8,7 @@ use gristmill_log::{Committed, EventLog, LogBatch, LogReader, Payload, ReadError
 use gristmill_model::{Event, Position, Positions};
 use gristmill_store::{Commit, Quarantined, Row, Store, StoreError, Unacceptable};
 use thiserror::Error;
+use tokio::time::Instant;
 
 /// How much of the log is committed at a time at most, in bytes. Larger commits cost less per
 /// event and are seen later.
@@ -34,16 +35,36 @@ pub enum ProcessError {
     Store(StoreError),
 }
 
+/// A commit that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// How many rows it was given.
+    pub rows: usize,
+    /// How long the store took.
+    pub took: Duration,
+}
+
+/// Is told of every commit. It must not block.
+pub type OnSettled = Arc<dyn Fn(Settled) + Send + Sync>;
+
 /// Settles the records of a log in a store; of a shared log its share of them.
 pub struct Processor {
     log: Arc<dyn EventLog>,
     store: Arc<dyn Store>,
+    on_settled: Option<OnSettled>,
 }
 
 impl Processor {
     /// A processor that has not started.
     pub fn new(log: Arc<dyn EventLog>, store: Arc<dyn Store>) -> Self {
-        Self { log, store }
+        Self { log, store, on_settled: None }
+    }
+
+    /// The same, and somebody is told of every commit.
+    #[must_use]
+    pub fn telling(mut self, on_settled: Option<OnSettled>) -> Self {
+        self.on_settled = on_settled;
+        self
     }
 
     /// Settles until the log is closed and all of it is settled, or until something fails that
@@ -90,8 +111,12 @@ impl Processor {
         loop {
             let (commit, next) = commit_from(batches, place, &refused);
             let sets_aside = !commit.quarantine.is_empty();
+            let (rows, since) = (commit.rows.len(), Instant::now());
             match self.store.commit(commit).await {
                 Ok(_) => {
+                    if let Some(tell) = &self.on_settled {
+                        tell(Settled { rows, took: since.elapsed() });
+                    }
                     if sets_aside {
                         let (settled, _) = commit_from(batches, place, &refused);
                         self.show_set_aside(batches, &settled.quarantine).await;

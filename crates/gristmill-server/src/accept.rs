@@ -13,7 +13,7 @@ use crate::caller::project_of;
 use crate::grpc::Arrival;
 use crate::openapi::Term;
 use crate::problem::Problem;
-use crate::visibility;
+use crate::{trace, visibility};
 
 /// The header that makes derived event ids the same for a repeated request.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -75,7 +75,8 @@ pub(crate) async fn accept_in_turn<'a>(
     since: Instant,
     turn: impl Send,
 ) -> Result<Accepted<'a>, Problem> {
-    let accepted = app.services.ingest.accept_in_turn(events, turn).await?;
+    let appending = app.services.ingest.accept_in_turn(events, turn);
+    let accepted = trace::step("append", appending).await?;
     if accepted.positions != Positions::start() {
         app.metrics.ack.record(since.elapsed());
         app.metrics.accepted(app.now());

@@ -1,12 +1,15 @@
 //! What an operator may set of the server.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
 use subtle::ConstantTimeEq;
 
 use crate::keys::{Hash, hash};
+use crate::tls::ServerTls;
+use crate::trace::Tracer;
 
 /// The server's limits and deadlines.
 #[derive(Clone, Debug)]
@@ -37,6 +40,10 @@ pub struct ServerConfig {
     pub cors_origins: Vec<HeaderValue>,
     /// Who may come in.
     pub access: Access,
+    /// What all listeners speak; without it they speak in the clear.
+    pub tls: Option<Arc<ServerTls>>,
+    /// What takes spans of requests; without it nothing is recorded.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// Who may come in, beside whoever has a key of the store.
@@ -88,6 +95,8 @@ impl Default for ServerConfig {
             grpc_reflection: true,
             cors_origins: vec![HeaderValue::from_static("http://localhost:5173")],
             access: Access::default(),
+            tls: None,
+            tracer: None,
         }
     }
 }

@@ -13,12 +13,13 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::ServerConfig;
 use crate::front::Front;
 use crate::keys::Peer;
+use crate::tls::{self, Stream};
 use crate::vitals::{Handling, Vitals};
 use crate::wire::{Protocol, Wire};
 
@@ -55,12 +56,11 @@ pub(crate) async fn serve(
     let _ = stream.set_nodelay(true);
     let peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
     let vitals = Vitals::new();
-    let opening = timeout(front.config().header_timeout, Wire::open(stream, Arc::clone(&vitals)));
     let opened = tokio::select! {
         () = drain.cancelled() => return,
-        opened = opening => opened,
+        opened = open(stream, speech, &front, &vitals) => opened,
     };
-    let Ok(Ok(Some(wire))) = opened else { return };
+    let Some(wire) = opened else { return };
     let protocol = wire.protocol();
     let io = TokioIo::new(wire);
     let (requests_front, requests_vitals) = (front.clone(), Arc::clone(&vitals));
@@ -90,6 +90,22 @@ pub(crate) async fn serve(
             drive(connection, http2::Connection::graceful_shutdown, &vitals, &front, &drain).await;
         }
     }
+}
+
+/// Agrees on TLS, where it is spoken, and on a protocol; all of it in the time of a head. `None` if nothing
+/// can be served.
+async fn open(
+    stream: TcpStream,
+    speech: Speech,
+    front: &Front,
+    vitals: &Arc<Vitals>,
+) -> Option<Wire> {
+    let deadline = Instant::now() + front.config().header_timeout;
+    let stream = match &front.config().tls {
+        None => Stream::Plain(stream),
+        Some(tls) => tls::accept(stream, tls.acceptor(speech), deadline, front.metrics()).await?,
+    };
+    timeout_at(deadline, Wire::open(stream, Arc::clone(vitals))).await.ok()?.ok()?
 }
 
 /// Whether an answer ends its connection.

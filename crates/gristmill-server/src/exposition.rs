@@ -5,7 +5,9 @@ mod family;
 
 use gristmill_model::Timestamp;
 
+use crate::ServerConfig;
 use crate::app::App;
+use crate::gateway::{Gateway, Outside};
 use crate::metrics::{Histogram, Metrics};
 
 pub(crate) use family::{Family, Kind, Number, Sample, written};
@@ -25,21 +27,20 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
     calls(&app.metrics, &mut page);
     live(app, &mut page);
     relays(&app.metrics, &mut page);
+    certificates(&app.config, app.gateway.as_deref(), &mut page);
     process(app.services.version, app.services.started, &mut page);
     page.0
 }
 
 /// The text of a process that neither takes events in nor answers questions itself.
-pub(crate) fn without_services(
-    metrics: &Metrics,
-    version: &'static str,
-    started: Timestamp,
-) -> String {
+pub(crate) fn without_services(gateway: &Gateway) -> String {
+    let Outside { server, metrics, ambience, .. } = gateway.outside();
     let mut page = Page(Vec::with_capacity(32));
     http(metrics, &mut page);
     calls(metrics, &mut page);
     relays(metrics, &mut page);
-    process(version, started, &mut page);
+    certificates(server, Some(gateway), &mut page);
+    process(ambience.version, ambience.started, &mut page);
     written(&page.0)
 }
 
@@ -61,7 +62,7 @@ fn ingestion(app: &App, page: &mut Page) {
     );
     page.counter(
         "gristmill_events_queued_lost_total",
-        "Events answered as queued, without waiting for storage, whose append failed.",
+        "Events answered as queued, without waiting for storage, that were not appended.",
         metrics.queued_lost.get(),
     );
     page.counter(
@@ -189,6 +190,15 @@ fn http(metrics: &Metrics, page: &mut Page) {
     ] {
         page.counter(&format!("gristmill_http_connections_{name}_total"), help, count.get());
     }
+    let name = "gristmill_tls_handshakes_total";
+    page.head(name, Kind::Counter, "Connections to listeners under TLS, by what became of them.");
+    for (outcome, count) in [
+        ("done", &metrics.tls_handshakes),
+        ("failed", &metrics.tls_failures),
+        ("plaintext", &metrics.tls_plaintext),
+    ] {
+        page.sample(&[("outcome", outcome)], count.get());
+    }
     page.counter(
         "gristmill_wrong_api_keys_total",
         "Requests with an API key that was wrong or not valid any more.",
@@ -234,6 +244,32 @@ fn relays(metrics: &Metrics, page: &mut Page) {
         "Requests to the gateway that no other process answered.",
         metrics.relay_failures.get(),
     );
+}
+
+/// Handshakes, and what became of certificates, if there are any.
+fn certificates(config: &ServerConfig, gateway: Option<&Gateway>, page: &mut Page) {
+    let shown = [
+        ("server", config.tls.as_ref().map(|tls| tls.status())),
+        ("gateway", gateway.and_then(Gateway::tls_status)),
+    ];
+    let shown: Vec<_> = shown.into_iter().filter_map(|(of, it)| Some((of, it?))).collect();
+    if shown.is_empty() {
+        return;
+    }
+    let name = "gristmill_tls_certificate_expiry_timestamp_seconds";
+    page.head(name, Kind::Gauge, "When the process's own certificate expires, since 1970.");
+    for (of, status) in &shown {
+        if let Some(expires) = status.expires {
+            page.sample(&[("of", of)], expires.seconds());
+        }
+    }
+    let name = "gristmill_tls_renewals_total";
+    page.head(name, Kind::Counter, "Times that changed certificates were taken, or could not be.");
+    for (of, status) in &shown {
+        for (outcome, count) in [("taken", status.renewals), ("failed", status.failures)] {
+            page.sample(&[("of", of), ("outcome", outcome)], count);
+        }
+    }
 }
 
 fn process(version: &'static str, started: Timestamp, page: &mut Page) {

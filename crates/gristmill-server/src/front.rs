@@ -15,7 +15,7 @@ use axum::body::Body;
 use axum::response::IntoResponse;
 use gristmill_model::{Clock, Entropy, ErrorCode, Scope, Timestamp, limits};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
+use http::{HeaderValue, Method, Request, Response, Uri, header};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -35,8 +35,10 @@ use crate::metrics::Metrics;
 use crate::problem::{self, Problem};
 use crate::request_id::{RequestIds, X_REQUEST_ID};
 use crate::role::{Role, Roles};
+use crate::trace::Visit;
 use crate::visibility::Sample;
 use crate::vitals::Vitals;
+use crate::well_formed::check;
 use crate::{ServerConfig, body, caller, cors, gateway, routes};
 
 /// Answers requests; cheap to clone.
@@ -243,6 +245,17 @@ impl Front {
         };
         let id = self.hall.request_ids.of(request.headers());
         request.headers_mut().insert(X_REQUEST_ID, id.clone());
+        let visit = Visit::begin_call(self.config().tracer.as_ref(), &id, &mut request);
+        let response = visit.current().run(self.answer_named_call(request, id)).await;
+        visit.end(&response);
+        response
+    }
+
+    async fn answer_named_call(
+        &self,
+        mut request: Request<Body>,
+        id: HeaderValue,
+    ) -> Response<Body> {
         let (metrics, longest) = (Arc::clone(&self.hall.metrics), self.config().request_timeout);
         let mut call = Call::begin(request.uri().path(), id, metrics);
         let need = keys::need_of_call(request.uri().path());
@@ -301,16 +314,22 @@ impl Front {
         let need = self.need_of(route, request.method());
         let watched = self.watched(request.headers(), need);
         let peer = request.extensions().get::<Peer>().copied();
-        let response = match check(&request) {
-            Ok(()) if origin.is_some() && cors::is_preflight(&request) => cors::permission(),
-            Ok(()) if methods().at(request.uri().path()).is_some() => wrong_media().into_response(),
-            Ok(()) => self.admit(request, need).await,
-            Err(problem) => problem.into_response(),
+        let visit = self.visit(route, &id, &mut request);
+        let answering = async {
+            let response = match check(&request) {
+                Ok(()) if origin.is_some() && cors::is_preflight(&request) => cors::permission(),
+                Ok(()) if methods().at(request.uri().path()).is_some() => {
+                    wrong_media().into_response()
+                }
+                Ok(()) => self.admit(request, need).await,
+                Err(problem) => problem.into_response(),
+            };
+            if let Some(watched) = watched {
+                self.note(watched, peer, response.status());
+            }
+            response
         };
-        if let Some(watched) = watched {
-            self.note(watched, peer, response.status());
-        }
-        let mut response = self.finish(response, &id);
+        let mut response = self.answer_within(visit, answering, &id).await;
         if let Some(origin) = origin {
             cors::allow(response.headers_mut(), origin);
         }
@@ -319,13 +338,31 @@ impl Front {
     }
 
     /// Answers a request that a gateway has taken in, and checked.
-    pub(crate) async fn answer_relayed(&self, request: Request<Body>) -> Response<Body> {
+    pub(crate) async fn answer_relayed(&self, mut request: Request<Body>) -> Response<Body> {
         let id = self.hall.request_ids.of(request.headers());
         let route = self.metrics().route(request.uri().path());
         let need = self.need_of(route, request.method());
-        let response = self.admit(request, need).await;
-        let response = self.finish(response, &id);
+        let visit = self.visit(route, &id, &mut request);
+        let response = self.answer_within(visit, self.admit(request, need), &id).await;
         self.metrics().answered(route, response.status());
+        response
+    }
+
+    fn visit(&self, route: usize, id: &HeaderValue, request: &mut Request<Body>) -> Visit {
+        let path = self.metrics().path_of(route);
+        Visit::begin(self.config().tracer.as_ref(), id, path, request)
+    }
+
+    /// Lets a request be answered under its name and finishes the answer.
+    async fn answer_within(
+        &self,
+        visit: Visit,
+        answering: impl Future<Output = Response<Body>>,
+        id: &HeaderValue,
+    ) -> Response<Body> {
+        let finished = async { self.finish(answering.await, id) };
+        let response = visit.current().run(finished).await;
+        visit.end(&response);
         response
     }
 
@@ -379,11 +416,15 @@ impl Front {
     /// What a panic is answered with.
     fn mistake(&self) -> Problem {
         self.metrics().panics.add(1);
+        tracing::error!("a request ended in a panic");
         Problem::new(ErrorCode::Internal, "the server made a mistake")
     }
 
     fn finish(&self, mut response: Response<Body>, id: &HeaderValue) -> Response<Body> {
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            // Its detail may quote what the client has sent.
+            let code = problem.code().name();
+            tracing::debug!(code, "a request was not answered with success");
             problem::render(&problem, id, &mut response);
         }
         let headers = response.headers_mut();
@@ -403,44 +444,6 @@ pub(crate) async fn unless_it_panics<F: Future>(work: F) -> Option<F::Output> {
         }
     })
     .await
-}
-
-/// Refuses what is well-formed enough for hyper and still not a request for us.
-fn check(request: &Request<Body>) -> Result<(), Problem> {
-    let (uri, headers) = (request.uri(), request.headers());
-    if uri.path_and_query().is_some_and(|target| target.as_str().len() > limits::URI_BYTES) {
-        let detail = format!("the request target is longer than {} bytes", limits::URI_BYTES);
-        return Err(Problem::new(ErrorCode::UriTooLong, detail));
-    }
-    // Per header: a colon, a space and the line's end.
-    let bytes: usize =
-        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if bytes > limits::HEADER_BYTES || headers.len() > limits::HEADERS {
-        let (most, bytes) = (limits::HEADERS, limits::HEADER_BYTES);
-        let detail = format!("the request has more than {most} headers or {bytes} bytes of them");
-        return Err(Problem::new(ErrorCode::HeadersTooLarge, detail).closing());
-    }
-    let bad = |detail: &str| Err(Problem::new(ErrorCode::InvalidArgument, detail).closing());
-    if request.method() == Method::CONNECT || uri.path() == "*" {
-        return bad("the request target must be a path");
-    }
-    let hosts = headers.get_all(header::HOST).iter().count();
-    match request.version() {
-        Version::HTTP_2 => {
-            if uri.authority().is_none() && hosts != 1 {
-                return bad("the request names no authority");
-            }
-        }
-        version => {
-            if uri.authority().is_some() {
-                return bad("the request target must be a path, not a whole URL");
-            }
-            if hosts > 1 || (hosts == 0 && version == Version::HTTP_11) {
-                return bad("the request must have exactly one host header");
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Refuses a call that does not say that it is one.

@@ -36,8 +36,11 @@ mod request_id;
 mod role;
 mod routes;
 mod server;
+mod tls;
+mod trace;
 mod visibility;
 mod vitals;
+mod well_formed;
 mod wire;
 
 pub use analytics::cohorts::SavedCohorts;
@@ -49,3 +52,10 @@ pub use openapi::openapi;
 pub use role::{Role, Roles};
 pub use routes::needs_of_paths;
 pub use server::{Listeners, Server};
+pub use tls::{
+    ClientAuth, ClientAuthority, GatewayTls, GatewayTlsFiles, IdentityFiles, ServerTls,
+    ServerTlsFiles, TlsError,
+};
+pub use trace::{
+    Attribute, FinishedSpan, RequestNames, SpanKind, Tracer, current_request, current_traceparent,
+};

@@ -129,7 +129,7 @@ impl Histogram {
 pub(crate) struct Metrics {
     /// Events that a dialect with one event a request refused; ingestion counts the others.
     pub(crate) refused: Counter,
-    /// Events that were answered as queued and could not be appended.
+    /// Events that were answered as queued and were not appended.
     pub(crate) queued_lost: Counter,
     /// Bytes of ingestion requests' bodies, inflated.
     pub(crate) received_bytes: Counter,
@@ -149,6 +149,12 @@ pub(crate) struct Metrics {
     pub(crate) accept_errors: Counter,
     /// Requests with an API key that was wrong or not valid any more.
     pub(crate) wrong_keys: Counter,
+    /// Handshakes that ended in a secure connection.
+    pub(crate) tls_handshakes: Counter,
+    /// Handshakes that failed or took too long.
+    pub(crate) tls_failures: Counter,
+    /// Connections to a listener under TLS whose client spoke in the clear.
+    pub(crate) tls_plaintext: Counter,
     /// Requests that ended in a panic.
     pub(crate) panics: Counter,
     /// Subscriptions to live questions.
@@ -181,6 +187,9 @@ impl Metrics {
             connections_timed_out: Counter::default(),
             accept_errors: Counter::default(),
             wrong_keys: Counter::default(),
+            tls_handshakes: Counter::default(),
+            tls_failures: Counter::default(),
+            tls_plaintext: Counter::default(),
             panics: Counter::default(),
             live_subscriptions: Present::default(),
             live_answers: Counter::default(),
@@ -213,6 +222,11 @@ impl Metrics {
             }),
         };
         self.paths.iter().position(takes).unwrap_or(self.paths.len())
+    }
+
+    /// The path of a route by its number, as the table of routes has it.
+    pub(crate) fn path_of(&self, route: usize) -> &'static str {
+        self.paths.get(route).copied().unwrap_or(NO_ROUTE)
     }
 
     /// A request of a route was answered.

@@ -95,11 +95,11 @@ fn queue<'a>(app: &Arc<App>, events: Events<'a>, since: Instant, permit: Permit)
     app.metrics.refused.add((events.len() - valid.len()) as u64);
     if !valid.is_empty() {
         let appending = Arc::clone(app);
-        app.background.run(async move {
-            let count = valid.len();
+        let count = valid.len() as u64;
+        app.background.run(count, async move {
             let events = valid.into_iter().map(Ok).collect();
             if let Err(problem) = accept(&appending, events, since).await {
-                appending.metrics.queued_lost.add(count as u64);
+                appending.metrics.queued_lost.add(count);
                 let reason = problem.detail();
                 tracing::error!(events = count, reason, "cannot append events that were queued");
             }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::Speech;
@@ -100,6 +100,7 @@ impl Server {
                 return Err(io::Error::other(format!("a part of the server ended: {ended:?}")));
             }
         }
+        let deadline = Instant::now() + front.config().drain_timeout;
         // Who watches our health hears of it before connections are asked to end.
         front.draining().cancel();
         stopping.cancel();
@@ -110,9 +111,11 @@ impl Server {
         }
         if let Some(app) = front.app() {
             // Nobody adds to it any more.
-            let finished = timeout(front.config().drain_timeout, app.background.finish());
-            if finished.await.is_err() {
+            let events = app.background.finish(deadline).await;
+            if events > 0 {
+                app.metrics.queued_lost.add(events);
                 tracing::error!(
+                    events,
                     "gave up events that were queued: the log did not take them in time"
                 );
             }
@@ -161,7 +164,9 @@ async fn accept(
                         }
                         Err(_) => {
                             metrics.connections_refused.add(1);
-                            if refusals.len() < REFUSALS {
+                            // Under TLS only a handshake could tell why, and that is what there is no room for.
+                            let is_told = front.config().tls.is_none();
+                            if is_told && refusals.len() < REFUSALS {
                                 refusals.spawn(refuse(stream));
                             }
                         }

@@ -14,9 +14,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+use crate::tls::Stream;
 use crate::vitals::Vitals;
 
 /// What every HTTP/2 connection begins with.
@@ -39,7 +39,7 @@ pub(crate) enum Protocol {
 
 /// A socket whose first bytes have been read to tell its protocol, and are given again.
 pub(crate) struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     first: [u8; HTTP2_PREFACE.len()],
     given: usize,
     filled: usize,
@@ -66,10 +66,7 @@ struct Head {
 
 impl Wire {
     /// Reads until the protocol is certain; `None` if the client closes before a byte.
-    pub(crate) async fn open(
-        mut stream: TcpStream,
-        vitals: Arc<Vitals>,
-    ) -> io::Result<Option<Self>> {
+    pub(crate) async fn open(mut stream: Stream, vitals: Arc<Vitals>) -> io::Result<Option<Self>> {
         let mut first = [0; HTTP2_PREFACE.len()];
         let mut filled = 0;
         let mut protocol = Protocol::Http2;

@@ -4,6 +4,7 @@
 //! every event.
 
 mod ambient;
+mod certificates;
 mod curl;
 mod database;
 mod deployment;
@@ -15,6 +16,7 @@ mod redis;
 mod server;
 
 pub use ambient::{ManualClock, SeededEntropy};
+pub use certificates::{Authority, Issued};
 pub use curl::Curl;
 pub use database::{TestDatabase, TestPostgres};
 pub use deployment::{Behind, Deployment};

@@ -185,6 +185,11 @@ impl TestServer {
         self.wait_exit()
     }
 
+    /// Tells the process to read its certificates again.
+    pub fn hangup(&self) -> anyhow::Result<()> {
+        self.signal(Signal::HUP)
+    }
+
     /// Has the process stand still, as if the machine had no time for it, until it is thawed or killed.
     pub fn freeze(&self) -> anyhow::Result<()> {
         self.signal(Signal::STOP)

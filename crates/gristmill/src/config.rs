@@ -11,6 +11,7 @@ mod kafka;
 mod lowest;
 mod presets;
 mod roles;
+mod tls;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -30,9 +31,10 @@ pub(crate) use gateway::{GatewaySettings, Target};
 pub(crate) use kafka::KafkaSettings;
 pub(crate) use presets::Preset;
 pub(crate) use roles::{ProcessSettings, RoleName};
+pub(crate) use tls::{GatewayTlsSettings, ServerTlsSettings};
 
 use crate::telemetry::LogFormat;
-use crate::units::{ByteSize, Span};
+use crate::units::{ByteSize, Ratio, Span};
 
 /// The manual of all settings, which is also their defaults.
 pub(crate) const DEFAULTS: &str = include_str!("../gristmill.default.toml");
@@ -109,6 +111,7 @@ pub(crate) struct ServerSettings {
     pub(crate) drain_timeout: Span,
     pub(crate) grpc_reflection: bool,
     pub(crate) cors_origins: Vec<String>,
+    pub(crate) tls: ServerTlsSettings,
 }
 
 /// `[log]`
@@ -205,6 +208,9 @@ pub(crate) struct QuerySettings {
 pub(crate) struct TelemetrySettings {
     pub(crate) filter: String,
     pub(crate) format: LogFormat,
+    pub(crate) otlp_endpoint: String,
+    pub(crate) otlp_service_name: String,
+    pub(crate) otlp_sample_ratio: Ratio,
 }
 
 impl Settings {
@@ -312,6 +318,7 @@ impl Settings {
     fn check(&self) -> anyhow::Result<()> {
         self.check_server()?;
         self.check_roles()?;
+        self.check_tls()?;
         self.log.check()?;
         let ingest = &self.ingest;
         ensure!(

@@ -81,6 +81,7 @@ fn start_kafka(kafka: &KafkaSettings, clock: Arc<dyn Clock>) -> anyhow::Result<S
         session_timeout: kafka.session_timeout.0,
         dead_letters: Some(kafka.dead_letters.clone()).filter(|topic| !topic.is_empty()),
         clock,
+        traceparent: gristmill_server::current_traceparent,
         foreign: Arc::new(Dialects),
     };
     let (log, keeper) = KafkaLog::new(config);

@@ -5,6 +5,7 @@
 
 mod ambient;
 mod caches;
+mod certificates;
 mod cli;
 mod commands;
 mod config;

@@ -17,11 +17,11 @@ use gristmill_ingest::{Ingest, IngestConfig};
 use gristmill_log::EventLog;
 use gristmill_log::embedded::RealDisk;
 use gristmill_model::{Clock, Entropy, Timestamp};
-use gristmill_process::Processor;
+use gristmill_process::{OnSettled, Processor, Settled};
 use gristmill_query::{Query, QueryConfig};
 use gristmill_server::{
-    Access, Ambience, Front, GatewayConfig, Listeners, Parts, Role, Roles, SavedCohorts, Server,
-    ServerConfig, Services,
+    Access, Ambience, Attribute, Front, GatewayConfig, Listeners, Parts, Role, Roles, SavedCohorts,
+    Server, ServerConfig, Services, Tracer,
 };
 use gristmill_store::Store;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -30,10 +30,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::caches;
+use crate::certificates::Certificates;
 use crate::config::{ServerSettings, Settings, Target};
 use crate::logs;
 use crate::stores::{self, Started};
 use crate::supervisor::Part;
+use crate::telemetry;
 use crate::units::Span;
 
 /// A file of the data directory that says that there are API keys in the store.
@@ -45,6 +47,12 @@ pub(crate) struct Running {
     pub(crate) parts: Vec<Part>,
     /// Where it listens.
     pub(crate) addresses: Listeners,
+}
+
+/// What several parts have in common.
+struct Shared {
+    certificates: Certificates,
+    tracer: Option<Arc<Tracer>>,
 }
 
 /// What comes from outside of the process.
@@ -72,8 +80,16 @@ pub(crate) async fn start_all(
     let started = ambient.clock.now();
     raise_open_files_limit();
     let roles = settings.roles();
+    let certificates = Certificates::load(settings)?;
+    let names = roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(",");
+    let (tracer, otlp) = telemetry::start_otlp(&settings.telemetry, ambient, &names)?.unzip();
+    let shared = Shared { certificates, tracer };
+    // What is still told when all else has stopped.
+    let last = std::iter::once(shared.certificates.clone().watch()?).chain(otlp);
     if roles == Roles::from([Role::Gateway]) {
-        return start_gateway(settings, grpc_port, ambient, started).await;
+        let (addresses, part) =
+            start_gateway(settings, grpc_port, ambient, &shared, started).await?;
+        return Ok(Running { parts: std::iter::once(part).chain(last).collect(), addresses });
     }
     gristmill_log::embedded::Disk::create_dir(&RealDisk, &settings.data_dir)
         .with_context(|| format!("data_dir: cannot create {}", settings.data_dir.display()))?;
@@ -83,17 +99,24 @@ pub(crate) async fn start_all(
     let (log, log_part) = (log.log, log.part);
     let mut parts = vec![log_part];
     if roles.contains(&Role::Process) {
+        let tracer = shared.tracer.clone();
         let (log, store) = (Arc::clone(&log), Arc::clone(&store));
         let workers = settings.process.workers;
-        parts.push(start_processor(workers, log, store, ready, out_of_reach)?);
+        let processor = move || {
+            let (log, store) = (Arc::clone(&log), Arc::clone(&store));
+            Processor::new(log, store).telling(tracer.clone().map(telling))
+        };
+        parts.push(start_processor(workers, processor, ready, out_of_reach)?);
     }
     parts.push(store_part);
     let services = services(settings, ambient, log, store, started)?;
-    let gateway = roles.contains(&Role::Gateway).then(|| gateway_config(settings));
+    let gateway = roles.contains(&Role::Gateway).then(|| gateway_config(settings, &shared));
     let behind = Parts::Services(services, roles, gateway);
+    let access = access(settings)?;
     let (addresses, server_part) =
-        start_server(settings, grpc_port, access(settings)?, behind).await?;
+        start_server(settings, grpc_port, access, &shared, behind).await?;
     parts.insert(0, server_part);
+    parts.extend(last);
     Ok(Running { parts, addresses })
 }
 
@@ -102,17 +125,17 @@ async fn start_gateway(
     settings: &Settings,
     grpc_port: GrpcPort,
     ambient: &Ambient,
+    shared: &Shared,
     started: Timestamp,
-) -> anyhow::Result<Running> {
+) -> anyhow::Result<(Listeners, Part)> {
     let (clock, entropy) = (Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy));
     let ambience = Ambience { clock, entropy, started, version: env!("CARGO_PKG_VERSION") };
-    let behind = Parts::Gateway(gateway_config(settings), ambience);
+    let behind = Parts::Gateway(gateway_config(settings, shared), ambience);
     let access = Access { had_keys: false, ..access(settings)? };
-    let (addresses, server_part) = start_server(settings, grpc_port, access, behind).await?;
-    Ok(Running { parts: vec![server_part], addresses })
+    start_server(settings, grpc_port, access, shared, behind).await
 }
 
-fn gateway_config(settings: &Settings) -> GatewayConfig {
+fn gateway_config(settings: &Settings, shared: &Shared) -> GatewayConfig {
     let gateway = &settings.gateway;
     let addresses = |targets: &[Target]| targets.iter().map(|target| target.0.clone()).collect();
     GatewayConfig {
@@ -123,6 +146,7 @@ fn gateway_config(settings: &Settings) -> GatewayConfig {
         max_in_flight_requests: gateway.max_in_flight_requests,
         max_in_flight_bytes: gateway.max_in_flight_bytes.bytes(),
         max_body_bytes: settings.ingest.max_body_bytes.bytes(),
+        tls: shared.certificates.gateway.clone(),
     }
 }
 
@@ -140,8 +164,7 @@ fn raise_open_files_limit() {
 /// hold up requests on a shared one. It ends by itself when the log is closed and settled.
 fn start_processor(
     workers: usize,
-    log: Arc<dyn EventLog>,
-    store: Arc<dyn Store>,
+    processor: impl Fn() -> Processor + Send + Sync + 'static,
     ready: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     out_of_reach: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<Part> {
@@ -152,8 +175,8 @@ fn start_processor(
     let settle = async move {
         ready.await?;
         match workers {
-            1 => Ok(Processor::new(log, store).run().await?),
-            _ => settle_together(workers, &log, &store).await,
+            1 => Ok(processor().run().await?),
+            _ => settle_together(workers, processor).await,
         }
     };
     // A server may be away for any time.
@@ -176,19 +199,23 @@ fn start_processor(
 
 /// Several processors, of which each has its share of the log. Their commits compute elsewhere, so they
 /// need no threads of their own.
-async fn settle_together(
-    workers: usize,
-    log: &Arc<dyn EventLog>,
-    store: &Arc<dyn Store>,
-) -> anyhow::Result<()> {
+async fn settle_together(workers: usize, processor: impl Fn() -> Processor) -> anyhow::Result<()> {
     let mut running = JoinSet::new();
     for _ in 0..workers {
-        running.spawn(Processor::new(Arc::clone(log), Arc::clone(store)).run());
+        running.spawn(processor().run());
     }
     while let Some(ended) = running.join_next().await {
         ended??;
     }
     Ok(())
+}
+
+/// Tells a tracer of commits.
+fn telling(tracer: Arc<Tracer>) -> OnSettled {
+    Arc::new(move |Settled { rows, took }| {
+        let rows = Attribute::Number(i64::try_from(rows).unwrap_or(i64::MAX));
+        tracer.tell("commit", took, vec![("gristmill.rows", rows)]);
+    })
 }
 
 fn services(
@@ -238,10 +265,11 @@ async fn start_server(
     settings: &Settings,
     grpc_port: GrpcPort,
     access: Access,
+    shared: &Shared,
     behind: Parts,
 ) -> anyhow::Result<(Listeners, Part)> {
     let server = &settings.server;
-    let front = Front::of(server_config(server, access)?, behind);
+    let front = Front::of(server_config(server, access, shared)?, behind);
     if let Err(error) = front.refresh_keys().await {
         tracing::info!(%error, "the API keys are read when the store can be reached");
     }
@@ -308,7 +336,11 @@ fn access(settings: &Settings) -> anyhow::Result<Access> {
     })
 }
 
-fn server_config(settings: &ServerSettings, access: Access) -> anyhow::Result<ServerConfig> {
+fn server_config(
+    settings: &ServerSettings,
+    access: Access,
+    shared: &Shared,
+) -> anyhow::Result<ServerConfig> {
     let origins = settings.cors_origins.iter().map(|origin| {
         origin.parse().with_context(|| format!("server.cors_origins: {origin:?} is no origin"))
     });
@@ -327,5 +359,7 @@ fn server_config(settings: &ServerSettings, access: Access) -> anyhow::Result<Se
         grpc_reflection: settings.grpc_reflection,
         cors_origins: origins.collect::<anyhow::Result<_>>()?,
         access,
+        tls: shared.certificates.server.clone(),
+        tracer: shared.tracer.clone(),
     })
 }

@@ -1,10 +1,17 @@
 //! The process's own log: lines for people on a terminal, JSON for machines otherwise.
 
+mod line;
+mod otlp;
+
 use std::io::IsTerminal as _;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+
+use line::{Named, Names};
+pub(crate) use otlp::start as start_otlp;
 
 /// How the process's own log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -28,11 +35,14 @@ pub(crate) fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = fmt::Subscriber::builder().with_env_filter(filter).with_writer(std::io::stderr);
     let started = if as_json {
-        lines.json().flatten_event(true).with_current_span(false).try_init()
+        let line = fmt::format().json().flatten_event(true).with_current_span(false);
+        lines.json().event_format(Named { line, names: Names::Json }).try_init()
     } else {
-        lines.with_ansi(terminal).with_target(false).try_init()
+        let line = fmt::format().with_target(false);
+        let named = Named { line, names: Names::Text };
+        lines.with_ansi(terminal).event_format(named).try_init()
     };
     started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
 }

@@ -16,6 +16,24 @@ pub(crate) struct ByteSize(pub(crate) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Span(pub(crate) Duration);
 
+/// A share between 0 and 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Ratio(pub(crate) f64);
+
+// It is never NaN.
+impl Eq for Ratio {}
+
+impl<'de> Deserialize<'de> for Ratio {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let share = f64::deserialize(deserializer)?;
+        match (0.0..=1.0).contains(&share) {
+            true => Ok(Self(share)),
+            false => Err(de::Error::custom(format!("{share} is not between 0.0 and 1.0"))),
+        }
+    }
+}
+
 /// The units of bytes, largest first; the binary ones are preferred for writing.
 const BYTE_UNITS: [(&str, u64); 9] = [
     ("TiB", 1 << 40),

@@ -127,7 +127,7 @@ impl Client {
         &self,
         call: &Call<'_>,
     ) -> Result<T, ClientError> {
-        let (reply, _) = self.exchange.attempt(call).await?;
+        let (reply, _) = self.exchange.attempt(call, None).await?;
         self.exchange.read_success(call.path, &reply)
     }
 }

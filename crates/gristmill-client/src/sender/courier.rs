@@ -8,13 +8,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::Compression;
+use super::piece::Piece;
 use super::report::{Fate, Reason, Rejection};
 use super::shared::Shared;
 use crate::client::IsGzip;
-use crate::event::lines_of;
 use crate::{Client, ClientError, Receipt};
 
 /// Carries lines of events to the server.
@@ -42,29 +42,21 @@ pub(super) enum Refusals {
 
 /// Events that are still to be carried when the time is up.
 pub(super) struct Stuck {
-    pub(super) lines: Bytes,
-    pub(super) events: usize,
+    pub(super) piece: Piece,
     pub(super) error: Arc<str>,
     pub(super) may_have_arrived: bool,
 }
 
-/// Events that go in one request.
-struct Piece {
-    lines: Bytes,
-    events: usize,
-}
-
 impl Courier {
-    /// Carries lines until there is an answer for each or the time is up. What became of them goes
+    /// Carries events until there is an answer for each or the time is up. What became of them goes
     /// into `fate`; what did not get through is given back.
     pub(super) async fn carry(
         &self,
-        lines: Bytes,
-        events: usize,
+        piece: Piece,
         effort: Effort,
         fate: &mut Fate,
     ) -> Result<(), Stuck> {
-        let mut pieces = VecDeque::from([Piece { lines, events }]);
+        let mut pieces = VecDeque::from([piece]);
         while let Some(piece) = pieces.pop_front() {
             match self.carry_piece(&piece, effort, fate).await {
                 Ok(None) => {}
@@ -105,7 +97,7 @@ impl Courier {
             self.shared.failed(&text);
             may_have_arrived |= error.may_have_happened();
             match verdict(&error, effort.refusals) {
-                Verdict::TooLarge if piece.events > 1 => return Ok(Some(halves(piece))),
+                Verdict::TooLarge if piece.events > 1 => return Ok(Some(piece.halves())),
                 Verdict::Again => {}
                 Verdict::TooLarge | Verdict::Final => {
                     fate.lost(&piece.lines, &Reason::Refused(text.into()), may_have_arrived);
@@ -133,15 +125,7 @@ impl Courier {
         events: usize,
         until: Option<Instant>,
     ) -> Result<Receipt, (ClientError, Option<Duration>)> {
-        let trying = self.client.try_ingest(body.clone(), is_gzip);
-        let receipt = match until {
-            None => trying.await?,
-            Some(until) => timeout_at(until, trying).await.unwrap_or_else(|_| {
-                let url = self.client.url().to_owned();
-                let seconds = self.client.exchange.config.timeout.as_secs_f64();
-                Err((ClientError::Timeout { url, seconds }, None))
-            })?,
-        };
+        let receipt = self.client.try_ingest(body.clone(), is_gzip, until).await?;
         // Something between may answer 200 to anything; that must not count as an acknowledgement.
         let told = receipt.accepted + receipt.rejected;
         if told != events as u64 || receipt.count("rejected") != receipt.rejected {
@@ -197,16 +181,6 @@ fn split(receipt: Receipt) -> (Vec<Rejection>, String) {
     (rejections.collect(), receipt.position)
 }
 
-fn halves(piece: &Piece) -> (Piece, Piece) {
-    let half = piece.events / 2;
-    let middle = lines_of(&piece.lines).nth(half);
-    let at = middle
-        .map_or(piece.lines.len(), |line| line.as_ptr() as usize - piece.lines.as_ptr() as usize);
-    let (first, second) = (piece.lines.slice(..at), piece.lines.slice(at..));
-    let rest = piece.events - half;
-    (Piece { lines: first, events: half }, Piece { lines: second, events: rest })
-}
-
 fn stuck(pieces: &VecDeque<Piece>, error: &str, may_have_arrived: bool) -> Stuck {
     let events = pieces.iter().map(|piece| piece.events).sum();
     let lines = match pieces.front() {
@@ -217,12 +191,12 @@ fn stuck(pieces: &VecDeque<Piece>, error: &str, may_have_arrived: bool) -> Stuck
             all.freeze()
         }
     };
-    Stuck { lines, events, error: error.into(), may_have_arrived }
+    Stuck { piece: Piece { lines, events }, error: error.into(), may_have_arrived }
 }
 
 impl Stuck {
     /// Gives the events back.
     pub(super) fn give_up(self, fate: &mut Fate) {
-        fate.lost(&self.lines, &Reason::GaveUp(self.error), self.may_have_arrived);
+        fate.lost(&self.piece.lines, &Reason::GaveUp(self.error), self.may_have_arrived);
     }
 }

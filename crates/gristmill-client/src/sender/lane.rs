@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::courier::{Courier, Effort, Refusals, Stuck};
 use super::queue::Batch;
@@ -29,13 +29,24 @@ pub(super) async fn run(shared: Arc<Shared>, client: Client, lane: usize) {
 /// Sends again what lies on disk, for as long as it is polled.
 pub(super) async fn replay(shared: Arc<Shared>, spill: Arc<Spill>, client: Client) {
     let courier = Courier { shared: Arc::clone(&shared), client };
+    let mut failures = 0;
     loop {
-        let record = spill.first().await;
+        let record = match spill.first().await {
+            Ok(record) => record,
+            Err(error) => {
+                failures += 1;
+                let wait = shared.backoff().wait(failures, None, shared.entropy.next_u128());
+                tracing::error!(%error, ?wait, "cannot read kept events, trying again");
+                shared.failed(&error.to_string());
+                sleep(wait).await;
+                continue;
+            }
+        };
+        failures = 0;
         let mut fate = Fate::default();
         let effort = Effort { until: None, refusals: Refusals::Temporary };
         // Without an end there is nothing that could be stuck.
-        let carried = courier.carry(record.lines.clone(), record.events, effort, &mut fate).await;
-        if carried.is_ok() {
+        if courier.carry(record.piece.clone(), effort, &mut fate).await.is_ok() {
             shared.outcomes.tell(fate);
             spill.acknowledge(record).await;
         }
@@ -45,7 +56,8 @@ pub(super) async fn replay(shared: Arc<Shared>, spill: Arc<Spill>, client: Clien
 async fn carry(courier: &Courier, batch: &Batch, fate: &mut Fate) {
     let until = Some(batch.since + courier.shared.config.give_up_after);
     let effort = Effort { until, refusals: Refusals::Final };
-    if let Err(stuck) = courier.carry(batch.lines.clone(), batch.events, effort, fate).await {
+    batch.goes_out();
+    if let Err(stuck) = courier.carry(batch.piece.clone(), effort, fate).await {
         stuck.give_up(fate);
     }
 }
@@ -53,17 +65,13 @@ async fn carry(courier: &Courier, batch: &Batch, fate: &mut Fate) {
 /// Sends a batch, or puts it behind those on disk: whenever there are some, for the order's sake, or
 /// when the server has been away for some time.
 async fn carry_or_keep(courier: &Courier, spill: &Arc<Spill>, batch: &Batch, fate: &mut Fate) {
-    let lines = batch.lines.clone();
-    let mut stuck = Stuck {
-        lines,
-        events: batch.events,
-        error: "the spill is full".into(),
-        may_have_arrived: false,
-    };
+    let piece = batch.piece.clone();
+    let mut stuck = Stuck { piece, error: "the spill is full".into(), may_have_arrived: false };
     if spill.is_empty() {
         let until = Some(Instant::now() + spill.config().after);
         let effort = Effort { until, refusals: Refusals::Temporary };
-        match courier.carry(stuck.lines, stuck.events, effort, fate).await {
+        batch.goes_out();
+        match courier.carry(stuck.piece, effort, fate).await {
             Ok(()) => return,
             Err(still) => stuck = still,
         }
@@ -84,7 +92,7 @@ async fn keep(
 ) -> Option<Stuck> {
     loop {
         let room = spill.subscribe();
-        match spill.keep(stuck.lines.clone(), stuck.events).await {
+        match spill.keep(stuck.piece.clone()).await {
             Ok(()) => return None,
             Err(SpillError::Full) => {
                 let freed = async {
@@ -99,7 +107,7 @@ async fn keep(
             Err(SpillError::Io(error)) => {
                 tracing::error!(%error, "cannot keep events on disk");
                 let effort = Effort { until: Some(until), refusals: Refusals::Temporary };
-                return courier.carry(stuck.lines, stuck.events, effort, fate).await.err();
+                return courier.carry(stuck.piece, effort, fate).await.err();
             }
         }
     }

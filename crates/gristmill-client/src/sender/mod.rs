@@ -8,6 +8,7 @@
 mod config;
 mod courier;
 mod lane;
+mod piece;
 mod queue;
 mod report;
 mod shared;
@@ -26,6 +27,8 @@ use tokio::time::timeout;
 
 use crate::event::{encode, lines_of};
 use crate::{Client, Event, EventError, StreamTarget};
+use piece::{Piece, cut};
+use report::Fate;
 use shared::Shared;
 use spill::Spill;
 
@@ -181,28 +184,43 @@ impl Sender {
     /// A call that is dropped before it returns has not handed the event over.
     pub async fn send(&self, event: &Event) -> Result<(), SendError> {
         let line = self.encode(event)?;
-        self.shared.put(line, 1, &event.user_id).await
+        self.shared.put([line], &event.user_id).await
     }
 
     /// Hands an event over if there is room now.
     pub fn try_send(&self, event: &Event) -> Result<(), SendError> {
         let line = self.encode(event)?;
-        self.shared.try_put(line, 1, &event.user_id)
+        self.shared.try_put([line], &event.user_id)
     }
 
     /// Hands over lines of NDJSON as they are, which is the cheapest way, and waits for room if
-    /// there is none. They go in one request, alone or with others. Every event must have an id of its own;
-    /// one without may be counted twice. Only on a stream their order with others is kept.
+    /// there is none. What fits into `batch_bytes` goes in one request, alone or with others. Every event
+    /// must have an id of its own; one without may be counted twice. Only on a stream their order with
+    /// others is kept. A line that is larger than any server takes is undelivered at once.
     pub async fn send_ndjson(&self, lines: impl Into<Bytes>) -> Result<(), SendError> {
         let mut lines = lines.into();
-        let count = lines_of(&lines).count();
-        if count == 0 || count > self.shared.config.batch_events.max(1) {
+        let (mut count, mut too_large) = (0, Vec::new());
+        for line in lines_of(&lines) {
+            count += 1;
+            if line.len() > limits::LINE_BYTES {
+                too_large.push(line);
+            }
+        }
+        let config = &self.shared.config;
+        if count == 0 || count > config.batch_events.max(1) {
             return Err(SendError::Lines { lines: count });
         }
-        if !lines.ends_with(b"\n") {
+        if !too_large.is_empty() {
+            let others = lines_of(&lines).filter(|line| line.len() <= limits::LINE_BYTES);
+            lines = [others.collect::<Vec<_>>().join(&b'\n'), b"\n".to_vec()].concat().into();
+        } else if !lines.ends_with(b"\n") {
             lines = [&lines[..], b"\n"].concat().into();
         }
-        self.shared.put(lines, count, "").await
+        self.shared.put(cut(lines, config.batch_bytes), "").await?;
+        if !too_large.is_empty() {
+            self.shared.outcomes.tell(Fate::too_large(too_large));
+        }
+        Ok(())
     }
 
     /// Waits until it is known what became of every event that was handed over before, without
@@ -255,8 +273,9 @@ impl Sender {
         SenderStats { events, bytes, on_disk, last_error }
     }
 
-    fn encode(&self, event: &Event) -> Result<Bytes, SendError> {
-        Ok(encode(event, self.shared.clock.as_ref(), self.shared.entropy.as_ref())?)
+    fn encode(&self, event: &Event) -> Result<Piece, SendError> {
+        let lines = encode(event, self.shared.clock.as_ref(), self.shared.entropy.as_ref())?;
+        Ok(Piece { lines, events: 1 })
     }
 
     async fn settle_all(&self) {

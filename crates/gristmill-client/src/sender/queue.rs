@@ -4,29 +4,42 @@
 //! whoever ends a sender finds all events of which nothing is known.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::piece::Piece;
+
 /// Events that were handed over together.
 #[derive(Debug)]
-pub(super) struct Chunk {
-    /// Lines of NDJSON, each with its end.
-    pub(super) lines: Bytes,
-    pub(super) events: usize,
-    pub(super) since: Instant,
+struct Chunk {
+    piece: Piece,
+    since: Instant,
 }
 
 /// Events that travel together.
 #[derive(Debug)]
 pub(super) struct Batch {
-    pub(super) lines: Bytes,
-    pub(super) events: usize,
+    pub(super) piece: Piece,
     /// When the first of them was handed over.
     pub(super) since: Instant,
+    has_gone_out: AtomicBool,
+}
+
+impl Batch {
+    /// It is about to be sent.
+    pub(super) fn goes_out(&self) {
+        self.has_gone_out.store(true, Relaxed);
+    }
+
+    /// Whether it may be with the server, as far as is known here.
+    pub(super) fn may_have_arrived(&self) -> bool {
+        self.has_gone_out.load(Relaxed)
+    }
 }
 
 /// When a batch is made.
@@ -69,16 +82,19 @@ impl Queue {
     }
 
     /// Puts events behind those that wait; not when everything was taken out for good.
-    pub(super) fn push(&self, chunk: Chunk) -> bool {
+    pub(super) fn push(&self, pieces: impl IntoIterator<Item = Piece>) -> bool {
+        let since = Instant::now();
         let mut state = self.lock();
         if state.is_ended {
             return false;
         }
-        state.events += chunk.events;
-        state.bytes += chunk.lines.len();
-        state.pushed += chunk.events as u64;
         let is_first = state.waiting.is_empty();
-        state.waiting.push_back(chunk);
+        for piece in pieces {
+            state.events += piece.events;
+            state.bytes += piece.lines.len();
+            state.pushed += piece.events as u64;
+            state.waiting.push_back(Chunk { piece, since });
+        }
         let is_full = state.events >= self.rule.events || state.bytes >= self.rule.bytes;
         drop(state);
         if is_first || is_full {
@@ -186,28 +202,28 @@ impl State {
     fn gather(&mut self, rule: BatchRule) -> Batch {
         let since = self.waiting.front().map_or_else(Instant::now, |chunk| chunk.since);
         let (mut count, mut events, mut bytes) = (0, 0, 0);
-        for chunk in &self.waiting {
+        for Chunk { piece, .. } in &self.waiting {
             let fits =
-                events + chunk.events <= rule.events && bytes + chunk.lines.len() <= rule.bytes;
+                events + piece.events <= rule.events && bytes + piece.lines.len() <= rule.bytes;
             if count > 0 && !fits {
                 break;
             }
             count += 1;
-            events += chunk.events;
-            bytes += chunk.lines.len();
+            events += piece.events;
+            bytes += piece.lines.len();
         }
-        let mut chunks = self.waiting.drain(..count);
-        let lines = match (chunks.next(), count) {
-            (Some(only), 1) => only.lines,
+        let mut all = self.waiting.drain(..count).map(|chunk| chunk.piece.lines);
+        let lines = match (all.next(), count) {
+            (Some(only), 1) => only,
             (first, _) => {
                 let mut lines = BytesMut::with_capacity(bytes);
-                first.into_iter().chain(chunks).for_each(|chunk| lines.extend(chunk.lines));
+                first.into_iter().chain(all).for_each(|more| lines.extend(more));
                 lines.freeze()
             }
         };
         self.events -= events;
         self.bytes -= bytes;
         self.taken_events += events as u64;
-        Batch { lines, events, since }
+        Batch { piece: Piece { lines, events }, since, has_gone_out: AtomicBool::new(false) }
     }
 }

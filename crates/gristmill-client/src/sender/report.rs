@@ -5,8 +5,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use gristmill_model::Positions;
+use gristmill_model::{ErrorCode, Positions};
 
+use crate::EventError;
 use crate::event::{id_of, lines_of};
 
 /// Hears of events as their fate becomes known. It is called by the tasks that send, so it must not
@@ -168,6 +169,17 @@ impl Fate {
             }
         }
         self.delivered.push(Delivered { lines: lines.clone(), rejected, events, position });
+    }
+
+    /// These events are larger than any server takes, each for itself.
+    pub(super) fn too_large(events: Vec<Bytes>) -> Self {
+        let code: Arc<str> = ErrorCode::InvalidEvent.name().into();
+        let undelivered = events.into_iter().map(|json| {
+            let message = EventError::TooLarge { bytes: json.len() }.to_string().into();
+            let reason = Reason::Rejected { code: Arc::clone(&code), message };
+            Undelivered { json, reason, may_have_arrived: false }
+        });
+        Self { delivered: Vec::new(), undelivered: undelivered.collect() }
     }
 
     /// These events were not delivered.

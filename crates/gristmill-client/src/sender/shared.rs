@@ -4,12 +4,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use gristmill_model::{Clock, Entropy};
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
-use super::queue::{Batch, BatchRule, Chunk, Queue};
+use super::piece::Piece;
+use super::queue::{Batch, BatchRule, Queue};
 use super::report::{Fate, Outcomes};
 use super::spill::Spill;
 use super::{Observer, Reason, SendError, SenderConfig};
@@ -58,46 +57,42 @@ impl Shared {
     }
 
     /// Waits until there is room, and puts events into a lane.
-    pub(super) async fn put(
-        &self,
-        lines: Bytes,
-        events: usize,
-        user: &str,
-    ) -> Result<(), SendError> {
-        let (count, bytes) = self.sizes(&lines, events)?;
+    pub(super) async fn put(&self, pieces: impl Pieces, user: &str) -> Result<(), SendError> {
+        let (count, bytes) = self.sizes(pieces.as_ref())?;
         let count = self.events.acquire_many(count).await.map_err(|_| SendError::Closed)?;
         let bytes = self.bytes.acquire_many(bytes).await.map_err(|_| SendError::Closed)?;
         count.forget();
         bytes.forget();
-        self.push(lines, events, user)
+        self.push(pieces, user)
     }
 
     /// Puts events into a lane if there is room now.
-    pub(super) fn try_put(&self, lines: Bytes, events: usize, user: &str) -> Result<(), SendError> {
+    pub(super) fn try_put(&self, pieces: impl Pieces, user: &str) -> Result<(), SendError> {
         use tokio::sync::TryAcquireError;
         let why = |error| match error {
             TryAcquireError::Closed => SendError::Closed,
             TryAcquireError::NoPermits => SendError::Full,
         };
-        let (count, bytes) = self.sizes(&lines, events)?;
+        let (count, bytes) = self.sizes(pieces.as_ref())?;
         let count = self.events.try_acquire_many(count).map_err(why)?;
         let bytes = self.bytes.try_acquire_many(bytes).map_err(why)?;
         count.forget();
         bytes.forget();
-        self.push(lines, events, user)
+        self.push(pieces, user)
     }
 
     /// How much room events take; an error if there will never be enough.
-    fn sizes(&self, lines: &Bytes, events: usize) -> Result<(u32, u32), SendError> {
-        let is_too_large =
-            events > self.config.buffer_events || lines.len() > self.config.buffer_bytes;
-        match (u32::try_from(events), u32::try_from(lines.len())) {
+    fn sizes(&self, pieces: &[Piece]) -> Result<(u32, u32), SendError> {
+        let events: usize = pieces.iter().map(|piece| piece.events).sum();
+        let bytes: usize = pieces.iter().map(|piece| piece.lines.len()).sum();
+        let is_too_large = events > self.config.buffer_events || bytes > self.config.buffer_bytes;
+        match (u32::try_from(events), u32::try_from(bytes)) {
             (Ok(events), Ok(bytes)) if !is_too_large => Ok((events, bytes)),
             _ => Err(SendError::LargerThanBuffer),
         }
     }
 
-    fn push(&self, lines: Bytes, events: usize, user: &str) -> Result<(), SendError> {
+    fn push(&self, pieces: impl Pieces, user: &str) -> Result<(), SendError> {
         let lanes = self.queues.len();
         let lane = if user.is_empty() {
             self.next_lane.fetch_add(1, Relaxed) % lanes
@@ -107,8 +102,7 @@ impl Shared {
             (hasher.finish() % lanes as u64) as usize
         };
         let queue = self.queues.get(lane).ok_or(SendError::Closed)?;
-        let is_in = queue.push(Chunk { lines, events, since: Instant::now() });
-        if is_in { Ok(()) } else { Err(SendError::Closed) }
+        if queue.push(pieces) { Ok(()) } else { Err(SendError::Closed) }
     }
 
     /// Takes no more events.
@@ -138,9 +132,9 @@ impl Shared {
     /// Says what became of a batch that was claimed.
     pub(super) fn tell(&self, queue: &Queue, batch: &Batch, fate: Fate) {
         self.outcomes.tell(fate);
-        self.events.add_permits(batch.events);
-        self.bytes.add_permits(batch.lines.len());
-        queue.settle(batch.events);
+        self.events.add_permits(batch.piece.events);
+        self.bytes.add_permits(batch.piece.lines.len());
+        queue.settle(batch.piece.events);
     }
 
     pub(super) fn backoff(&self) -> Backoff {
@@ -157,20 +151,30 @@ impl Shared {
         Arc::clone(&self.last_error.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Ends everything that is not settled: on disk if there is a spill with room, else lost.
+    /// Ends everything that is not settled: on disk as far as there is a spill with room, else lost.
     pub(super) fn abandon(&self, reason: &Reason) {
-        for queue in &self.queues {
-            let taken = queue.taken().len();
-            for (number, batch) in queue.claim_all().into_iter().enumerate() {
-                let mut fate = Fate::default();
-                let kept =
-                    self.spill.as_ref().map(|spill| spill.append(&batch.lines, batch.events));
-                if !matches!(kept, Some(Ok(()))) {
-                    // What waited in the queue was never sent.
-                    fate.lost(&batch.lines, reason, number < taken);
-                }
-                self.tell(queue, &batch, fate);
+        let batches_of =
+            |queue| Queue::claim_all(queue).into_iter().map(move |batch| (queue, batch));
+        let batches: Vec<_> = self.queues.iter().flat_map(batches_of).collect();
+        let kept = self.spill.as_ref().map_or(0, |spill| {
+            let pieces: Vec<_> = batches.iter().map(|(_, batch)| batch.piece.clone()).collect();
+            let (kept, result) = spill.append(&pieces);
+            if let Err(error) = result {
+                tracing::error!(%error, "cannot keep all events on disk");
             }
+            kept
+        });
+        for (number, (queue, batch)) in batches.iter().enumerate() {
+            let mut fate = Fate::default();
+            if number >= kept {
+                fate.lost(&batch.piece.lines, reason, batch.may_have_arrived());
+            }
+            self.tell(queue, batch, fate);
         }
     }
 }
+
+/// Events that are handed over together.
+pub(super) trait Pieces: AsRef<[Piece]> + IntoIterator<Item = Piece> {}
+
+impl<P: AsRef<[Piece]> + IntoIterator<Item = Piece>> Pieces for P {}

@@ -16,11 +16,11 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::watch;
 
 use super::SpillConfig;
+use super::piece::Piece;
 
 const MAGIC: &[u8; 8] = b"GRSPIL01";
 const HEADER_BYTES: usize = 12;
@@ -71,6 +71,8 @@ struct Segment {
     end: u64,
     /// Up to where they are acknowledged.
     done: u64,
+    /// Events in whole records that are not acknowledged.
+    events: u64,
     /// Of the file, which may be longer than its whole records.
     bytes: u64,
     has_damage: bool,
@@ -79,8 +81,7 @@ struct Segment {
 /// The first batch on disk.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
-    pub(super) lines: Bytes,
-    pub(super) events: usize,
+    pub(super) piece: Piece,
     end: u64,
 }
 
@@ -90,24 +91,24 @@ impl Spill {
         fs::create_dir_all(&config.dir)?;
         let lock = File::options().create(true).append(true).open(config.dir.join("lock"))?;
         take(&lock)?;
-        let (mut segments, mut events, mut damaged) = (VecDeque::new(), 0, 0);
+        let (mut segments, mut damaged) = (VecDeque::new(), 0);
         let numbered = numbered_files(&config.dir)?;
         let next_number = numbered.last().map_or(1, |(number, _)| number + 1);
         for (_, path) in numbered {
-            let (segment, found) = scan(path)?;
-            events += found;
+            let segment = scan(path)?;
             if segment.end > MAGIC.len() as u64 {
                 segments.push_back(segment);
             } else {
-                damaged += u64::from(remove(&segment)?);
+                damaged += u64::from(segment.has_damage);
+                remove(&segment)?;
             }
         }
         let bytes = segments.iter().map(|segment| segment.bytes).sum();
         let files = Files { segments, writer: None, next_number, bytes, lock };
         Ok(Self {
             config,
+            events: AtomicU64::new(files.events()),
             files: Mutex::new(files),
-            events: AtomicU64::new(events),
             damaged: AtomicU64::new(damaged),
             changed: watch::Sender::new(()),
         })
@@ -142,39 +143,39 @@ impl Spill {
         self.changed.subscribe()
     }
 
-    /// Puts a batch behind the others, and returns when it is synced.
-    pub(super) async fn keep(
-        self: &Arc<Self>,
-        lines: Bytes,
-        events: usize,
-    ) -> Result<(), SpillError> {
+    /// Puts events behind the others, and returns when they are synced.
+    pub(super) async fn keep(self: &Arc<Self>, piece: Piece) -> Result<(), SpillError> {
         let spill = Arc::clone(self);
-        let task = tokio::task::spawn_blocking(move || spill.append(&lines, events));
+        let task = tokio::task::spawn_blocking(move || spill.append(&[piece]).1);
         task.await.unwrap_or_else(|error| Err(SpillError::Io(io::Error::other(error))))
     }
 
-    /// Puts a batch behind the others and syncs it. Blocks.
-    pub(super) fn append(&self, lines: &Bytes, events: usize) -> Result<(), SpillError> {
-        let record = encode(lines, events)?;
+    /// Puts events behind the others, and syncs each file once. Tells how many of the pieces are kept, and
+    /// why the next one is not. Blocks.
+    pub(super) fn append(&self, pieces: &[Piece]) -> (usize, Result<(), SpillError>) {
         let mut files = self.lock();
-        if files.bytes + record.len() as u64 > self.config.max_bytes {
-            return Err(SpillError::Full);
-        }
-        files.write(&record, &self.config)?;
-        self.events.fetch_add(events as u64, SeqCst);
-        drop(files);
-        self.changed.send_replace(());
-        Ok(())
+        let mut kept = 0;
+        let result = loop {
+            match files.write(pieces.get(kept..).unwrap_or_default(), &self.config) {
+                Ok(0) => break Ok(()),
+                Ok(more) => kept += more,
+                Err(error) => break Err(error),
+            }
+        };
+        self.tell(&files);
+        (kept, result)
     }
 
-    /// Waits for a first batch.
-    pub(super) async fn first(self: &Arc<Self>) -> Record {
+    /// Waits for a first batch. After an error it may be asked again.
+    pub(super) async fn first(self: &Arc<Self>) -> io::Result<Record> {
         let mut changed = self.subscribe();
         loop {
             let spill = Arc::clone(self);
-            // A task that blocks is not cancelled, so its error is a panic.
-            if let Ok(Some(record)) = tokio::task::spawn_blocking(move || spill.read()).await {
-                return record;
+            // A task that blocks is not cancelled, so its own error is a panic.
+            match tokio::task::spawn_blocking(move || spill.read()).await {
+                Ok(Ok(Some(record))) => return Ok(record),
+                Ok(Err(error)) => return Err(error),
+                Ok(Ok(None)) | Err(_) => {}
             }
             // The sender of this watch lives as long as `self`.
             let _ = changed.changed().await;
@@ -182,29 +183,33 @@ impl Spill {
     }
 
     /// Reads the first batch. Blocks.
-    fn read(&self) -> Option<Record> {
+    fn read(&self) -> io::Result<Option<Record>> {
         let mut files = self.lock();
         loop {
             let is_last = files.segments.len() == 1;
-            let segment = files.segments.front_mut()?;
+            let Some(segment) = files.segments.front_mut() else { return Ok(None) };
             if segment.done >= segment.end {
                 if is_last {
-                    return None;
+                    return Ok(None);
                 }
                 // Nothing got into it, for want of room on the disk.
                 self.drop_done(&mut files);
                 continue;
             }
             let error = match read_at(&segment.path, segment.done) {
-                Ok(record) => return Some(record),
+                Ok(record) => return Ok(Some(record)),
                 Err(error) => error,
             };
+            let path = segment.path.display();
+            if !is_damage(&error) {
+                return Err(io::Error::new(error.kind(), format!("cannot read {path}: {error}")));
+            }
             // It could be read when it was written or found, so the disk has changed it since.
-            tracing::error!(path = %segment.path.display(), %error, "cannot read kept events");
+            tracing::error!(%path, %error, "a file of kept events is damaged");
             segment.has_damage = true;
-            segment.end = segment.done;
+            (segment.end, segment.events) = (segment.done, 0);
             self.drop_done(&mut files);
-            self.events.store(files.count_events(), SeqCst);
+            self.tell(&files);
         }
     }
 
@@ -215,28 +220,26 @@ impl Spill {
             let mut files = spill.lock();
             if let Some(first) = files.segments.front_mut() {
                 first.done = record.end;
+                first.events = first.events.saturating_sub(record.piece.events as u64);
             }
             spill.drop_done(&mut files);
-            spill.events.fetch_sub(record.events as u64, SeqCst);
-            drop(files);
-            spill.changed.send_replace(());
+            spill.tell(&files);
         });
         // A task that blocks is not cancelled.
         let _ = task.await;
     }
 
-    /// Deletes the first segment if all of it is acknowledged.
+    /// Deletes the first segment if all of it is acknowledged, or sets it aside if not all of it can be read.
     fn drop_done(&self, files: &mut Files) {
         let Some(first) = files.segments.front() else { return };
         if first.done < first.end {
             return;
         }
-        match remove(first) {
-            Ok(is_damaged) => {
-                self.damaged.fetch_add(u64::from(is_damaged), SeqCst);
-            }
+        self.damaged.fetch_add(u64::from(first.has_damage), SeqCst);
+        if let Err(error) = remove(first) {
             // It would be sent again by the next run, and counted once.
-            Err(error) => tracing::warn!(%error, "cannot delete a file of sent events"),
+            let path = first.path.display();
+            tracing::warn!(%path, %error, "cannot take a file out of the spill");
         }
         files.bytes = files.bytes.saturating_sub(first.bytes);
         files.segments.pop_front();
@@ -245,69 +248,97 @@ impl Spill {
         }
     }
 
+    /// Tells everybody what there is now.
+    fn tell(&self, files: &Files) {
+        self.events.store(files.events(), SeqCst);
+        self.changed.send_replace(());
+    }
+
     fn lock(&self) -> MutexGuard<'_, Files> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Files {
-    fn write(&mut self, record: &[u8], config: &SpillConfig) -> io::Result<()> {
+    /// Events that are not acknowledged.
+    fn events(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.events).sum()
+    }
+
+    /// Writes as many of the pieces as go into one segment, and syncs them; tells how many.
+    fn write(&mut self, pieces: &[Piece], config: &SpillConfig) -> Result<usize, SpillError> {
+        let Some(first) = pieces.first() else { return Ok(0) };
+        if self.bytes + record_bytes(first) > config.max_bytes {
+            return Err(SpillError::Full);
+        }
         let most = config.segment_bytes.min(config.max_bytes / 4);
         let is_full = self.segments.back().is_none_or(|last| last.bytes >= most);
         if is_full || self.writer.is_none() {
             self.begin(&config.dir)?;
         }
         let (Some(writer), Some(last)) = (&mut self.writer, self.segments.back_mut()) else {
-            return Err(io::Error::other("no segment"));
+            return Err(SpillError::Io(io::Error::other("no segment")));
         };
-        let written = writer.write_all(record).and_then(|()| writer.sync_data());
-        if let Err(error) = written {
-            // What a failed sync left on disk is unknown: nothing more is put behind it. If it is
-            // there after all it is sent, as events that were told as not kept may be.
-            let before = last.bytes;
-            last.bytes = writer.metadata().map_or(before, |data| data.len().max(before));
-            self.bytes += last.bytes - before;
-            self.writer = None;
-            return Err(error);
+        let (mut count, mut bytes, mut events) = (0, 0, 0);
+        let mut written = Ok(());
+        for piece in pieces {
+            let is_over = self.bytes + bytes + record_bytes(piece) > config.max_bytes;
+            if count > 0 && (last.bytes + bytes >= most || is_over) {
+                break;
+            }
+            written = encode(piece).and_then(|record| writer.write_all(&record));
+            if written.is_err() {
+                break;
+            }
+            count += 1;
+            bytes += record_bytes(piece);
+            events += piece.events as u64;
         }
-        last.end += record.len() as u64;
+        if let Err(error) = written.and_then(|()| writer.sync_data()) {
+            self.take_back();
+            return Err(error.into());
+        }
+        last.end += bytes;
         last.bytes = last.end;
-        self.bytes += record.len() as u64;
-        Ok(())
+        last.events += events;
+        self.bytes += bytes;
+        Ok(count)
     }
 
     fn begin(&mut self, dir: &Path) -> io::Result<()> {
         let path = dir.join(format!("{:020}.spill", self.next_number));
         let mut file = File::options().create_new(true).append(true).open(&path)?;
         self.next_number += 1;
-        file.write_all(MAGIC)?;
-        file.sync_all()?;
-        File::open(dir)?.sync_all()?;
+        let begun = file.write_all(MAGIC).and_then(|()| file.sync_all());
+        if let Err(error) = begun.and_then(|()| File::open(dir)?.sync_all()) {
+            // An empty file that stays is deleted when the directory is opened next.
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
         let bytes = MAGIC.len() as u64;
-        self.segments.push_back(Segment {
-            path,
-            end: bytes,
-            done: bytes,
-            bytes,
-            has_damage: false,
-        });
+        let segment =
+            Segment { path, end: bytes, done: bytes, events: 0, bytes, has_damage: false };
+        self.segments.push_back(segment);
         self.bytes += bytes;
         self.writer = Some(file);
         Ok(())
     }
 
-    /// Counts anew what is not acknowledged.
-    fn count_events(&self) -> u64 {
-        let of_segment = |segment: &Segment| {
-            let mut at = segment.done;
-            let mut events = 0;
-            while at < segment.end {
-                let Ok(record) = read_at(&segment.path, at) else { break };
-                (events, at) = (events + record.events as u64, record.end);
-            }
-            events
+    /// Takes what could not be written or synced from the disk, as far as that goes, and puts nothing more
+    /// behind it, because what a failed sync left there is unknown. If it is there after all it is sent, as
+    /// events that were told as not kept may be.
+    fn take_back(&mut self) {
+        let (Some(writer), Some(last)) = (self.writer.take(), self.segments.back_mut()) else {
+            return;
         };
-        self.segments.iter().map(of_segment).sum()
+        let _ = writer.set_len(last.end);
+        let bytes = writer.metadata().map_or(last.bytes, |data| data.len());
+        self.bytes = self.bytes - last.bytes + bytes;
+        last.bytes = bytes;
+        if last.end == MAGIC.len() as u64 && fs::remove_file(&last.path).is_ok() {
+            self.bytes -= bytes;
+            self.segments.pop_back();
+        }
     }
 }
 
@@ -322,16 +353,21 @@ fn take(lock: &File) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::ResourceBusy, "another sender uses the directory"))
 }
 
-/// Deletes a segment, or sets it aside if not all of it can be read; tells which.
-fn remove(segment: &Segment) -> io::Result<bool> {
+/// Whether an error says that a record is not there as it was written, rather than that the system cannot
+/// read it now.
+fn is_damage(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+    matches!(error.kind(), InvalidData | NotFound | UnexpectedEof)
+}
+
+/// Deletes a segment, or sets it aside if not all of it can be read.
+fn remove(segment: &Segment) -> io::Result<()> {
     if !segment.has_damage {
-        fs::remove_file(&segment.path)?;
-        return Ok(false);
+        return fs::remove_file(&segment.path);
     }
     let aside = segment.path.with_extension("damaged");
-    tracing::error!(path = %aside.display(), "a file of kept events is damaged and was set aside");
-    fs::rename(&segment.path, aside)?;
-    Ok(true)
+    tracing::error!(path = %aside.display(), "a file of kept events is damaged and is set aside");
+    fs::rename(&segment.path, aside)
 }
 
 fn numbered_files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
@@ -348,8 +384,8 @@ fn numbered_files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-/// Finds the whole records of a segment, and how many events they hold.
-fn scan(path: PathBuf) -> io::Result<(Segment, u64)> {
+/// Finds the whole records of a segment.
+fn scan(path: PathBuf) -> io::Result<Segment> {
     let bytes = fs::metadata(&path)?.len();
     let mut file = BufReader::new(File::open(&path)?);
     let mut magic = Vec::new();
@@ -358,7 +394,7 @@ fn scan(path: PathBuf) -> io::Result<(Segment, u64)> {
     let mut has_damage = magic != MAGIC && !MAGIC.starts_with(&magic);
     while !has_damage && magic.len() == MAGIC.len() {
         match read_record(&mut file, end, bytes) {
-            Ok(record) => (events, end) = (events + record.events as u64, record.end),
+            Ok(record) => (events, end) = (events + record.piece.events as u64, record.end),
             // A record that was being written when the program or the machine ended; it was never
             // told as kept.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
@@ -367,7 +403,7 @@ fn scan(path: PathBuf) -> io::Result<(Segment, u64)> {
         }
     }
     let done = (MAGIC.len() as u64).min(end);
-    Ok((Segment { path, end, done, bytes, has_damage }, events))
+    Ok(Segment { path, end, done, events, bytes, has_damage })
 }
 
 fn read_at(path: &Path, at: u64) -> io::Result<Record> {
@@ -398,14 +434,19 @@ fn read_record(file: &mut impl Read, at: u64, bytes: u64) -> io::Result<Record> 
     if checksum != sum(length, events, &lines) || lines.is_empty() {
         return Err(damaged());
     }
-    Ok(Record { lines: lines.into(), events: events as usize, end })
+    Ok(Record { piece: Piece { lines: lines.into(), events: events as usize }, end })
 }
 
-fn encode(lines: &Bytes, events: usize) -> io::Result<Vec<u8>> {
+/// What a piece takes on disk.
+fn record_bytes(piece: &Piece) -> u64 {
+    (HEADER_BYTES + piece.lines.len()) as u64
+}
+
+fn encode(Piece { lines, events }: &Piece) -> io::Result<Vec<u8>> {
     let too_large = || io::Error::new(io::ErrorKind::InvalidInput, "the batch is too large");
     let length = u32::try_from(lines.len()).ok().filter(|length| *length <= RECORD_BYTES);
     let length = length.ok_or_else(too_large)?;
-    let events = u32::try_from(events).map_err(|_| too_large())?;
+    let events = u32::try_from(*events).map_err(|_| too_large())?;
     let mut record = Vec::with_capacity(HEADER_BYTES + lines.len());
     record.extend_from_slice(&length.to_le_bytes());
     record.extend_from_slice(&events.to_le_bytes());

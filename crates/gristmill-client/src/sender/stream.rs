@@ -4,6 +4,7 @@
 //! connection all others go again, in order.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +17,14 @@ use gristmill_proto::analytics::v1::{
 };
 use prost::Message;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::{Code, Status, Streaming};
 
+use super::piece::Piece;
 use super::queue::{Batch, Queue};
 use super::report::{Fate, Reason, Rejection};
 use super::shared::Shared;
-use crate::{ClientError, StreamTarget};
+use crate::{Channel, ClientError, StreamTarget};
 
 /// How long the server may take to begin a stream, and to acknowledge anything while something is
 /// under way; then the connection counts as broken.
@@ -41,6 +43,13 @@ pub(super) async fn run(shared: Arc<Shared>, target: StreamTarget) {
         let mut session = Session::new(&shared, queue, suspects);
         let end = session.run(&target).await;
         let text = end.to_string();
+        if session.is_idle() && matches!(end.blame(), Blame::Nobody) {
+            tracing::debug!(reason = text, "a stream ended on which nothing was under way");
+            (failures, suspects) = (0, 0);
+            // It is taken, and goes over the next stream.
+            queue.next().await;
+            continue;
+        }
         shared.failed(&text);
         failures = if session.has_progressed { 1 } else { failures + 1 };
         let under_way = session.sent.len();
@@ -61,7 +70,7 @@ pub(super) async fn run(shared: Arc<Shared>, target: StreamTarget) {
         give_up(&shared, queue);
         let wait = backoff.wait(failures, None, shared.entropy.next_u128());
         tracing::debug!(error = text, ?wait, "a stream ended, connecting again");
-        pause(&shared, queue, Instant::now() + wait).await;
+        meanwhile(&shared, queue, sleep(wait)).await;
     }
 }
 
@@ -103,14 +112,15 @@ impl End {
     }
 }
 
-/// Waits, and meanwhile gives back what is overdue, so that nobody waits longer than was promised.
-async fn pause(shared: &Shared, queue: &Queue, until: Instant) {
+/// Does something, and meanwhile gives back what is overdue, so that nobody waits longer than was promised.
+async fn meanwhile<T>(shared: &Shared, queue: &Queue, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
     loop {
         let first = queue.taken().front().map(|batch| batch.since + shared.config.give_up_after);
-        let overdue = first.unwrap_or(until);
+        let overdue = first.unwrap_or_else(Instant::now);
         tokio::select! {
-            () = sleep_until(until) => return,
-            () = sleep_until(overdue), if overdue < until => give_up(shared, queue),
+            done = &mut work => return done,
+            () = sleep_until(overdue), if first.is_some() => give_up(shared, queue),
             // Takes what is due, so that it can be given back.
             _ = queue.next(), if first.is_none() => {}
         }
@@ -121,7 +131,8 @@ async fn pause(shared: &Shared, queue: &Queue, until: Instant) {
 fn give_back(shared: &Shared, queue: &Queue, count: usize, error: &str) {
     for batch in queue.taken().into_iter().take(count) {
         let mut fate = Fate::default();
-        fate.lost(&batch.lines, &Reason::Refused(error.into()), true);
+        let reason = Reason::Refused(error.into());
+        fate.lost(&batch.piece.lines, &reason, batch.may_have_arrived());
         shared.settle(queue, &batch, fate);
     }
 }
@@ -131,11 +142,36 @@ fn give_up(shared: &Shared, queue: &Queue) {
     let now = Instant::now();
     for batch in queue.taken() {
         if now >= batch.since + shared.config.give_up_after {
+            let mut error = shared.last_error();
+            if error.is_empty() {
+                error = "no stream began in time".into();
+            }
             let mut fate = Fate::default();
-            fate.lost(&batch.lines, &Reason::GaveUp(shared.last_error()), true);
+            fate.lost(&batch.piece.lines, &Reason::GaveUp(error), batch.may_have_arrived());
             shared.settle(queue, &batch, fate);
         }
     }
+}
+
+/// A stream that has begun.
+struct Begun {
+    /// Drives the connection for as long as it is here.
+    _channel: Channel,
+    writes: mpsc::Sender<StreamEventsRequest>,
+    answers: Streaming<StreamEventsResponse>,
+    first: Option<StreamEventsResponse>,
+}
+
+/// Begins a stream, and hears the server's first answer.
+async fn begin(target: &StreamTarget) -> Result<Begun, End> {
+    let channel = target.connect().await?;
+    let (writes, mut reads) = mpsc::channel::<StreamEventsRequest>(WRITES);
+    let requests = stream::poll_fn(move |context| reads.poll_recv(context));
+    let mut client = EventIngestionServiceClient::new(channel.clone());
+    let begun = timeout(PATIENCE, client.stream_events(requests)).await;
+    let mut answers = begun.map_err(|_| End::Silent)??.into_inner();
+    let first = timeout(PATIENCE, answers.message()).await.map_err(|_| End::Silent)??;
+    Ok(Begun { _channel: channel, writes, answers, first })
 }
 
 /// One stream, from connecting to its end.
@@ -155,6 +191,7 @@ struct Session<'a> {
     /// them were rejected.
     told: u64,
     rejected: Vec<RejectedEvent>,
+    has_begun: bool,
     has_progressed: bool,
     /// So many batches go one by one, because the server did not take one of them.
     suspects: usize,
@@ -179,9 +216,15 @@ impl<'a> Session<'a> {
             heard_at: Instant::now(),
             told: 0,
             rejected: Vec::new(),
+            has_begun: false,
             has_progressed: false,
             suspects,
         }
+    }
+
+    /// Whether it stood, and nothing was to be sent or acknowledged.
+    fn is_idle(&self) -> bool {
+        self.has_begun && self.unsent.is_empty() && self.sent.is_empty()
     }
 
     async fn run(&mut self, target: &StreamTarget) -> End {
@@ -192,18 +235,13 @@ impl<'a> Session<'a> {
     }
 
     async fn exchange(&mut self, target: &StreamTarget) -> Result<std::convert::Infallible, End> {
-        let channel = target.connect().await?;
-        let (writes, mut reads) = mpsc::channel::<StreamEventsRequest>(WRITES);
-        let requests = stream::poll_fn(move |context| reads.poll_recv(context));
-        let mut client = EventIngestionServiceClient::new(channel);
-        let begun = timeout(PATIENCE, client.stream_events(requests)).await;
-        let mut answers = begun.map_err(|_| End::Silent)??.into_inner();
-        let first = timeout(PATIENCE, answers.message()).await.map_err(|_| End::Silent)??;
-        self.hear(first)?;
+        let mut begun = meanwhile(self.shared, self.queue, begin(target)).await?;
+        self.hear(begun.first.take())?;
+        self.has_begun = true;
         self.unsent = self.queue.taken();
         self.heard_at = Instant::now();
         loop {
-            self.step(&writes, &mut answers).await?;
+            self.step(&begun.writes, &mut begun.answers).await?;
         }
     }
 
@@ -247,6 +285,7 @@ impl<'a> Session<'a> {
         if self.sent.is_empty() {
             self.heard_at = Instant::now();
         }
+        batch.goes_out();
         self.sent.push_back(UnderWay { sequence: self.next_sequence, bytes, batch });
         self.next_sequence += 1;
         self.sent_bytes += bytes;
@@ -277,7 +316,7 @@ impl<'a> Session<'a> {
         self.told += ack.accepted + ack.rejected.len() as u64;
         self.rejected.extend(ack.rejected);
         while let Some(first) = self.sent.front() {
-            let events = first.batch.events as u64;
+            let events = first.batch.piece.events as u64;
             if first.sequence > ack.sequence || events > self.told {
                 return;
             }
@@ -286,7 +325,8 @@ impl<'a> Session<'a> {
             self.sent_bytes = self.sent_bytes.saturating_sub(bytes);
             let mut fate = Fate::default();
             let rejections = take_rejections(&mut self.rejected, sequence);
-            fate.answered(&batch.lines, batch.events, rejections, ack.position.clone());
+            let Piece { lines, events } = &batch.piece;
+            fate.answered(lines, *events, rejections, ack.position.clone());
             self.shared.settle(self.queue, &batch, fate);
             self.has_progressed = true;
             self.suspects = self.suspects.saturating_sub(1);
@@ -298,7 +338,7 @@ impl<'a> Session<'a> {
 }
 
 fn request(sequence: u64, batch: &Batch) -> StreamEventsRequest {
-    let batch = EventBatch { sequence, events: Vec::new(), ndjson: batch.lines.clone() };
+    let batch = EventBatch { sequence, events: Vec::new(), ndjson: batch.piece.lines.clone() };
     StreamEventsRequest { request: Some(Sent::Batch(batch)) }
 }
 

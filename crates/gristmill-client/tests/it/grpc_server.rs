@@ -21,7 +21,7 @@ use hyper_util::service::TowerToHyperService;
 use prost::Message;
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tonic::codegen::tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
@@ -69,6 +69,10 @@ pub(crate) struct State {
     pub(crate) kept: Kept,
     pub(crate) batches: u64,
     pub(crate) streams: u64,
+    /// Connections that have ended.
+    pub(crate) left: u64,
+    /// Ends a stream when it is told.
+    pub(crate) ends: Arc<Notify>,
     /// The most bytes that ever were under way, as the client could know.
     pub(crate) most_under_way: u64,
 }
@@ -106,12 +110,14 @@ impl GrpcServer {
         self.tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                let state = Arc::clone(&service.state);
                 let service = EventIngestionServiceServer::new(service.clone());
                 connections.spawn(async move {
                     let _ = http2::Builder::new(TokioExecutor::new())
                         .timer(TokioTimer::new())
                         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
                         .await;
+                    state.lock().unwrap().left += 1;
                 });
             }
         });
@@ -135,7 +141,16 @@ impl Service {
             return answers.closed().await;
         }
         let (mut ack, mut waiting, mut bytes) = (BatchAck::default(), 0, 0);
-        while let Ok(Some(request)) = requests.message().await {
+        let ends = Arc::clone(&self.state.lock().unwrap().ends);
+        loop {
+            let request = tokio::select! {
+                request = requests.message() => request,
+                () = ends.notified() => {
+                    let _ = answers.send(Err(Status::deadline_exceeded("no request came"))).await;
+                    return;
+                }
+            };
+            let Ok(Some(request)) = request else { return };
             bytes += request.encoded_len() as u64;
             let Some(Sent::Batch(batch)) = request.request else { continue };
             if batch.ndjson.windows(6).any(|window| window == b"poison") {

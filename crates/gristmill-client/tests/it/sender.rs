@@ -10,7 +10,7 @@ use gristmill_client::{
 
 use crate::http_server::{Act, HttpServer, client_of};
 use crate::proxy::Proxy;
-use crate::support::{Notes, event, id, quick, soon, until};
+use crate::support::{Deaf, Notes, event, id, quick, soon, until};
 
 const COUNT: usize = 2_000;
 
@@ -70,7 +70,7 @@ async fn a_server_that_is_killed_and_restarted_loses_nothing() {
 async fn a_network_that_is_cut_slow_and_silent_loses_nothing() {
     let server = HttpServer::start([]).await;
     let proxy = Proxy::to(server.address).await;
-    let config = ClientConfig { timeout: Duration::from_millis(300), ..ClientConfig::default() };
+    let config = ClientConfig { timeout: Duration::from_secs(2), ..ClientConfig::default() };
     let sender = Sender::start(&client_of(&proxy.url(), config), quick()).await.unwrap();
     for round in 0..5 {
         send_all(&sender, round * 200..round * 200 + 100).await;
@@ -190,12 +190,48 @@ async fn tries_end_and_the_events_are_given_back() {
     assert_eq!((report.delivered, report.undelivered.len()), (0, 100));
     for event in &report.undelivered {
         assert!(matches!(event.reason, Reason::GaveUp(_)), "{}", event.reason);
+        assert!(!event.may_have_arrived, "there was no connection");
     }
     server.revive().await;
     send_all(&sender, 0..100).await;
     let report = soon(sender.close()).await;
     assert!(report.is_complete(), "{report:?}");
     server.kept(|kept| kept.assert_all(100));
+}
+
+#[tokio::test]
+async fn what_only_waited_for_a_connection_has_not_arrived() {
+    let deaf = Deaf::listen().await;
+    // A try is cut by its own time limit, or when the events are given up.
+    for timeout in [Duration::from_millis(20), Duration::from_secs(60)] {
+        let config = ClientConfig { timeout, ..ClientConfig::default() };
+        let client = client_of(&deaf.url(), config);
+        let config = SenderConfig { give_up_after: Duration::from_millis(200), ..quick() };
+        let sender = Sender::start(&client, config).await.unwrap();
+        send_all(&sender, 0..100).await;
+        let report = soon(sender.close()).await;
+        assert_eq!(report.undelivered.len(), 100);
+        for event in &report.undelivered {
+            let Reason::GaveUp(error) = &event.reason else { panic!("{}", event.reason) };
+            assert!(error.contains("there was no connection within"), "{error}");
+            assert!(!event.may_have_arrived, "{timeout:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn lines_go_in_as_many_requests_as_they_need() {
+    let server = HttpServer::start([]).await;
+    let config = SenderConfig { batch_bytes: 1_000, batch_events: 500, ..quick() };
+    let sender = Sender::start(&server.client(), config).await.unwrap();
+    let lines: String = (0..500).map(|n| format!("{{\"id\":\"{}\"}}\n", id(n))).collect();
+    sender.send_ndjson(lines).await.unwrap();
+    let report = soon(sender.close()).await;
+    assert!(report.is_complete(), "{report:?}");
+    server.kept(|kept| kept.assert_all(500));
+    let state = server.state.lock().unwrap();
+    assert!(state.requests.len() > 1);
+    assert!(state.requests.iter().all(|(_, body)| body.len() <= 1_000));
 }
 
 #[tokio::test]

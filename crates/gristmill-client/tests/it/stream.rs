@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use gristmill_client::{Event, Reason, SendError, Sender, SenderConfig, Undelivered};
+use gristmill_client::{Event, Reason, SendError, Sender, SenderConfig, StreamTarget, Undelivered};
+use tokio::net::TcpListener;
 
 use crate::grpc_server::{GrpcServer, Manner, Reads};
 use crate::support::{event, id, quick, soon, until};
@@ -143,7 +144,61 @@ async fn a_server_that_is_away_is_given_up_in_time() {
     let config = SenderConfig { give_up_after: Duration::from_millis(100), ..quick() };
     let sender = Sender::stream(&server.target(), config).await.unwrap();
     send_all(&sender, 0..100).await;
-    assert_eq!(soon(sender.flush()).await.undelivered.len(), 100);
+    let report = soon(sender.flush()).await;
+    assert_eq!(report.undelivered.len(), 100);
+    assert!(!report.undelivered.iter().any(|event| event.may_have_arrived));
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_given_up_in_time() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = StreamTarget::at(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
+    let config = SenderConfig { give_up_after: Duration::from_millis(200), ..quick() };
+    let sender = Sender::stream(&target, config).await.unwrap();
+    send_all(&sender, 0..100).await;
+    let report = soon(sender.flush()).await;
+    assert_eq!(report.undelivered.len(), 100);
+    for event in &report.undelivered {
+        // Not what the client says of a server that it has waited for long enough.
+        assert_eq!(event.reason, Reason::GaveUp("no stream began in time".into()));
+        assert!(!event.may_have_arrived);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_while_nothing_is_under_way_is_no_failure() {
+    let server = GrpcServer::start(Manner::default()).await;
+    let sender = Sender::stream(&server.target(), quick()).await.unwrap();
+    send_all(&sender, 0..1).await;
+    assert!(soon(sender.flush()).await.is_complete());
+    server.state.lock().unwrap().ends.notify_one();
+    until("the client to hear of it", || server.state.lock().unwrap().left == 1).await;
+    assert_eq!(sender.stats().last_error, "");
+    send_all(&sender, 1..2).await;
+    let report = soon(sender.close()).await;
+    assert_eq!((report.delivered, report.is_complete()), (2, true));
+    assert_eq!(sender.stats().last_error, "");
+    assert_eq!(server.state.lock().unwrap().streams, 2);
+}
+
+#[tokio::test]
+async fn lines_go_in_as_many_messages_as_they_need_and_one_too_large_for_any_comes_back() {
+    let server = GrpcServer::start(Manner::default()).await;
+    let config = SenderConfig { batch_events: 1_000, ..quick() };
+    let sender = Sender::stream(&server.target(), config).await.unwrap();
+    let line = |number, bytes| {
+        let page = "x".repeat(bytes);
+        format!("{{\"id\":\"{}\",\"event_type\":\"view\",\"page_url\":\"{page}\"}}\n", id(number))
+    };
+    let mut lines: String = (0..400).map(|number| line(number, 30_000)).collect();
+    lines.insert_str(0, &line(400, 300_000));
+    sender.send_ndjson(lines).await.unwrap();
+    let report = soon(sender.close()).await;
+    assert_eq!(report.delivered, 400);
+    let [event] = &report.undelivered[..] else { panic!("{report:?}") };
+    assert_eq!((event.id(), event.may_have_arrived), (id(400), false));
+    assert!(event.reason.to_string().contains("more than 262144"), "{}", event.reason);
+    server.state.lock().unwrap().kept.assert_all(400);
 }
 
 #[tokio::test]

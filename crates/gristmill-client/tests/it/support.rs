@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,9 +10,33 @@ use std::time::Duration;
 use gristmill_client::{
     Clock, Delivered, Entropy, Event, Observer, SenderConfig, Timestamp, Undelivered,
 };
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// How long anything may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An address at which connecting neither succeeds nor fails.
+pub(crate) struct Deaf {
+    address: SocketAddr,
+    _listener: TcpListener,
+    _waiting: TcpStream,
+}
+
+impl Deaf {
+    pub(crate) async fn listen() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        // There is room for one connection that nobody accepts.
+        let listener = socket.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let waiting = TcpStream::connect(address).await.unwrap();
+        Self { address, _listener: listener, _waiting: waiting }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
 
 /// Numbers that are all different.
 #[derive(Default)]

@@ -30,6 +30,7 @@ const GRACE: Duration = Duration::from_secs(5);
 pub(super) struct Producer {
     topic: String,
     client_id: String,
+    traceparent: fn() -> Option<String>,
     delivery_timeout: Duration,
     config: ClientConfig,
     /// Held while the records of an append are queued, so that they are contiguous.
@@ -60,6 +61,7 @@ impl Producer {
         Self {
             topic: config.topic.clone(),
             client_id: config.client_id.clone(),
+            traceparent: config.traceparent,
             delivery_timeout: config.delivery_timeout,
             config: client,
             current: Mutex::new(None),
@@ -151,6 +153,8 @@ impl Producer {
             Ok(native) => native,
             Err(error) => return pending.fail(events.len(), error),
         };
+        // An append is of one request, whose task this is.
+        let traceparent = (self.traceparent)();
         for (index, event) in events.iter().enumerate() {
             let record = BaseRecord::with_opaque_to(
                 self.topic.as_str(),
@@ -161,7 +165,7 @@ impl Producer {
                 .key(event.user.as_str())
                 .payload(values.get(index))
                 .timestamp(event.received.0.div_euclid(1_000))
-                .headers(self.headers(event));
+                .headers(self.headers(event, traceparent.as_deref()));
             if let Err((error, _)) = native.send(record) {
                 return pending.fail(events.len() - index, append_error(&error, values.largest));
             }
@@ -169,12 +173,16 @@ impl Producer {
     }
 
     /// Where a record comes from. The names of the last two are those of an older system.
-    fn headers(&self, event: &Event<'_>) -> OwnedHeaders {
+    fn headers(&self, event: &Event<'_>, traceparent: Option<&str>) -> OwnedHeaders {
         let received = event.received.to_string();
-        OwnedHeaders::new_with_capacity(3)
+        let headers = OwnedHeaders::new_with_capacity(4)
             .insert(Header { key: FORMAT_HEADER, value: Some(FORMAT) })
             .insert(Header { key: "producer_id", value: Some(self.client_id.as_str()) })
-            .insert(Header { key: "timestamp", value: Some(received.as_str()) })
+            .insert(Header { key: "timestamp", value: Some(received.as_str()) });
+        match traceparent {
+            Some(_) => headers.insert(Header { key: "traceparent", value: traceparent }),
+            None => headers,
+        }
     }
 
     /// The producer, made if there is none or the last one has failed for good.

@@ -9,6 +9,8 @@ use gristmill_log::kafka::{KafkaConfig, KafkaLog, NoForeignRecords};
 use gristmill_log::{AppendError, Committed, EventLog, LogBatch, LogReader, ReadError};
 use gristmill_model::{Partition, Positions, Timestamp};
 use gristmill_testkit::{ManualClock, TestTopic};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tokio::time::timeout;
@@ -28,6 +30,7 @@ fn config(brokers: &str, topic: &str, partitions: u32) -> KafkaConfig {
         replication: -1,
         delivery_timeout: Duration::from_secs(5),
         session_timeout: Duration::from_secs(3),
+        traceparent: || None,
         foreign: Arc::new(NoForeignRecords),
     }
 }
@@ -240,4 +243,33 @@ fn a_producer_that_failed_for_good_is_replaced() {
         let appended = running.log.append(Partition(0), &[sample(1)]).await.unwrap();
         assert_eq!(appended.offsets.count(), 1);
     });
+}
+
+#[test]
+fn a_record_names_the_trace_of_what_was_appended_if_there_is_one() {
+    const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    for (topic, traceparent) in [("traced", Some(TRACEPARENT)), ("untraced", None)] {
+        cluster.create_topic(topic, 1, 1).unwrap();
+        let told: fn() -> Option<String> = match traceparent {
+            Some(_) => || Some(TRACEPARENT.to_owned()),
+            None => || None,
+        };
+        let config = KafkaConfig { traceparent: told, ..config(&brokers, topic, 1) };
+        let running = Running::start(config);
+        block_on(async {
+            assert!(running.log.reached().await);
+            running.log.append(Partition(0), &[sample(0)]).await.unwrap();
+        });
+        let mut reader = rdkafka::ClientConfig::new();
+        reader.set("bootstrap.servers", &brokers).set("group.id", "somebody");
+        let reader: BaseConsumer = reader.set("auto.offset.reset", "earliest").create().unwrap();
+        reader.subscribe(&[topic]).unwrap();
+        let record = reader.poll(PATIENCE).expect("a record").unwrap();
+        let headers = record.headers().unwrap();
+        let found = headers.iter().find(|header| header.key == "traceparent");
+        let found = found.and_then(|header| header.value);
+        assert_eq!(found, traceparent.map(str::as_bytes), "{topic}");
+    }
 }

@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue, Request};
 use super::question::{Format, format};
 use super::{again, live};
 use crate::app::App;
+use crate::trace;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -38,7 +39,8 @@ where
                 return live::subscribe(app, request, ask).await.into_response();
             }
             let plain = |request| route.clone().call(request, Arc::clone(&app));
-            let (mut response, cost, source) = again::answer(&app, request, plain).await;
+            let (mut response, cost, source) =
+                trace::step("query", again::answer(&app, request, plain)).await;
             let timing = server_timing(&cost, source);
             response.headers_mut().extend(timing.map(|timing| (SERVER_TIMING, timing)));
             response

@@ -25,6 +25,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use gristmill_model::{Entropy, ErrorCode};
+use gristmill_proto::internal::Header;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header, request};
 use hyper::body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -39,6 +40,8 @@ use crate::grpc::frames::{RequestHead, to_frame};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::role::Role;
+use crate::tls::{self, GatewayTls};
+use crate::trace::{self, Attribute, SpanKind, Started, TRACEPARENT};
 use call::{Answering, Failure};
 use target::Group;
 
@@ -68,6 +71,8 @@ pub struct GatewayConfig {
     pub max_in_flight_bytes: usize,
     /// The largest body.
     pub max_body_bytes: usize,
+    /// For targets that are reached under TLS.
+    pub tls: Option<Arc<GatewayTls>>,
 }
 
 /// What a gateway shares with the rest of its process.
@@ -124,8 +129,8 @@ impl Gateway {
     pub(crate) fn new(config: GatewayConfig, outside: Outside) -> Self {
         let bound = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
         Self {
-            ingest: Group::new(&config.ingest),
-            query: Group::new(&config.query),
+            ingest: Group::new(&config.ingest, config.tls.as_ref()),
+            query: Group::new(&config.query, config.tls.as_ref()),
             requests: bound(config.max_in_flight_requests),
             bytes: bound(config.max_in_flight_bytes),
             heard: vouch::Heard::default(),
@@ -270,7 +275,8 @@ impl Gateway {
     ) -> Result<Answering, Failure> {
         let mut last = Failure::unsent(format!("no {role} can be reached"));
         for sender in self.group(role).in_turn() {
-            match call::send(sender, head.clone(), body.clone()).await {
+            let (span, head) = traced(role, head.clone());
+            match sent(span, call::send(sender, head, body.clone())).await {
                 Err(failure) if failure.is_unsent => last = failure,
                 answered_or_unknown => return answered_or_unknown,
             }
@@ -294,10 +300,50 @@ impl Gateway {
         (!addresses.is_empty()).then(|| self.group(role).is_reachable())
     }
 
+    /// What it shares with the rest of its process.
+    pub(crate) fn outside(&self) -> &Outside {
+        &self.outside
+    }
+
+    /// What became of the certificates for targets under TLS.
+    pub(crate) fn tls_status(&self) -> Option<tls::Status> {
+        self.config.tls.as_ref().map(|tls| tls.status())
+    }
+
     /// Whether somebody can be reached of each role that this process relays to.
     pub(crate) fn is_ready(&self) -> bool {
         [Role::Ingest, Role::Query].into_iter().all(|role| self.reaches(role).unwrap_or(true))
     }
+}
+
+/// A try as a span of its own, if the request is recorded.
+fn told(role: Role) -> Option<Started> {
+    let mut span = trace::child("relay", SpanKind::Client)?;
+    span.add("gristmill.role", Attribute::Text(role.name().to_owned()));
+    Some(span)
+}
+
+/// Tells of a try, and the other process of what it is a part of.
+fn traced(role: Role, mut head: RequestHead) -> (Option<Started>, RequestHead) {
+    let span = told(role);
+    if let Some(span) = &span {
+        let context = span.context().to_string();
+        head.headers.retain(|header| header.name != TRACEPARENT.as_str());
+        head.headers.push(Header { name: TRACEPARENT.as_str().to_owned(), value: context.into() });
+    }
+    (span, head)
+}
+
+/// Waits for a try and ends its span.
+async fn sent<T, E>(
+    span: Option<Started>,
+    sending: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let sent = sending.await;
+    if let (Some(mut span), Err(_)) = (span, &sent) {
+        span.fail();
+    }
+    sent
 }
 
 /// Between half of a pause and all of it.

@@ -7,7 +7,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, get};
 use serde::Serialize;
 
-use super::{Gateway, Group, Outside};
+use super::{Gateway, Group};
 use crate::front::Ambience;
 use crate::json::{self, Time};
 use crate::ops::{SERVICE, health, text_page};
@@ -61,8 +61,7 @@ fn actuator(gateway: &Gateway) -> Response {
 }
 
 fn metrics(gateway: &Gateway) -> Response {
-    let Outside { metrics, ambience, .. } = &gateway.outside;
-    text_page(exposition::without_services(metrics, ambience.version, ambience.started))
+    text_page(exposition::without_services(gateway))
 }
 
 fn body(gateway: &Gateway, healthy: bool) -> HealthBody {

@@ -17,11 +17,13 @@ use tonic::Status;
 
 use super::target::Sender;
 use super::{
-    FIRST_PAUSE, Gateway, Outcome, PAUSE_GROWTH, end_to_end, jittered, overloaded, unanswered,
+    FIRST_PAUSE, Gateway, Outcome, PAUSE_GROWTH, end_to_end, jittered, overloaded, sent, told,
+    unanswered,
 };
 use crate::grpc::methods::{Shape, methods};
 use crate::grpc::{UntilStop, status, trailers};
 use crate::role::Role;
+use crate::trace;
 
 type Passed = Request<tonic::body::Body>;
 
@@ -72,7 +74,11 @@ impl Gateway {
         let (mut call, mut pause) = (Box::new(call), FIRST_PAUSE);
         for number in 1.. {
             for sender in self.group(role).in_turn() {
-                match send(sender, *call).await {
+                let span = told(role);
+                if let Some(span) = &span {
+                    trace::put(span.context(), call.headers_mut());
+                }
+                match sent(span, send(sender, *call)).await {
                     Ok(answer) => return Ok(answer),
                     Err(Failure::Unsent(again)) => call = again,
                     Err(Failure::Unknown) => {

@@ -1,7 +1,9 @@
 //! Processes of other roles, and the connections that are kept to them.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -18,6 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use super::call::{self, Failure};
 use super::jittered;
+use crate::tls::{GatewayTls, Stream};
 
 /// How many connections are kept to one target.
 const CONNECTIONS: usize = 2;
@@ -37,7 +40,7 @@ const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 /// How many answers may be given up at a time, when many clients leave at once.
 const GIVEN_UP: usize = 1024;
 
-/// Where another process listens for gRPC: `http://host:port`.
+/// Where another process listens for gRPC: `http://host:port`, or `https://host:port` under TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetAddress(Uri);
 
@@ -45,9 +48,10 @@ impl FromStr for TargetAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not of the form http://host:port");
+        let wrong = || format!("{text:?} is not of the form http://host:port or https://host:port");
         let uri = Uri::from_str(text).map_err(|_| wrong())?;
-        let is_bare = uri.scheme_str() == Some("http") && matches!(uri.path(), "" | "/");
+        let is_known = matches!(uri.scheme_str(), Some("http" | "https"));
+        let is_bare = is_known && matches!(uri.path(), "" | "/");
         match uri.authority().filter(|authority| is_bare && authority.port_u16().is_some()) {
             Some(_) => Ok(Self(uri)),
             None => Err(wrong()),
@@ -56,6 +60,11 @@ impl FromStr for TargetAddress {
 }
 
 impl TargetAddress {
+    /// Whether it is reached under TLS.
+    pub fn is_secure(&self) -> bool {
+        self.0.scheme_str() == Some("https")
+    }
+
     fn authority(&self) -> &str {
         self.0.authority().map_or("", Authority::as_str)
     }
@@ -63,7 +72,8 @@ impl TargetAddress {
 
 impl fmt::Display for TargetAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "http://{}", self.authority())
+        let scheme = if self.is_secure() { "https" } else { "http" };
+        write!(formatter, "{scheme}://{}", self.authority())
     }
 }
 
@@ -84,15 +94,16 @@ pub(super) struct Group {
 /// One connection, made again whenever it ends.
 pub(super) struct Link {
     address: TargetAddress,
+    tls: Option<Arc<GatewayTls>>,
     sender: watch::Sender<Option<Sender>>,
 }
 
 impl Group {
     /// Connections to these targets, none of which stands yet.
-    pub(super) fn new(addresses: &[TargetAddress]) -> Self {
+    pub(super) fn new(addresses: &[TargetAddress], tls: Option<&Arc<GatewayTls>>) -> Self {
         let link = |address: &TargetAddress| {
             let (address, sender) = (address.clone(), watch::Sender::new(None));
-            Arc::new(Link { address, sender })
+            Arc::new(Link { address, tls: tls.cloned(), sender })
         };
         // Neighbours belong to different targets, so that the next try goes to another one.
         let links = (0..CONNECTIONS).flat_map(|_| addresses.iter().map(link)).collect();
@@ -157,13 +168,10 @@ impl Link {
 
     /// Connects, and returns when a connection that stood has ended.
     async fn connect(&self) -> Result<(), Failure> {
-        let unreached = |error: &dyn fmt::Display| Failure::unsent(error.to_string());
+        let unreached = |error: &dyn Error| Failure::unsent(innermost(error));
         let late = || Failure::unsent("it did not answer in time".to_owned());
-        let connecting = TcpStream::connect(self.address.authority());
-        let stream = timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| late())?;
+        let stream = timeout(CONNECT_TIMEOUT, self.open()).await.map_err(|_| late())?;
         let stream = stream.map_err(|error| unreached(&error))?;
-        // Small requests must not wait for the acknowledgement of earlier ones.
-        let _ = stream.set_nodelay(true);
         let handshake = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(REQUEST_WINDOW)
@@ -180,6 +188,8 @@ impl Link {
         // A process that takes connections may still be none of ours, or stand still.
         let greeting = timeout(CONNECT_TIMEOUT, call::greet(sender.clone()));
         tokio::select! {
+            // It knows better than the greeting why it failed.
+            biased;
             ended = &mut connection => {
                 return Err(ended.err().map_or_else(late, |error| unreached(&error)));
             }
@@ -192,4 +202,27 @@ impl Link {
         }
         Ok(())
     }
+
+    /// Opens a socket, under TLS where the address says so.
+    async fn open(&self) -> io::Result<Stream> {
+        let stream = TcpStream::connect(self.address.authority()).await?;
+        // Small requests must not wait for the acknowledgement of earlier ones.
+        let _ = stream.set_nodelay(true);
+        if !self.address.is_secure() {
+            return Ok(Stream::Plain(stream));
+        }
+        let Some(tls) = &self.tls else {
+            return Err(io::Error::other("https needs gateway.tls.ca"));
+        };
+        tls.connect(self.address.0.host().unwrap_or_default(), stream).await
+    }
+}
+
+/// The text of the cause at the bottom, which says why: "connection refused" rather than "http2 error".
+fn innermost(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }

@@ -195,6 +195,7 @@ fn late() -> Problem {
 }
 
 fn mistake() -> Problem {
+    tracing::error!("a call ended in a panic");
     Problem::new(ErrorCode::Internal, "the server made a mistake")
 }
 

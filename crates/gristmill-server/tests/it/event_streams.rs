@@ -1,24 +1,27 @@
 //! `StreamEvents`: order, acknowledgements, credits, and how a stream ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream;
 use gristmill_ingest::IngestConfig;
-use gristmill_model::Positions;
+use gristmill_model::{Positions, limits};
 use gristmill_proto::analytics::v1::event_ingestion_service_client::EventIngestionServiceClient;
 use gristmill_proto::analytics::v1::stream_events_request::Request;
 use gristmill_proto::analytics::v1::stream_events_response::Response;
 use gristmill_proto::analytics::v1::{
     BatchAck, Event, EventBatch, IngestEventResponse, StreamConfig, StreamEventsRequest,
-    StreamEventsResponse,
+    StreamEventsResponse, StreamStatus,
 };
 use gristmill_server::ServerConfig;
+use http_body_util::BodyExt;
 use prost::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
 
+use crate::calling::{Caller, framed, slow_body};
 use crate::channel::Channel;
 use crate::ingest_calls::event;
 use crate::support::{Listening, PATIENCE, Platform, ingest_config};
@@ -64,6 +67,13 @@ impl Open {
         match self.answer().await {
             Response::EventResponse(response) => response,
             other => panic!("expected what became of an event, not {other:?}"),
+        }
+    }
+
+    async fn status(&mut self) -> StreamStatus {
+        match self.answer().await {
+            Response::Status(status) => status,
+            other => panic!("expected a status, not {other:?}"),
         }
     }
 
@@ -282,27 +292,11 @@ async fn a_server_that_stops_acknowledges_what_it_took_and_sends_the_client_away
 
 #[tokio::test]
 async fn a_stream_on_which_nothing_comes_is_ended() {
-    let keep_alive_timeout = Duration::from_millis(50);
+    let keep_alive_timeout = Duration::from_secs(1);
     let server = Listening::new(ServerConfig { keep_alive_timeout, ..ServerConfig::default() });
     let status = Open::to(&server).await.end().await;
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
     assert!(status.message().contains("connect again"), "{status}");
-}
-
-/// Sends batches of 64 KiB until nothing is taken any more, and tells how many bytes were.
-async fn fill(open: &Open) -> usize {
-    let padding = "x".repeat(64 * 1024);
-    let mut sent = 0;
-    for number in 0..1_000_u64 {
-        let line = format!("{{\"id\":\"e{number}\",\"event_type\":\"t\",\"x\":\"{padding}\"}}\n");
-        let request = StreamEventsRequest { request: Some(batch(number + 1, &line)) };
-        // Who waits longer than this waits for the server.
-        if timeout(Duration::from_secs(1), open.requests.send(request)).await.is_err() {
-            return sent;
-        }
-        sent += line.len();
-    }
-    sent
 }
 
 #[tokio::test]
@@ -312,9 +306,21 @@ async fn a_store_that_is_behind_holds_streams_up_in_bounded_memory() {
     let ingest = platform.services.ingest.clone();
     let server = Listening::over(ServerConfig::default(), platform);
     let open = Open::to(&server).await;
-    let sent = fill(&open).await;
+    // The server takes no more until it ends the stream.
+    let padding = "x".repeat(64 * 1024);
+    let (mut sent, mut held) = (0, 0);
+    for number in 0..1_000_u64 {
+        let line = format!("{{\"id\":\"e{number}\",\"event_type\":\"t\",\"x\":\"{padding}\"}}\n");
+        let request = StreamEventsRequest { request: Some(batch(number + 1, &line)) };
+        let sending = timeout(PATIENCE, open.requests.send(request)).await;
+        held = held.max(ingest.stats().admission.in_flight_bytes);
+        if sending.expect("the stream does not end").is_err() {
+            break;
+        }
+        sent += line.len();
+    }
     assert!(sent < 8 << 20, "{sent} bytes were taken");
-    assert!(ingest.stats().admission.in_flight_bytes < 1 << 20);
+    assert!(held < 1 << 20, "{held} bytes were held");
     // In the end the client is told to come again, after what was taken was acknowledged.
     let status = open.end().await;
     assert_eq!(status.code(), Code::Unavailable, "{status}");
@@ -333,4 +339,76 @@ async fn a_client_that_does_not_read_has_its_answers_when_it_does() {
     for number in 0..sent {
         assert_eq!(open.event_response().await.event_id, format!("e{number}"));
     }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_held_up_however_long_its_answers_are() {
+    let server = Listening::new(ServerConfig::default());
+    let mut open = Open::over(Channel::with_window(server.grpc_address, 64 * 1024).await).await;
+    // Every line is rejected, which takes about fifty times as many bytes to tell as it has.
+    let (lines, most) = ("x\n".repeat(5_000), 400);
+    assert!(most * lines.len() < open.credit as usize, "credit alone would let all of it pass");
+    let mut sent = 0;
+    while sent < most {
+        let request = StreamEventsRequest { request: Some(batch(sent as u64 + 1, &lines)) };
+        // Who waits longer than this waits for the server. If it was only slow, less was sent.
+        if timeout(Duration::from_secs(1), open.requests.send(request)).await.is_err() {
+            break;
+        }
+        sent += 1;
+    }
+    assert!(sent < most / 4, "{sent} batches were taken from a client that reads nothing");
+    let mut told = BatchAck::default();
+    let mut rejected = 0;
+    while told.sequence < sent as u64 || rejected < sent * 5_000 {
+        told = open.ack().await;
+        rejected += told.rejected.len();
+    }
+    assert_eq!((told.sequence, rejected), (sent as u64, sent * 5_000));
+}
+
+#[tokio::test]
+async fn a_status_tells_how_many_events_are_pending() {
+    let gate = Arc::new(Semaphore::new(0));
+    let platform = Platform::held(ingest_config(), &gate);
+    let server = Listening::over(ServerConfig::default(), platform);
+    let mut open = Open::to(&server).await;
+    open.send(batch(1, &format!("{}\n{}", line("a", "u"), line("b", "u")))).await;
+    let events = vec![event("c", "u", "t")];
+    open.send(Request::Batch(EventBatch { sequence: 2, events, ..EventBatch::default() })).await;
+    open.send(Request::Config(StreamConfig::default())).await;
+    assert_eq!(open.status().await.pending_events, 3);
+    gate.add_permits(1);
+    while open.ack().await.sequence < 2 {}
+    open.send(Request::Config(StreamConfig::default())).await;
+    assert_eq!(open.status().await.pending_events, 0);
+}
+
+#[tokio::test]
+async fn large_messages_that_are_only_announced_take_no_room_from_others() {
+    let server = Listening::new(ServerConfig::default());
+    let mut caller = Caller::open(server.grpc_address).await;
+    let request = StreamEventsRequest { request: Some(Request::Event(event("a", "u", "t"))) };
+    let mut bytes = framed(0, &request.encode_to_vec());
+    bytes.push(0);
+    bytes.extend((limits::MESSAGE_BYTES as u32).to_be_bytes());
+    let mut announced = Vec::new();
+    for _ in 0..=limits::LARGE_MESSAGES_BYTES / limits::MESSAGE_BYTES {
+        let (sender, body) = slow_body();
+        sender.send(bytes.clone()).await;
+        let path = "/analytics.v1.EventIngestionService/StreamEvents";
+        let mut answers = caller.begin(path, &[], body).await.into_body();
+        // What is answered was read, and what came with it was looked at.
+        let mut come = Vec::new();
+        while !String::from_utf8_lossy(&come).contains("event accepted") {
+            let frame = timeout(PATIENCE, answers.frame()).await.expect("no answer comes");
+            come.extend(frame.unwrap().unwrap().into_data().unwrap());
+        }
+        announced.push((sender, answers));
+    }
+    let mut open = Open::to(&server).await;
+    let lines: String = (0..2_000).map(|number| line(&format!("e{number}"), "u")).collect();
+    assert!(lines.len() > 64 * 1024);
+    open.send(batch(1, &lines)).await;
+    assert_eq!(open.ack().await.accepted, 2_000);
 }

@@ -4,12 +4,11 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
 use gristmill_proto::internal::{ResponseFrame, ResponseHead};
-use gristmill_server::{Ambience, Front, GatewayConfig, Parts, ServerConfig};
+use gristmill_server::{Ambience, Front, GatewayConfig, Parts, ServerConfig, Tracer};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming};
@@ -83,7 +82,15 @@ fn echo(
     let headers = response.headers_mut();
     headers.insert("content-type", HeaderValue::from_static("application/grpc"));
     headers.insert("x-name", HeaderValue::from_static(name));
-    for seen in ["grpc-timeout", "x-request-id", "x-api-key", "te", "grpc-encoding"] {
+    for seen in [
+        "grpc-timeout",
+        "x-request-id",
+        "x-api-key",
+        "te",
+        "grpc-encoding",
+        "traceparent",
+        "tracestate",
+    ] {
         if let Some(value) = parts.headers.get(seen) {
             headers
                 .insert(http::HeaderName::try_from(format!("seen-{seen}")).unwrap(), value.clone());
@@ -120,21 +127,26 @@ async fn gateway(ingest: &Echoing, query: &Echoing) -> Listening {
 
 /// A gateway before the processes at these addresses, which it has reached.
 pub(crate) async fn gateway_to(ingest: SocketAddr, query: SocketAddr) -> Listening {
+    gateway_with(ServerConfig::default(), ingest, query).await
+}
+
+async fn gateway_with(server: ServerConfig, ingest: SocketAddr, query: SocketAddr) -> Listening {
     let of = |address: SocketAddr| vec![format!("http://{address}").parse().unwrap()];
     let config = GatewayConfig {
         ingest: of(ingest),
         query: of(query),
         tries: 2,
-        deadline: Duration::from_secs(1),
+        deadline: PATIENCE,
         max_in_flight_requests: 2,
         max_in_flight_bytes: 1 << 20,
         max_body_bytes: 1 << 20,
+        tls: None,
     };
     let services = Platform::stalled(ingest_config()).services;
     let (clock, entropy) = (services.clock, services.entropy);
     let ambience = Ambience { clock, entropy, started: services.started, version: "0" };
     let parts = Parts::Gateway(config, ambience);
-    let listening = Listening::serving(Front::of(ServerConfig::default(), parts));
+    let listening = Listening::serving(Front::of(server, parts));
     let reached = async {
         while !listening.get("/ready").await.starts_with("HTTP/1.1 200") {
             tokio::task::yield_now().await;
@@ -197,6 +209,33 @@ async fn everything_of_a_call_goes_through_both_ways_as_it_comes() {
     let metrics = gateway.get("/metrics").await;
     let counted = "{method=\"analytics.v1.EventIngestionService/StreamEvents\",code=\"FAILED_PRECONDITION\"} 1";
     assert!(metrics.contains(counted), "{metrics}");
+}
+
+#[tokio::test]
+async fn calls_that_are_passed_on_are_told_of_and_belong_to_the_same_trace() {
+    let (ingest, query) = (Echoing::start("ingest").await, Echoing::start("query").await);
+    let services = Platform::stalled(ingest_config()).services;
+    let (tracer, mut spans) = Tracer::new(0.0, 100, services.clock, services.entropy);
+    let traced = ServerConfig { tracer: Some(tracer), ..ServerConfig::default() };
+    let gateway = gateway_with(traced, ingest.address, query.address).await;
+    let mut caller = Caller::open(gateway.grpc_address).await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let parent = format!("00-{trace}-00f067aa0ba902b7-01");
+    let headers = [("traceparent", parent.as_str()), ("tracestate", "vendor=1")];
+    let answer = caller.call(EVENT_COUNT, &headers, framed(0, b"x")).await;
+    let [relay, call] = [spans.try_recv().unwrap(), spans.try_recv().unwrap()];
+    assert_eq!([relay.name.as_str(), call.name.as_str()], ["relay", &EVENT_COUNT[1..]]);
+    assert_eq!([relay.parent, call.parent], [Some(call.span_id), Some(0x00f0_67aa_0ba9_02b7)]);
+    let seen = text(&answer.headers, "seen-traceparent");
+    assert_eq!(seen, format!("00-{trace}-{:016x}-01", relay.span_id));
+    assert_eq!(text(&answer.headers, "seen-tracestate"), "vendor=1");
+
+    // A trace that nobody records goes on all the same.
+    let parent = format!("00-{trace}-00f067aa0ba902b7-00");
+    let answer = caller.call(EVENT_COUNT, &[("traceparent", &parent)], framed(0, b"x")).await;
+    let seen = text(&answer.headers, "seen-traceparent");
+    assert!(seen.starts_with(&format!("00-{trace}-")) && seen.ends_with("-00"), "{seen}");
+    assert!(spans.try_recv().is_err());
 }
 
 #[tokio::test]

@@ -21,10 +21,12 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::held_log::HeldLog;
 use crate::openapi;
 
 /// 2026-01-01T00:00:00Z, the time of every test.
@@ -63,12 +65,23 @@ impl Platform {
     /// A platform whose events stay in the log.
     pub(crate) fn stalled(config: IngestConfig) -> Self {
         let log = Arc::new(MemoryLog::new(2));
+        Self::appending_to(log.clone(), log, config)
+    }
+
+    /// A platform of which as many appends run at a time as the gate lets through.
+    pub(crate) fn held(config: IngestConfig, gate: &Arc<Semaphore>) -> Self {
+        let log = Arc::new(MemoryLog::new(2));
+        let held = HeldLog { log: Arc::clone(&log), gate: Arc::clone(gate) };
+        Self::appending_to(Arc::new(held), log, config)
+    }
+
+    fn appending_to(to: Arc<dyn EventLog>, log: Arc<MemoryLog>, config: IngestConfig) -> Self {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(4));
         let clock = Arc::new(ManualClock::at(NOW));
         let entropy = Arc::new(SeededEntropy::new(7));
         let progress = Arc::clone(&store);
         let committed = Box::new(move || progress.progress().committed);
-        let ingest = Ingest::new(config, log.clone(), clock.clone(), entropy.clone(), committed);
+        let ingest = Ingest::new(config, to, clock.clone(), entropy.clone(), committed);
         let cohorts = SavedCohorts::new(Arc::clone(&store), clock.clone());
         let query_config = QueryConfig { threads: 2, deadline: PATIENCE };
         let services = Services {

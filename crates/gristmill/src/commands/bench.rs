@@ -357,6 +357,10 @@ pub(super) async fn wait_until_ready(client: &Client) -> anyhow::Result<()> {
 
 fn address_of(url: &str) -> anyhow::Result<SocketAddr> {
     let uri: http::Uri = url.parse().with_context(|| format!("--url: `{url}` is not a URL"))?;
+    ensure!(
+        uri.scheme_str() != Some("https"),
+        "--url: what is measured speaks http: name a listener without TLS"
+    );
     let host = uri.host().with_context(|| format!("--url: `{url}` names no host"))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let mut addresses = (host, uri.port_u16().unwrap_or(80))

@@ -7,6 +7,7 @@ use gristmill_client::{Client, ClientConfig};
 use serde::Deserialize;
 
 use crate::ambient;
+use crate::commands::tls::TlsArgs;
 use crate::console::{say, thousands};
 
 /// Write everything that is in memory to files and merge the files, and wait until that is done.
@@ -18,6 +19,8 @@ pub(crate) struct CompactArgs {
     /// The server
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     url: String,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// How many seconds to wait for it; the server goes on after that
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     timeout: u16,
@@ -33,7 +36,8 @@ struct Answer {
 pub(crate) async fn run(args: CompactArgs) -> anyhow::Result<ExitCode> {
     let timeout = Duration::from_secs(args.timeout.into());
     let api_key = ambient::api_key()?;
-    let config = ClientConfig { timeout, api_key, ..ClientConfig::default() };
+    let tls = args.tls.into_client();
+    let config = ClientConfig { timeout, api_key, tls, ..ClientConfig::default() };
     let client = Client::new(&args.url, config, ambient::entropy())?;
     let answer: Answer = client.post_json("/v1/store/compact", &serde_json::json!({})).await?;
     let mib = answer.part_bytes.div_ceil(1 << 20);

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::ambient;
+use crate::commands::tls::TlsArgs;
 use crate::console::{remark, say, thousands};
 use crate::generate::{World, WorldConfig};
 use crate::load::{Latencies, Schedule};
@@ -40,6 +41,8 @@ pub(crate) struct GenerateArgs {
     /// Send to this server instead
     #[arg(long)]
     url: Option<String>,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// How many events
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     events: u64,
@@ -125,7 +128,8 @@ type Answer = (Duration, Result<Receipt, gristmill_client::ClientError>);
 async fn send(url: &str, args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let connections = usize::from(args.connections);
     let api_key = ambient::api_key()?;
-    let config = ClientConfig { connections, api_key, ..ClientConfig::default() };
+    let tls = args.tls.clone().into_client();
+    let config = ClientConfig { connections, api_key, tls, ..ClientConfig::default() };
     let client = Arc::new(Client::new(url, config, ambient::entropy())?);
     let clock = ambient::clock();
     let mut world = World::new(WorldConfig {

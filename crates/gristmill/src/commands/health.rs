@@ -6,6 +6,7 @@ use std::time::Duration;
 use gristmill_client::{Client, ClientConfig};
 
 use crate::ambient;
+use crate::commands::tls::TlsArgs;
 use crate::console::say;
 
 /// Ask a server how it is; exits with 0 if it is well and 1 if not.
@@ -13,12 +14,15 @@ use crate::console::say;
 #[command(after_help = "\
 Examples:
   gristmill health                          is the local server ready?
+  gristmill health --url https://10.0.0.7:8443 --ca ca.pem
   gristmill health --live                   does it answer at all?
   HEALTHCHECK CMD [\"gristmill\", \"health\"]   in a Dockerfile")]
 pub(crate) struct HealthArgs {
     /// The server
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     url: String,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Ask only whether it is alive, not whether every acknowledged event can be queried
     #[arg(long)]
     live: bool,
@@ -30,7 +34,7 @@ pub(crate) struct HealthArgs {
 /// Runs the command.
 pub(crate) async fn run(args: HealthArgs) -> anyhow::Result<ExitCode> {
     let timeout = Duration::from_secs(args.timeout.into());
-    let config = ClientConfig { timeout, ..ClientConfig::default() };
+    let config = ClientConfig { timeout, tls: args.tls.into_client(), ..ClientConfig::default() };
     let client = Client::new(&args.url, config, ambient::entropy())?;
     let reply = client.get(if args.live { "/livez" } else { "/readyz" }).await?;
     let well = reply.status == 200;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::ambient;
+use crate::commands::tls::TlsArgs;
 use crate::console::{remark, say, thousands};
 use crate::import::{
     Batch, BatchLimits, Checkpoint, Input, InputFormat, MappingFlags, Place, Progress, Tally,
@@ -62,6 +63,8 @@ pub(crate) struct ImportArgs {
     /// The server
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     url: String,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// How the files are written [default: by name, else by content]
     #[arg(long)]
     format: Option<InputFormat>,
@@ -209,7 +212,8 @@ impl Import {
     ) -> anyhow::Result<()> {
         let connections = usize::from(self.args.connections);
         let api_key = ambient::api_key()?;
-        let config = ClientConfig { connections, api_key, ..ClientConfig::default() };
+        let tls = self.args.tls.clone().into_client();
+        let config = ClientConfig { connections, api_key, tls, ..ClientConfig::default() };
         let client = Arc::new(Client::new(&self.args.url, config, ambient::entropy())?);
         let mut in_flight: JoinSet<Sent> = JoinSet::new();
         let mut tick = tokio::time::interval(TICK);

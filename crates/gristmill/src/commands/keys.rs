@@ -11,6 +11,7 @@ use gristmill_client::{ApiKey, Client, ClientConfig};
 use serde_json::{Map, Value, json};
 
 use crate::ambient;
+use crate::commands::tls::TlsArgs;
 use crate::console::{remark, say};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,6 +37,8 @@ pub(crate) struct KeysArgs {
     /// The server
     #[arg(long, global = true, default_value = "http://127.0.0.1:8080")]
     url: String,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// A file that has the key to send; `-` is standard input [default: GRISTMILL_API_KEY]
     #[arg(long, global = true, value_name = "FILE")]
     key_file: Option<PathBuf>,
@@ -130,7 +133,9 @@ pub(crate) async fn run(args: KeysArgs) -> anyhow::Result<ExitCode> {
         None => ambient::api_key()?,
     };
     // What makes a key must not be sent twice: the second one would be known to nobody.
-    let config = ClientConfig { api_key, retries: 0, timeout: TIMEOUT, ..ClientConfig::default() };
+    let tls = args.tls.clone().into_client();
+    let config =
+        ClientConfig { api_key, tls, retries: 0, timeout: TIMEOUT, ..ClientConfig::default() };
     let client = Client::new(&args.url, config, ambient::entropy())?;
     match &args.command {
         KeysCommand::Create(create) => {

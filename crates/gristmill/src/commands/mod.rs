@@ -11,3 +11,4 @@ pub(crate) mod import;
 pub(crate) mod keys;
 pub(crate) mod openapi;
 pub(crate) mod serve;
+pub(crate) mod tls;

@@ -49,24 +49,25 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
 /// One line per address with something to try, and how to ask what came of it; or the roles of a
 /// process that does not do all of that.
 fn greet(settings: &Settings, addresses: &Listeners) {
+    let scheme = if settings.server_tls().is_some() { "https" } else { "http" };
     for address in &addresses.grpc {
-        say(format!("listening on http://{address} for gRPC"));
+        say(format!("listening on {scheme}://{address} for gRPC"));
     }
     let (roles, addresses) = (settings.roles(), &addresses.http);
     if roles != Role::all_in_one() && !roles.contains(&Role::Gateway) {
         let names = roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(", ");
         for address in addresses {
-            say(format!("listening on http://{address} with the roles: {names}"));
+            say(format!("listening on {scheme}://{address} with the roles: {names}"));
         }
         return;
     }
     for address in addresses {
         say(format!(
-            "listening on http://{address}  try: curl 'http://{address}/v1/events?wait=visible' \
+            "listening on {scheme}://{address}  try: curl '{scheme}://{address}/v1/events?wait=visible' \
              -H 'content-type: application/json' -d '{{\"user_id\":\"ada\",\"event_type\":\"hello\"}}'"
         ));
     }
     if let Some(address) = addresses.first() {
-        say(format!("then ask: curl http://{address}/v1/analytics/summary"));
+        say(format!("then ask: curl {scheme}://{address}/v1/analytics/summary"));
     }
 }

@@ -8,6 +8,7 @@ use gristmill_server::{Role, Roles, TargetAddress};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::GatewayTlsSettings;
 use crate::units::{ByteSize, Span};
 
 /// `[gateway]`
@@ -20,6 +21,7 @@ pub(crate) struct GatewaySettings {
     pub(crate) deadline: Span,
     pub(crate) max_in_flight_requests: usize,
     pub(crate) max_in_flight_bytes: ByteSize,
+    pub(crate) tls: GatewayTlsSettings,
 }
 
 /// Where another process listens for gRPC.

@@ -59,6 +59,10 @@ pub(super) fn layers(
     if let Some(process) = roles::of_older_systems(environment)? {
         insert(&mut older, "process", process);
     }
+    let telemetry = telemetry_of_environment(environment);
+    if !telemetry.is_empty() {
+        insert(&mut older, "telemetry", telemetry);
+    }
     for chosen in CHOSEN.iter().filter(|chosen| (chosen.is_chosen)(environment)) {
         insert(&mut older, chosen.section, toml::Table::from_iter([of_kind(chosen.kind)]));
     }
@@ -90,6 +94,19 @@ fn leave_grpc_out(defaults: &mut toml::Table) {
     if let Some(server) = defaults.get_mut("server").and_then(toml::Value::as_table_mut) {
         server.insert("grpc_listen".to_owned(), toml::Value::Array(Vec::new()));
     }
+}
+
+/// What OpenTelemetry's own variables say.
+fn telemetry_of_environment(environment: &HashMap<String, String>) -> toml::Table {
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint"),
+        ("OTEL_SERVICE_NAME", "otlp_service_name"),
+    ];
+    let said = variables.into_iter().filter_map(|(variable, setting)| {
+        let value = environment.get(variable).filter(|value| !value.is_empty())?;
+        Some((setting.to_owned(), value.as_str().into()))
+    });
+    said.collect()
 }
 
 /// The roles that the process is given; no preset says anything of them. What makes no sense is found

@@ -78,7 +78,7 @@ fn what_cannot_be_apart_is_refused_with_what_to_do() {
         ("roles = [\"gateway\"]\n[gateway]\ningest = [\"http://a:1\"]", "gateway.query"),
         ("roles = [\"ingest\", \"process\", \"query\", \"gateway\"]", "leave `gateway` out"),
         ("[gateway]\nquery = [\"http://a\"]", "http://host:port"),
-        ("[gateway]\nquery = [\"https://a:1\"]", "http://host:port"),
+        ("[gateway]\nquery = [\"ftp://a:1\"]", "http://host:port"),
         ("[gateway]\nquery = [\"http://a:1/x\"]", "http://host:port"),
         ("[process]\nworkers = 0", "process.workers"),
         ("[process]\nworkers = 2", "process.workers"),

@@ -329,3 +329,17 @@ fn a_preset_gives_each_role_the_addresses_of_its_service() {
         }
     }
 }
+
+#[test]
+fn opentelemetrys_variables_name_the_collector_unless_a_setting_does() {
+    let variables =
+        [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4318"), ("OTEL_SERVICE_NAME", "ours")];
+    let settings = Settings::load(&Flags::default(), &environment(&variables)).unwrap();
+    assert_eq!(settings.telemetry.otlp_endpoint, "http://a:4318");
+    assert_eq!(settings.telemetry.otlp_service_name, "ours");
+    let (_dir, flags) = from_file("[telemetry]\notlp_endpoint = \"https://b\"\n");
+    let settings = Settings::load(&flags, &environment(&variables)).unwrap();
+    assert_eq!(settings.telemetry.otlp_endpoint, "https://b");
+    let error = error_of("[telemetry]\notlp_sample_ratio = 1.5\n", &[]);
+    assert!(error.contains("1.5 is not between 0.0 and 1.0"), "{error}");
+}

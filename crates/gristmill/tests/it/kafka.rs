@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::{self, store_number, summary, wait_for_more, wait_for_total};
 
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 /// How long a server may take to notice that a broker is gone, or back.
 const NOTICED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -70,6 +71,7 @@ fn counts_each_event_once(topic: &TestTopic, options: ServerOptions) -> anyhow::
         assert_eq!(value["properties"], json!({"n": 1.5}));
         assert_eq!(record.headers["gristmill"], "1");
         assert_eq!(record.headers["producer_id"], "gristmill");
+        assert_eq!(record.headers["traceparent"], TRACEPARENT);
         assert_eq!(record.headers["timestamp"], value["received_at"].as_str().context("text")?);
     }
     let last = records.iter().map(|record| record.partition).max();
@@ -292,6 +294,7 @@ fn post(server: &TestServer, number: u64) -> anyhow::Result<()> {
     let event = json!({"id": number.to_string(), "user_id": format!("u{}", number % 50),
         "event_type": "t", "page_url": "/p", "properties": {"n": 1.5}});
     let request = Request::post_json("/v1/events", event.to_string());
+    let request = request.header("traceparent", TRACEPARENT);
     let answer = http::send(server.address(), &request)?;
     anyhow::ensure!(answer.status == 200, "event {number}: {}", answer.text());
     Ok(())

@@ -22,5 +22,7 @@ mod real_data;
 mod restart;
 mod split_faults;
 mod support;
+mod telemetry;
 mod tidy;
+mod tls;
 mod walk_throughs;

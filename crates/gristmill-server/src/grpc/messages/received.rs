@@ -29,19 +29,24 @@ pub(in crate::grpc) struct Received {
     come: BytesMut,
     /// Pieces to give.
     pieces: VecDeque<Bytes>,
-    /// How much is missing of a message that was given in part.
+    /// The length of the message that is being given, and how much of it is missing.
+    length: usize,
     left: usize,
     /// The room that all large messages share.
     room: Arc<Semaphore>,
     /// What this one has of it.
     held: Option<OwnedSemaphorePermit>,
-    end: End,
+    progress: Progress,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Ahead,
-    Reached,
+enum Progress {
+    /// Nothing was given since the last look at what has come.
+    Reading,
+    /// What was given is being read.
+    Given,
+    /// Nothing more comes.
+    Over,
 }
 
 impl Received {
@@ -51,10 +56,11 @@ impl Received {
             encoding,
             come: BytesMut::new(),
             pieces: VecDeque::new(),
+            length: 0,
             left: 0,
             room,
             held: None,
-            end: End::Ahead,
+            progress: Progress::Reading,
         }
     }
 
@@ -71,15 +77,15 @@ impl Received {
         loop {
             let given = self.left.min(self.come.len() - at);
             at += given;
-            self.left -= given;
+            self.give(given)?;
             let Some(head) = self.come.get(at..).and_then(Head::read) else { break };
             // Compressed without an encoding is wrong, which the service says.
             let is_packed = head.flag == Head::PACKED && self.encoding != Encoding::Identity;
             if self.left > 0 || is_packed {
                 break;
             }
-            self.make_room(head)?;
-            self.left = head.length;
+            check(head)?;
+            (self.length, self.left, self.held) = (head.length, head.length, None);
             at += HEAD_BYTES;
         }
         if at > 0 {
@@ -93,8 +99,9 @@ impl Received {
         let Some(head) = Head::read(&self.come).filter(|_| self.left == 0) else {
             return Ok(());
         };
-        self.make_room(head)?;
+        check(head)?;
         let whole = HEAD_BYTES + head.length;
+        self.hold(self.come.len().min(whole))?;
         if self.come.len() < whole {
             return Ok(());
         }
@@ -102,29 +109,42 @@ impl Received {
         let message = inflate(self.encoding, message, limits::MESSAGE_BYTES)
             .map_err(|error| corrupt(&error))?;
         let head = Head { flag: Head::PLAIN, length: message.len() };
-        self.make_room(head)?;
+        self.hold(message.len())?;
         self.pieces.extend([Bytes::copy_from_slice(&head.write()), message]);
         Ok(())
     }
 
-    /// Makes sure that a message may be so large.
-    fn make_room(&mut self, head: Head) -> Result<(), Status> {
-        if head.length > limits::MESSAGE_BYTES {
-            return Err(too_large("the message"));
-        }
+    /// So much more of a plain message is given.
+    fn give(&mut self, bytes: usize) -> Result<(), Status> {
+        self.left -= bytes;
+        self.hold(self.length - self.left)
+    }
+
+    /// Makes sure that a message has room for so many bytes, which have come. What a client merely
+    /// announces takes none.
+    fn hold(&mut self, bytes: usize) -> Result<(), Status> {
         let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        if head.length <= SMALL_BYTES {
-            self.held = None;
-        } else if head.length > held {
-            self.held = None;
-            let permits = u32::try_from(head.length).unwrap_or(u32::MAX);
-            let permit = Arc::clone(&self.room).try_acquire_many_owned(permits);
-            self.held = Some(permit.map_err(|_| {
-                let detail = "as many large messages are under way as the server may hold";
-                status::of(&Problem::new(ErrorCode::Overloaded, detail))
-            })?);
+        if bytes <= SMALL_BYTES.max(held) {
+            return Ok(());
+        }
+        let missing = u32::try_from(bytes - held).unwrap_or(u32::MAX);
+        let more = Arc::clone(&self.room).try_acquire_many_owned(missing).map_err(|_| {
+            let detail = "as many large messages are under way as the server may hold";
+            status::of(&Problem::new(ErrorCode::Overloaded, detail))
+        })?;
+        match &mut self.held {
+            Some(held) => held.merge(more),
+            None => self.held = Some(more),
         }
         Ok(())
+    }
+
+    /// Nothing more is given after this.
+    fn fail(&mut self, status: Status) -> Status {
+        self.progress = Progress::Over;
+        self.pieces.clear();
+        self.held = None;
+        status
     }
 
     /// The rest of a body that ended within a message, which the service finds cut short.
@@ -144,28 +164,27 @@ impl hyper::body::Body for Received {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         loop {
             if let Some(piece) = self.pieces.pop_front() {
+                self.progress = Progress::Given;
                 return Poll::Ready(Some(Ok(Frame::data(piece))));
             }
-            if self.end == End::Reached {
-                return Poll::Ready(None);
-            }
-            if self.come.is_empty() {
+            match self.progress {
+                Progress::Over => return Poll::Ready(None),
                 // Who asks for more has read what was given.
-                if self.left == 0 {
-                    self.held = None;
+                Progress::Given if self.left == 0 => (self.length, self.held) = (0, None),
+                Progress::Given | Progress::Reading => {}
+            }
+            self.progress = Progress::Reading;
+            if !self.come.is_empty() {
+                if let Err(status) = self.cut() {
+                    return Poll::Ready(Some(Err(self.fail(status))));
                 }
-            } else if let Err(status) = self.cut() {
-                self.end = End::Reached;
-                self.pieces.clear();
-                return Poll::Ready(Some(Err(status)));
-            } else if !self.pieces.is_empty() {
-                continue;
+                if !self.pieces.is_empty() {
+                    continue;
+                }
             }
             let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(context)) else {
-                self.end = End::Reached;
-                let rest = self.rest();
-                self.pieces.extend(rest);
-                continue;
+                self.progress = Progress::Over;
+                return Poll::Ready(self.rest().map(|rest| Ok(Frame::data(rest))));
             };
             let data = match frame.map_err(|error| Status::from_error(Box::new(error)))?.into_data()
             {
@@ -174,13 +193,20 @@ impl hyper::body::Body for Received {
             };
             if self.left >= data.len() && self.come.is_empty() {
                 // Within a message nothing is looked at, and nothing is copied.
-                self.left -= data.len();
+                if let Err(status) = self.give(data.len()) {
+                    return Poll::Ready(Some(Err(self.fail(status))));
+                }
                 self.pieces.push_back(data);
                 continue;
             }
             self.come.extend_from_slice(&data);
         }
     }
+}
+
+/// Makes sure that a message may be so large.
+fn check(head: Head) -> Result<(), Status> {
+    if head.length > limits::MESSAGE_BYTES { Err(too_large("the message")) } else { Ok(()) }
 }
 
 fn corrupt(error: &InflateError) -> Status {
@@ -247,14 +273,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn room_is_taken_for_what_has_come_and_not_for_what_is_announced() {
+        let length = 3 * SMALL_BYTES;
+        let sent = [message(b"\0", &vec![0; length]), message(b"\0", b"small")].concat();
+        let frames =
+            sent.chunks(SMALL_BYTES).map(|piece| Frame::data(Bytes::copy_from_slice(piece)));
+        let frames: Vec<_> = frames.map(Ok::<_, Infallible>).collect();
+        let body = Body::new(StreamBody::new(stream::iter(frames)));
+        let room = Arc::new(Semaphore::new(length));
+        let mut received = Received::new(body, Encoding::Zstd, Arc::clone(&room));
+        let mut taken = Vec::new();
+        while let Some(frame) = received.frame().await {
+            frame.unwrap();
+            taken.push(length - room.available_permits());
+        }
+        assert_eq!(taken, [0, 2 * SMALL_BYTES - HEAD_BYTES, length - HEAD_BYTES, 0]);
+    }
+
+    #[tokio::test]
     async fn large_messages_are_refused_before_and_after_they_are_unpacked() {
         let code =
             async |bytes: Vec<u8>, room| receive(vec![bytes], room).await.map_err(|e| e.code());
         let limit = limits::MESSAGE_BYTES;
         let head = |length: usize| Head { flag: 0, length }.write().to_vec();
         assert_eq!(code(head(limit + 1), limit).await, Err(tonic::Code::ResourceExhausted));
-        assert!(code(head(limit), limit).await.is_ok(), "cut short, which the service finds");
-        assert_eq!(code(head(limit), limit - 1).await, Err(tonic::Code::Unavailable));
+        assert!(code(head(limit), 0).await.is_ok(), "cut short, which the service finds");
+        let whole = message(b"\0", &vec![0; limit]);
+        assert!(code(whole.clone(), limit).await.is_ok());
+        assert_eq!(code(whole, limit - 1).await, Err(tonic::Code::Unavailable));
         let bomb = zstd(&vec![0; limit + 1]);
         assert!(bomb.len() < 10_000);
         assert_eq!(code(bomb, limit).await, Err(tonic::Code::ResourceExhausted));

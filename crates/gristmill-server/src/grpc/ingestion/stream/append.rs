@@ -38,11 +38,28 @@ pub(super) enum Content {
     Lines(u64, Bytes),
 }
 
+/// How many events are appended together. Lines are counted if somebody wants to know.
+pub(super) enum Count {
+    Events(usize),
+    Lines(Bytes),
+}
+
+impl Count {
+    pub(super) fn get(&self) -> usize {
+        match self {
+            Count::Events(count) => *count,
+            Count::Lines(lines) => {
+                let lines = lines.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+                lines.filter(|line| !line.is_empty()).count()
+            }
+        }
+    }
+}
+
 /// What became of it.
 pub(super) struct Settled {
-    /// How many bytes its requests took, and how many events they held.
+    /// How many bytes its requests took.
     pub(super) bytes: usize,
-    pub(super) events: usize,
     pub(super) positions: Positions,
     pub(super) told: Answered,
 }
@@ -53,11 +70,11 @@ pub(super) enum Answered {
 }
 
 impl Content {
-    /// How many events it holds, as far as that is known.
-    pub(super) fn len(&self) -> usize {
+    /// How many events it holds.
+    pub(super) fn count(&self) -> Count {
         match self {
-            Content::Single(events) | Content::Batch(_, events) => events.len(),
-            Content::Lines(_, lines) => usize::from(!lines.is_empty()),
+            Content::Single(events) | Content::Batch(_, events) => Count::Events(events.len()),
+            Content::Lines(_, lines) => Count::Lines(lines.clone()),
         }
     }
 
@@ -98,7 +115,7 @@ pub(super) async fn append(
             batch(*sequence, accepted.items)
         }
     };
-    Ok(Settled { bytes, events: content.len(), positions, told })
+    Ok(Settled { bytes, positions, told })
 }
 
 fn single(items: Vec<Item<'_>>, positions: &Positions) -> Vec<IngestEventResponse> {

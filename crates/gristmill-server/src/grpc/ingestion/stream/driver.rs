@@ -1,5 +1,6 @@
 //! What reads the requests of a stream and answers them.
 
+use std::collections::VecDeque;
 use std::future::{poll_fn, ready};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,17 +11,16 @@ use futures_util::{Stream, StreamExt};
 use gristmill_model::{ErrorCode, Positions, limits};
 use gristmill_proto::analytics::v1::stream_events_request::Request;
 use gristmill_proto::analytics::v1::stream_events_response::Response;
-use gristmill_proto::analytics::v1::{
-    BatchAck, EventBatch, StreamEventsRequest, StreamEventsResponse, StreamStatus,
-};
+use gristmill_proto::analytics::v1::{BatchAck, EventBatch, StreamEventsRequest, StreamStatus};
 use prost::Message;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tonic::{Status, Streaming};
 
 use super::Answer;
-use super::append::{Answered, Content, Settled, Way, append};
+use super::append::{Answered, Content, Count, Settled, Way, append};
 use super::gathered::{Gathered, Gathering};
+use super::outbox::Outbox;
 use crate::app::App;
 use crate::body::refused;
 use crate::caller::Caller;
@@ -31,10 +31,6 @@ use crate::problem::Problem;
 /// gathers while the last one runs.
 const APPENDS: usize = 8;
 const SINGLE_APPENDS: usize = 2;
-/// How many answers may wait for the client before nothing more is read.
-const OUTBOX: usize = 2_000;
-/// How many rejected events one acknowledgement tells.
-const ACK_REJECTIONS: usize = 1_000;
 /// How long a request waits for room in the admission budget, and between two looks at it.
 const ROOM_TIME: Duration = Duration::from_secs(5);
 const ROOM_STEP: Duration = Duration::from_millis(5);
@@ -49,7 +45,9 @@ pub(super) struct Driver {
     gathering: Gathering,
     gathered: Gathered,
     appends: FuturesOrdered<Append>,
-    outbox: Vec<Answer>,
+    /// How many events each of them holds.
+    counts: VecDeque<Count>,
+    outbox: Outbox,
     /// The number of the last batch.
     sequence: u64,
     /// Everything acknowledged lies below.
@@ -57,7 +55,6 @@ pub(super) struct Driver {
     /// How many bytes of requests may be under way, and are.
     credit: usize,
     under_way: usize,
-    pending_events: usize,
     /// When something last came or went.
     last_use: Instant,
     /// Set when nothing more is read; the stream ends with it when all is answered.
@@ -79,12 +76,12 @@ impl Driver {
             gathering: Gathering::default(),
             gathered: Gathered::default(),
             appends: FuturesOrdered::new(),
-            outbox: Vec::new(),
+            counts: VecDeque::new(),
+            outbox: Outbox::default(),
             sequence: 0,
             positions: Positions::start(),
             credit: limits::STREAM_CREDIT_BYTES.min(budget / 4).max(1),
             under_way: 0,
-            pending_events: 0,
             last_use: Instant::now(),
             end: None,
         }
@@ -94,7 +91,16 @@ impl Driver {
     pub(super) async fn run(mut self, answers: mpsc::Sender<Vec<Answer>>) {
         let draining = self.way.app.draining.clone();
         self.tell_status("ready");
-        while !self.is_done() {
+        loop {
+            if self.is_settled() {
+                if let Some(Err(status)) = self.end.replace(Ok(())) {
+                    self.last_use = Instant::now();
+                    self.outbox.end(status);
+                }
+                if self.outbox.is_empty() {
+                    return;
+                }
+            }
             let wake = self.wake();
             tokio::select! {
                 biased;
@@ -102,7 +108,7 @@ impl Driver {
                 room = answers.reserve(), if !self.outbox.is_empty() => {
                     let Ok(room) = room else { return };
                     self.last_use = Instant::now();
-                    room.send(std::mem::take(&mut self.outbox));
+                    room.send(self.outbox.take());
                 }
                 Some(settled) = self.appends.next(), if !self.appends.is_empty() => {
                     self.settle(settled);
@@ -117,18 +123,14 @@ impl Driver {
                 }
             }
         }
-        if let Some(Err(status)) = self.end {
-            // The client may be gone.
-            let _ = answers.send(vec![Err(status)]).await;
-        }
     }
 
-    fn is_done(&self) -> bool {
+    /// Whether nothing more is read, and all that was has an answer.
+    fn is_settled(&self) -> bool {
         self.end.is_some()
             && self.waiting.is_none()
             && self.gathered.is_empty()
             && self.appends.is_empty()
-            && self.outbox.is_empty()
     }
 
     fn may_read(&self) -> bool {
@@ -136,7 +138,7 @@ impl Driver {
             && self.waiting.is_none()
             && self.under_way < self.credit
             && self.appends.len() < APPENDS
-            && self.outbox.len() < OUTBOX
+            && !self.outbox.is_full()
             && !self.gathered.is_full(self.gathering)
     }
 
@@ -253,7 +255,6 @@ impl Driver {
         match request {
             Request::Event(event) => {
                 self.gathered.push(event, bytes);
-                self.pending_events += 1;
                 if permit.is_some() {
                     self.gathered.permit = permit;
                 }
@@ -261,7 +262,6 @@ impl Driver {
             Request::Batch(batch) => match self.content(batch) {
                 Ok(content) => {
                     self.append_gathered();
-                    self.pending_events += content.len();
                     self.begin(content, bytes, Instant::now(), permit);
                 }
                 Err(problem) => self.fail(&problem),
@@ -312,6 +312,7 @@ impl Driver {
         since: Instant,
         permit: Option<gristmill_ingest::Permit>,
     ) {
+        self.counts.push_back(content.count());
         let appending = append(self.way.clone(), content, bytes, since, permit);
         self.appends.push_back(Box::pin(appending));
     }
@@ -319,71 +320,46 @@ impl Driver {
     /// Answers the oldest append.
     fn settle(&mut self, settled: Result<Settled, Problem>) {
         self.last_use = Instant::now();
-        let Settled { bytes, events, positions, told } = match settled {
+        self.counts.pop_front();
+        let Settled { bytes, positions, told } = match settled {
             Ok(settled) => settled,
             Err(problem) => {
                 // What came after it is not acknowledged either, so that the client sends all of it again.
                 self.appends = FuturesOrdered::new();
+                self.counts.clear();
                 self.gathered = Gathered::default();
                 self.waiting = None;
                 return self.fail(&problem);
             }
         };
         self.under_way -= bytes;
-        self.pending_events -= events;
         self.positions.advance_all(&positions);
         match told {
             Answered::Single(told) => {
-                let told = told.into_iter().map(|told| answer(Response::EventResponse(told)));
-                self.outbox.extend(told);
+                for told in told {
+                    self.outbox.put(Response::EventResponse(told));
+                }
             }
             Answered::Batch { sequence, accepted, rejected } => {
                 let position = self.positions.to_string();
                 let credit_bytes = bytes as u64;
                 let ack = BatchAck { sequence, position, accepted, rejected, credit_bytes };
-                self.acknowledge(ack);
+                self.outbox.acknowledge(ack);
             }
         }
     }
 
-    /// Puts an acknowledgement into the outbox, as one with the last if that can be.
-    fn acknowledge(&mut self, mut ack: BatchAck) {
-        if let Some(Ok(StreamEventsResponse { response: Some(Response::BatchAck(last)) })) =
-            self.outbox.last_mut()
-            && last.rejected.len() + ack.rejected.len() <= ACK_REJECTIONS
-        {
-            last.sequence = ack.sequence;
-            last.position = ack.position;
-            last.accepted += ack.accepted;
-            last.credit_bytes += ack.credit_bytes;
-            last.rejected.append(&mut ack.rejected);
-            return;
-        }
-        // Many rejections take several messages, so that none is larger than clients take.
-        while ack.rejected.len() > ACK_REJECTIONS {
-            let rest = ack.rejected.split_off(ACK_REJECTIONS);
-            let sequence = ack.sequence;
-            let more = BatchAck { sequence, rejected: rest, ..BatchAck::default() };
-            let more = BatchAck { position: ack.position.clone(), ..more };
-            let first = std::mem::replace(&mut ack, more);
-            self.outbox.push(answer(Response::BatchAck(first)));
-        }
-        self.outbox.push(answer(Response::BatchAck(ack)));
-    }
-
     fn tell_status(&mut self, message: &str) {
+        let appending: usize = self.counts.iter().map(Count::get).sum();
+        let pending = appending + self.gathered.events.len();
         let status = StreamStatus {
             connected: true,
-            pending_events: i32::try_from(self.pending_events).unwrap_or(i32::MAX),
+            pending_events: i32::try_from(pending).unwrap_or(i32::MAX),
             message: message.to_owned(),
             credit_bytes: self.credit as u64,
         };
-        self.outbox.push(answer(Response::Status(status)));
+        self.outbox.put(Response::Status(status));
     }
-}
-
-fn answer(response: Response) -> Answer {
-    Ok(StreamEventsResponse { response: Some(response) })
 }
 
 async fn next(

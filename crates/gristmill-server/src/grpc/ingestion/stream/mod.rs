@@ -8,6 +8,7 @@
 mod append;
 mod driver;
 mod gathered;
+mod outbox;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,10 +24,11 @@ use tonic::{Status, Streaming};
 
 use crate::app::App;
 use crate::caller::caller_of;
+use crate::trace;
 use driver::Driver;
 
-/// How many sends of answers may wait for the connection.
-const SENDS: usize = 4;
+/// How many sends of answers may wait for the connection, beside the one that it has and the outbox.
+const SENDS: usize = 1;
 
 type Answer = Result<StreamEventsResponse, Status>;
 
@@ -47,7 +49,7 @@ pub(super) fn open(
     let (sender, sent) = mpsc::channel(SENDS);
     let driver = Driver::new(Arc::clone(app), caller_of(extensions), requests);
     let mut driving = JoinSet::new();
-    driving.spawn(driver.run(sender));
+    driving.spawn(trace::handed_on(driver.run(sender)));
     Answers { ready: Vec::new().into_iter(), sent, _driving: driving }
 }
 
