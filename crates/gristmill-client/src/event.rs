@@ -155,9 +155,10 @@ pub(crate) fn id_of(line: &[u8]) -> String {
     serde_json::from_slice::<Named>(line).unwrap_or_default().id
 }
 
-/// The lines of NDJSON, without those that are empty and without their ends.
+/// The lines of NDJSON, without their ends, and without those that the server takes for empty too.
 pub(crate) fn lines_of(ndjson: &Bytes) -> impl Iterator<Item = Bytes> + '_ {
-    let lines = ndjson.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let lines = ndjson.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let lines = lines.filter(|line| !line.is_empty());
     lines.map(|line| ndjson.slice_ref(line))
 }
 

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::Speech;
@@ -120,7 +120,8 @@ impl Server {
                 );
             }
         }
-        front.finish_keys().await;
+        // What cannot be told in time counts against limits only.
+        let _ = timeout_at(deadline, front.finish_keys()).await;
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tracing::{error, info};
@@ -84,19 +84,37 @@ impl Part {
     }
 }
 
-/// Runs the parts until SIGTERM or SIGINT comes or one of them ends, whichever is first. `parts`
-/// are in the order of stopping, the one that speaks to clients first.
-pub(crate) async fn run(parts: Vec<Part>, drain_timeout: Duration) -> anyhow::Result<()> {
-    let on = |kind| signal(kind).context("cannot listen for signals");
-    let (mut terminate, mut interrupt) =
-        (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
-    let next_signal = async || {
+/// The signals that ask the process to stop.
+pub(crate) struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Listens for them. Until then they end the process without order, so this comes before anything
+    /// is started.
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        let on = |kind| signal(kind).context("cannot listen for signals");
+        let (terminate, interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt })
+    }
+
+    async fn next(&mut self) -> &'static str {
         tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
-    };
-    supervise(parts, drain_timeout, next_signal).await
+    }
+}
+
+/// Runs the parts until a signal comes or one of them ends, whichever is first. `parts` are in the
+/// order of stopping, the one that speaks to clients first.
+pub(crate) async fn run(
+    parts: Vec<Part>,
+    drain_timeout: Duration,
+    mut signals: StopSignals,
+) -> anyhow::Result<()> {
+    supervise(parts, drain_timeout, async || signals.next().await).await
 }
 
 async fn supervise(

@@ -9,6 +9,8 @@ use super::StartError;
 
 /// The largest buffer, in bytes.
 const MOST_BUFFER_BYTES: usize = 2 * 1024 * 1024 * 1024;
+/// The longest time of any setting: ten years.
+const MOST_TIME: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// How a [`Sender`](super::Sender) behaves.
 #[derive(Clone, Debug)]
@@ -123,6 +125,14 @@ impl SenderConfig {
         if self.spill.as_ref().is_some_and(|spill| spill.max_bytes < 4 * self.batch_bytes as u64) {
             let reason = "holds less than four times `batch_bytes`".to_owned();
             return Err(StartError::Setting { name: "spill.max_bytes", reason });
+        }
+        let after = self.spill.as_ref().map(|spill| ("spill.after", spill.after));
+        let times = [("give_up_after", self.give_up_after), ("linger", self.linger)];
+        for (name, time) in times.into_iter().chain(after) {
+            if time > MOST_TIME {
+                let reason = format!("is {time:?}; give {MOST_TIME:?} at most");
+                return Err(StartError::Setting { name, reason });
+            }
         }
         Ok(())
     }

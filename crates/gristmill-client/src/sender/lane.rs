@@ -90,10 +90,12 @@ async fn keep(
     until: Instant,
     fate: &mut Fate,
 ) -> Option<Stuck> {
+    let mut failures = 0;
     loop {
         let room = spill.subscribe();
         match spill.keep(stuck.piece.clone()).await {
             Ok(()) => return None,
+            Err(SpillError::Full) if Instant::now() >= until => return Some(stuck),
             Err(SpillError::Full) => {
                 let freed = async {
                     let mut room = room;
@@ -106,8 +108,21 @@ async fn keep(
             }
             Err(SpillError::Io(error)) => {
                 tracing::error!(%error, "cannot keep events on disk");
-                let effort = Effort { until: Some(until), refusals: Refusals::Temporary };
-                return courier.carry(stuck.piece, effort, fate).await.err();
+                if spill.is_empty() {
+                    let effort = Effort { until: Some(until), refusals: Refusals::Temporary };
+                    let went_out = stuck.may_have_arrived;
+                    let stuck = courier.carry(stuck.piece, effort, fate).await.err()?;
+                    let may_have_arrived = stuck.may_have_arrived || went_out;
+                    return Some(Stuck { may_have_arrived, ..stuck });
+                }
+                // Those on disk are older, and go first.
+                failures += 1;
+                let shared = &courier.shared;
+                let wait = shared.backoff().wait(failures, None, shared.entropy.next_u128());
+                if Instant::now() + wait >= until {
+                    return Some(stuck);
+                }
+                sleep(wait).await;
             }
         }
     }

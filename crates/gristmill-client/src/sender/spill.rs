@@ -62,6 +62,8 @@ struct Files {
     bytes: u64,
     /// Keeps others out of the directory.
     lock: File,
+    /// Whether another sender may have it.
+    is_released: bool,
 }
 
 #[derive(Debug)]
@@ -92,8 +94,10 @@ impl Spill {
         let lock = File::options().create(true).append(true).open(config.dir.join("lock"))?;
         take(&lock)?;
         let (mut segments, mut damaged) = (VecDeque::new(), 0);
-        let numbered = numbered_files(&config.dir)?;
-        let next_number = numbered.last().map_or(1, |(number, _)| number + 1);
+        let numbered = numbered_files(&config.dir, "spill")?;
+        let aside = numbered_files(&config.dir, "damaged")?;
+        let last = numbered.last().into_iter().chain(aside.last()).map(|(number, _)| *number).max();
+        let next_number = last.map_or(1, |last| last + 1);
         for (_, path) in numbered {
             let segment = scan(path)?;
             if segment.end > MAGIC.len() as u64 {
@@ -104,7 +108,7 @@ impl Spill {
             }
         }
         let bytes = segments.iter().map(|segment| segment.bytes).sum();
-        let files = Files { segments, writer: None, next_number, bytes, lock };
+        let files = Files { segments, writer: None, next_number, bytes, lock, is_released: false };
         Ok(Self {
             config,
             events: AtomicU64::new(files.events()),
@@ -116,8 +120,10 @@ impl Spill {
 
     /// Lets another sender have the directory. Nothing is written to it after this.
     pub(super) fn release(&self) {
+        let mut files = self.lock();
+        files.is_released = true;
         // The lock ends with the file at the latest.
-        let _ = self.lock().lock.unlock();
+        let _ = files.lock.unlock();
     }
 
     pub(super) fn config(&self) -> &SpillConfig {
@@ -155,6 +161,9 @@ impl Spill {
     pub(super) fn append(&self, pieces: &[Piece]) -> (usize, Result<(), SpillError>) {
         let mut files = self.lock();
         let mut kept = 0;
+        if files.is_released {
+            return (kept, Err(SpillError::Io(io::Error::other("the sender is closed"))));
+        }
         let result = loop {
             match files.write(pieces.get(kept..).unwrap_or_default(), &self.config) {
                 Ok(0) => break Ok(()),
@@ -162,7 +171,10 @@ impl Spill {
                 Err(error) => break Err(error),
             }
         };
-        self.tell(&files);
+        // Whoever waits for room must not be woken by having found none.
+        if kept > 0 {
+            self.tell(&files);
+        }
         (kept, result)
     }
 
@@ -218,6 +230,9 @@ impl Spill {
         let spill = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || {
             let mut files = spill.lock();
+            if files.is_released {
+                return;
+            }
             if let Some(first) = files.segments.front_mut() {
                 first.done = record.end;
                 first.events = first.events.saturating_sub(record.piece.events as u64);
@@ -307,8 +322,8 @@ impl Files {
 
     fn begin(&mut self, dir: &Path) -> io::Result<()> {
         let path = dir.join(format!("{:020}.spill", self.next_number));
-        let mut file = File::options().create_new(true).append(true).open(&path)?;
         self.next_number += 1;
+        let mut file = File::options().create_new(true).append(true).open(&path)?;
         let begun = file.write_all(MAGIC).and_then(|()| file.sync_all());
         if let Err(error) = begun.and_then(|()| File::open(dir)?.sync_all()) {
             // An empty file that stays is deleted when the directory is opened next.
@@ -370,12 +385,12 @@ fn remove(segment: &Segment) -> io::Result<()> {
     fs::rename(&segment.path, aside)
 }
 
-fn numbered_files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+fn numbered_files(dir: &Path, kind: &str) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
-        let is_segment = path.extension().is_some_and(|extension| extension == "spill");
+        let is_segment = path.extension().is_some_and(|extension| extension == kind);
         if let (Some(number), true) = (number, is_segment) {
             found.push((number, path));
         }

@@ -263,7 +263,8 @@ fn a_record_names_the_trace_of_what_was_appended_if_there_is_one() {
             running.log.append(Partition(0), &[sample(0)]).await.unwrap();
         });
         let mut reader = rdkafka::ClientConfig::new();
-        reader.set("bootstrap.servers", &brokers).set("group.id", "somebody");
+        // A group of its own for each, or the second waits for the first to leave.
+        reader.set("bootstrap.servers", &brokers).set("group.id", topic);
         let reader: BaseConsumer = reader.set("auto.offset.reset", "earliest").create().unwrap();
         reader.subscribe(&[topic]).unwrap();
         let record = reader.poll(PATIENCE).expect("a record").unwrap();

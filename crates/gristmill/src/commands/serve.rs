@@ -8,7 +8,8 @@ use crate::ambient;
 use crate::config::{Flags, Settings};
 use crate::console::say;
 use crate::roles::{Ambient, GrpcPort, start_all};
-use crate::{supervisor, telemetry};
+use crate::supervisor::{self, StopSignals};
+use crate::telemetry;
 
 /// Run the server: ingestion, processing, storage and queries in one process, or some of them.
 ///
@@ -40,9 +41,10 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     };
     telemetry::start(&settings.telemetry.filter, settings.telemetry.format)?;
     let ambient = Ambient { clock: ambient::clock(), entropy: ambient::entropy() };
+    let signals = StopSignals::listen()?;
     let running = start_all(&settings, grpc_port, &ambient).await?;
     greet(&settings, &running.addresses);
-    supervisor::run(running.parts, settings.server.drain_timeout.0).await?;
+    supervisor::run(running.parts, settings.server.drain_timeout.0, signals).await?;
     Ok(ExitCode::SUCCESS)
 }
 

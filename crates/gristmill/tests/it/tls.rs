@@ -86,8 +86,8 @@ fn commands_reach_a_server_at_https_whose_certificates_change() -> anyhow::Resul
     let (is_well, said) = health(&server, &[])?;
     assert!(!is_well && said.contains("UnknownIssuer"), "{said}");
     let url = format!("https://{}", server.address());
-    let events =
-        files.put("events.ndjson", "{\"id\":\"1\",\"user_id\":\"u\",\"event_type\":\"t\"}\n")?;
+    let events = files
+        .put("events.ndjson", "{\"id\":\"1\",\"user_id\":\"u\",\"event_type\":\"t\",\"ts\":1}\n")?;
     let imported = server.command(&["import", "--url", &url, "--ca", &ca, &events])?;
     assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
 

@@ -87,8 +87,9 @@ impl Driver {
         }
     }
 
-    /// Answers until the client ends, the server stops or something fails.
-    pub(super) async fn run(mut self, answers: mpsc::Sender<Vec<Answer>>) {
+    /// Answers until the client ends, the server stops or something fails. Gives the status of a stream
+    /// that is cut because nobody reads its answers.
+    pub(super) async fn run(mut self, answers: mpsc::Sender<Vec<Answer>>) -> Option<Status> {
         let draining = self.way.app.draining.clone();
         self.tell_status("ready");
         loop {
@@ -98,7 +99,7 @@ impl Driver {
                     self.outbox.end(status);
                 }
                 if self.outbox.is_empty() {
-                    return;
+                    return None;
                 }
             }
             let wake = self.wake();
@@ -106,7 +107,7 @@ impl Driver {
                 biased;
                 () = draining.cancelled(), if self.end.is_none() => self.stop(),
                 room = answers.reserve(), if !self.outbox.is_empty() => {
-                    let Ok(room) = room else { return };
+                    let Ok(room) = room else { return None };
                     self.last_use = Instant::now();
                     room.send(self.outbox.take());
                 }
@@ -117,7 +118,11 @@ impl Driver {
                 () = ready(()), if self.may_append() => self.append_gathered(),
                 () = sleep_until(wake) => {
                     if self.is_stuck() {
-                        return;
+                        let time = self.way.app.config.write_timeout.as_secs();
+                        return Some(Status::unavailable(format!(
+                            "no answer was read for {time} s: connect again and send what was not \
+                             acknowledged"
+                        )));
                     }
                     self.look_at_clock();
                 }

@@ -36,8 +36,8 @@ type Answer = Result<StreamEventsResponse, Status>;
 pub(super) struct Answers {
     ready: vec::IntoIter<Answer>,
     sent: mpsc::Receiver<Vec<Answer>>,
-    /// Ends with the answers: the client is gone then.
-    _driving: JoinSet<()>,
+    /// Ends with the answers: the client is gone then. Gives the status that the stream was cut with.
+    driving: JoinSet<Option<Status>>,
 }
 
 /// Begins to answer a stream.
@@ -50,7 +50,7 @@ pub(super) fn open(
     let driver = Driver::new(Arc::clone(app), caller_of(extensions), requests);
     let mut driving = JoinSet::new();
     driving.spawn(trace::handed_on(driver.run(sender)));
-    Answers { ready: Vec::new().into_iter(), sent, _driving: driving }
+    Answers { ready: Vec::new().into_iter(), sent, driving }
 }
 
 impl Stream for Answers {
@@ -63,7 +63,14 @@ impl Stream for Answers {
             }
             match ready!(self.sent.poll_recv(context)) {
                 Some(answers) => self.ready = answers.into_iter(),
-                None => return Poll::Ready(None),
+                // None of the driver's ends may look like a good one if it is not.
+                None => {
+                    return Poll::Ready(match ready!(self.driving.poll_join_next(context)) {
+                        Some(Ok(Some(status))) => Some(Err(status)),
+                        Some(Err(_)) => Some(Err(Status::internal("the server made a mistake"))),
+                        Some(Ok(None)) | None => None,
+                    });
+                }
             }
         }
     }
