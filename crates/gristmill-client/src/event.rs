@@ -203,6 +203,12 @@ mod tests {
     }
 
     #[test]
+    fn lines_that_the_server_passes_over_are_none() {
+        let lines: Vec<_> = lines_of(&Bytes::from_static(b"{}\r\n\r\n \t\n\n {} ")).collect();
+        assert_eq!(lines, ["{}", "{}"]);
+    }
+
+    #[test]
     fn what_no_server_takes_is_not_sent() {
         let encode = |event: &Event| encode(event, &Fixed, &Fixed);
         assert_eq!(encode(&Event::default()), Err(EventError::NoType));

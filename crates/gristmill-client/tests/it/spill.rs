@@ -247,6 +247,26 @@ async fn a_full_spill_holds_back_like_a_full_buffer() {
 }
 
 #[tokio::test]
+async fn what_finds_no_room_on_disk_is_given_back_in_time() {
+    let mut server = HttpServer::start([]).await;
+    server.kill().await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = SenderConfig {
+        batch_bytes: 2_000,
+        give_up_after: Duration::from_millis(300),
+        ..spilling(dir.path())
+    };
+    config.spill.as_mut().unwrap().max_bytes = 16 * 1024;
+    let sender = Sender::start(&server.client(), config).await.unwrap();
+    send_all(&sender, 0..COUNT).await;
+    let report = soon(sender.flush()).await;
+    let given_back = report.undelivered.len() as u64 + report.forgotten;
+    assert!(report.on_disk > 0 && given_back > 0, "{report:?}");
+    assert_eq!(report.on_disk + given_back, COUNT as u64, "{report:?}");
+    assert!(report.undelivered.iter().all(|event| !event.may_have_arrived), "{report:?}");
+}
+
+#[tokio::test]
 async fn a_refused_key_loses_nothing_that_can_be_kept() {
     let server = HttpServer::start(std::iter::repeat_n(Act::Answer(401, ""), 20)).await;
     let dir = tempfile::tempdir().unwrap();
