@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::timeout;
 
 /// How long anything may take.
@@ -263,10 +264,11 @@ fn a_record_names_the_trace_of_what_was_appended_if_there_is_one() {
             running.log.append(Partition(0), &[sample(0)]).await.unwrap();
         });
         let mut reader = rdkafka::ClientConfig::new();
-        // A group of its own for each, or the second waits for the first to leave.
-        reader.set("bootstrap.servers", &brokers).set("group.id", topic);
-        let reader: BaseConsumer = reader.set("auto.offset.reset", "earliest").create().unwrap();
-        reader.subscribe(&[topic]).unwrap();
+        reader.set("bootstrap.servers", &brokers).set("group.id", "somebody");
+        let reader: BaseConsumer = reader.create().unwrap();
+        let mut partitions = TopicPartitionList::new();
+        partitions.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+        reader.assign(&partitions).unwrap();
         let record = reader.poll(PATIENCE).expect("a record").unwrap();
         let headers = record.headers().unwrap();
         let found = headers.iter().find(|header| header.key == "traceparent");

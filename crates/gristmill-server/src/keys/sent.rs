@@ -70,7 +70,7 @@ impl NewKey {
         }
         Ok(Self {
             project: body.project,
-            scopes: scopes(body.scopes.unwrap_or_default())?,
+            scopes: scopes(&body.scopes.unwrap_or_default())?,
             name,
             expires: expires(body.expires_at, body.ttl, now)?,
             limits: body.limits.unwrap_or_default().check()?,
@@ -107,7 +107,7 @@ fn check_project(project: &str) -> Result<(), Problem> {
     Err(Problem::argument(detail))
 }
 
-fn scopes(names: Vec<String>) -> Result<Scopes, Problem> {
+fn scopes(names: &[String]) -> Result<Scopes, Problem> {
     let wrong = || {
         let names = Scope::ALL.map(Scope::name).join("`, `");
         Problem::argument(format!("`scopes` must be a list of one or more of `{names}`"))

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -39,11 +39,13 @@ impl Collector {
 
     /// Waits until a span of this trace and name has come, and gives it with its service's roles.
     fn wait_for(&self, wanted: impl Fn(&Value) -> bool, what: &str) -> anyhow::Result<Value> {
-        wait_until(what, PATIENCE, || {
-            self.spans.lock().unwrap().iter().find(|span| wanted(span)).cloned()
-        })
-        .with_context(|| format!("{:#?}", self.spans.lock().unwrap()))
+        wait_until(what, PATIENCE, || lock(&self.spans).iter().find(|span| wanted(span)).cloned())
+            .with_context(|| format!("{:#?}", lock(&self.spans)))
     }
+}
+
+fn lock(spans: &Mutex<Vec<Value>>) -> MutexGuard<'_, Vec<Value>> {
+    spans.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes requests of one connection and answers each as a collector does.
@@ -66,7 +68,7 @@ fn serve(stream: TcpStream, taken: &Mutex<Vec<Value>>) -> anyhow::Result<()> {
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
         let request: Value = serde_json::from_slice(&body)?;
-        let mut spans = taken.lock().unwrap();
+        let mut spans = lock(taken);
         for resource in request["resourceSpans"].as_array().context("no resourceSpans")? {
             for scope in resource["scopeSpans"].as_array().context("no scopeSpans")? {
                 for span in scope["spans"].as_array().context("no spans")? {

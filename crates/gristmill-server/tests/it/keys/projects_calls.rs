@@ -33,11 +33,13 @@ const OF_THE_PROCESS: [&str; 7] = [
     "/analytics.ConsumerService/GetConsumerStats",
 ];
 
+type Tell = Box<dyn Fn(&[u8]) -> String>;
+
 /// A question, and how its answer is read.
 struct Question {
     path: String,
     message: Vec<u8>,
-    told: Box<dyn Fn(&[u8]) -> String>,
+    told: Tell,
 }
 
 /// A question of whose answers is forgotten what each has for itself.
