@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// One change of one byte, or the end of a file.
+/// One change of one byte, eight that are all the same, or the end of a file.
 #[derive(Clone, Copy)]
 pub struct Edit {
     file: u8,
@@ -12,8 +12,10 @@ pub struct Edit {
 
 /// How many bytes an edit is read from.
 const EDIT_BYTES: usize = 4;
-/// The file of an edit that cuts the file before it off.
-const CUT: u8 = 0xff;
+/// Of an edit's file: it is about a number rather than a byte.
+const WIDE: u8 = 0x80;
+/// The file and the byte of an edit that cuts a file off.
+const CUT: u8 = 0xfe;
 
 /// The edits that an input asks for.
 pub fn edits(input: &[u8]) -> impl Iterator<Item = Edit> {
@@ -28,12 +30,15 @@ pub fn edits(input: &[u8]) -> impl Iterator<Item = Edit> {
 impl Edit {
     /// Makes the change in one of the files.
     pub fn apply(self, files: &mut BTreeMap<String, Vec<u8>>) {
-        let number = usize::from(self.file & 0x7f) % files.len().max(1);
+        let number = usize::from(self.file & !WIDE) % files.len().max(1);
         let Some(bytes) = files.values_mut().nth(number) else { return };
-        if self.byte == CUT && self.file == CUT {
-            bytes.truncate(usize::from(self.at));
-        } else if let Some(byte) = bytes.get_mut(usize::from(self.at)) {
-            *byte ^= self.byte;
+        let at = usize::from(self.at);
+        if (self.file, self.byte) == (CUT, CUT) {
+            bytes.truncate(at);
+        } else if self.file & WIDE == 0 {
+            bytes.get_mut(at).into_iter().for_each(|byte| *byte ^= self.byte);
+        } else {
+            bytes.iter_mut().skip(at).take(8).for_each(|byte| *byte = self.byte);
         }
     }
 }

@@ -21,10 +21,16 @@ type Files = BTreeMap<String, Vec<u8>>;
 static WRITTEN: LazyLock<Files> = LazyLock::new(written);
 
 fuzz_target!(|input: &[u8]| {
-    let Some((mends, input)) = input.split_first() else { return };
+    let Some((form, input)) = input.split_first() else { return };
     let mut files = WRITTEN.clone();
-    edits(input).for_each(|edit| edit.apply(&mut files));
-    if mends % 2 == 1 {
+    if form % 3 == 2 {
+        // What the manifest says is changed by records at its end.
+        let manifest = files.get_mut("manifest").expect("every store has one");
+        input.split(|byte| *byte == b'\n').for_each(|json| append(manifest, json));
+    } else {
+        edits(input).for_each(|edit| edit.apply(&mut files));
+    }
+    if form % 3 == 1 {
         mend(&mut files);
     }
     let folder = folder();
@@ -104,12 +110,15 @@ fn mend(files: &mut Files) {
 
 /// The lines of a manifest with their checksums.
 fn manifest(bytes: &[u8]) -> Vec<u8> {
-    let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| line.get(9..));
     let mut mended = Vec::new();
-    for json in lines {
-        mended.extend_from_slice(format!("{:08x} ", crc32fast::hash(json)).as_bytes());
-        mended.extend_from_slice(json);
-        mended.push(b'\n');
-    }
+    let lines = bytes.split(|byte| *byte == b'\n');
+    lines.filter_map(|line| line.get(9..)).for_each(|json| append(&mut mended, json));
     mended
+}
+
+/// Appends a record to a manifest.
+fn append(manifest: &mut Vec<u8>, json: &[u8]) {
+    manifest.extend_from_slice(format!("{:08x} ", crc32fast::hash(json)).as_bytes());
+    manifest.extend_from_slice(json);
+    manifest.push(b'\n');
 }
