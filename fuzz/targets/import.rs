@@ -24,11 +24,12 @@ use tokio::sync::mpsc;
 const LIMITS: BatchLimits = BatchLimits { rows: 100, bytes: 1 << 20 };
 /// More than an input can have.
 const BATCHES: usize = 1 << 16;
-const FLAGS: [&[&str]; 4] = [
+const FLAGS: [&[&str]; 5] = [
     &["import"],
-    &["import", "--infer", "--no-rest"],
+    &["import", "--infer"],
     &["import", "--user", "{user}-{ip}", "--type", "=hit", "--time", "at.time"],
     &["import", "--infer", "--properties", "a,b.c", "--id", "id"],
+    &["import", "--no-rest"],
 ];
 
 fuzz_target!(|input: &[u8]| {
