@@ -1,7 +1,7 @@
 # `make` alone prints what there is. Every target works in a fresh clone.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test example bench bench-queries bench-services chaos clients lint fmt clean deny
+.PHONY: help run test example bench bench-queries bench-services chaos clients fuzz lint fmt clean deny
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ fmt: ## Format the code
 
 clients: ## Call every method through clients that others have made
 	@scripts/clients.sh
+
+fuzz: ## Feed every decoder made-up bytes, each for FUZZ_SECONDS (60); ARGS="…" names targets
+	@scripts/fuzz.sh
 
 clean: ## Remove what was built; the data directory stays
 	cargo clean

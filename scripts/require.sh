@@ -2,10 +2,10 @@
 # Checks that the tools for a purpose are there. Missing Debian packages are installed when this
 # runs as root; otherwise the exact command to run is printed and the script fails.
 #
-# usage: scripts/require.sh build|test
+# usage: scripts/require.sh build|test|fuzz
 set -euo pipefail
 
-purpose=${1:?usage: scripts/require.sh build|test}
+purpose=${1:?usage: scripts/require.sh build|test|fuzz}
 root=$(cd "$(dirname "$0")/.." && pwd)
 
 packages=()
@@ -14,13 +14,17 @@ command -v cc >/dev/null || packages+=(build-essential)
 
 case $purpose in
 build) ;;
+fuzz)
+    # The fuzzer itself is C++.
+    command -v c++ >/dev/null || packages+=(build-essential)
+    ;;
 test)
     # Kafka runs on Java, and Maven fetches it.
     command -v java >/dev/null || packages+=(default-jre-headless)
     command -v mvn >/dev/null || packages+=(maven)
     ;;
 *)
-    echo "scripts/require.sh: unknown purpose '$purpose': use build or test" >&2
+    echo "scripts/require.sh: unknown purpose '$purpose': use build, test or fuzz" >&2
     exit 2
     ;;
 esac

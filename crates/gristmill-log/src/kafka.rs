@@ -38,6 +38,18 @@ use crate::{
     AppendError, Appended, Committed, EventLog, LogPlace, LogReader, ReadError, SetAside, TrimError,
 };
 
+/// The event that the value of a record of ours tells of.
+#[cfg(feature = "testing")]
+pub fn read_value(value: &[u8]) -> Result<Event<'_>, String> {
+    record::read(value)
+}
+
+/// Appends the value of an event's record.
+#[cfg(feature = "testing")]
+pub fn write_value(event: &Event<'_>, out: &mut Vec<u8>) {
+    record::write(event, out);
+}
+
 /// Where the topic is, and who reads and writes it.
 #[derive(Clone)]
 pub struct KafkaConfig {

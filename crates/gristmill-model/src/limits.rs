@@ -47,6 +47,8 @@ pub const LARGE_MESSAGES_BYTES: usize = 64 * 1024 * 1024;
 pub const FRAME_BYTES: usize = 16 * 1024 * 1024;
 /// The most partitions of a log.
 pub const PARTITIONS: u32 = 256;
+/// The most shards of a columnar store.
+pub const SHARDS: u32 = 256;
 
 /// The longest document beside the events, in bytes.
 pub const DOCUMENT_BYTES: usize = 64 * 1024;

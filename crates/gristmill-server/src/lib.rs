@@ -36,6 +36,8 @@ mod request_id;
 mod role;
 mod routes;
 mod server;
+#[cfg(feature = "testing")]
+mod testing;
 mod tls;
 mod trace;
 mod visibility;

@@ -397,9 +397,10 @@ impl StoreSettings {
         match self {
             StoreSettings::Columnar(store) => {
                 ensure!(
-                    (1..=256).contains(&store.shards),
-                    "store.shards: {} is not between 1 and 256",
-                    store.shards
+                    (1..=limits::SHARDS).contains(&store.shards),
+                    "store.shards: {} is not between 1 and {}",
+                    store.shards,
+                    limits::SHARDS
                 );
                 ensure!(store.seal_bytes.0 > 0, "store.seal_bytes: must be at least 1 B");
                 ensure!(store.slice_days > 0, "store.slice_days: must be at least 1");

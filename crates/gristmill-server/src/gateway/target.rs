@@ -50,11 +50,15 @@ impl FromStr for TargetAddress {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is not of the form http://host:port or https://host:port");
         let uri = Uri::from_str(text).map_err(|_| wrong())?;
-        let is_known = matches!(uri.scheme_str(), Some("http" | "https"));
-        let is_bare = is_known && matches!(uri.path(), "" | "/");
-        match uri.authority().filter(|authority| is_bare && authority.port_u16().is_some()) {
-            Some(_) => Ok(Self(uri)),
-            None => Err(wrong()),
+        let is_bare = matches!(uri.scheme_str(), Some("http" | "https"))
+            && matches!(uri.path(), "" | "/")
+            && uri.query().is_none();
+        let is_place = |authority: &&Authority| {
+            authority.port_u16().is_some() && !authority.as_str().contains('@')
+        };
+        match uri.authority().filter(is_place) {
+            Some(_) if is_bare => Ok(Self(uri)),
+            _ => Err(wrong()),
         }
     }
 }

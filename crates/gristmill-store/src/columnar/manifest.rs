@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use gristmill_model::ProjectId;
+use gristmill_model::{ProjectId, limits};
 
 use super::files::{Directory, is_full};
 use crate::document::Documents;
@@ -66,6 +66,12 @@ pub(super) struct Created {
     pub(super) slice_micros: i64,
     /// The key of the identity hash, in hexadecimal.
     pub(super) identity_key: String,
+}
+
+impl Created {
+    fn is_possible(&self) -> bool {
+        (1..=limits::SHARDS).contains(&self.shards) && self.slice_micros > 0
+    }
 }
 
 /// What is known of a part without opening it.
@@ -351,6 +357,13 @@ pub(super) fn read(path: &Path) -> Result<(Contents, u64), StoreError> {
             path.display(),
             created.format
         ))),
+        Some(created) if !created.is_possible() => Err(StoreError::Damaged(format!(
+            "{} tells of {} shards and slices of {} microseconds, which no store has: restore the \
+             data directory from a backup",
+            path.display(),
+            created.shards,
+            created.slice_micros
+        ))),
         _ => Ok((contents, start as u64)),
     }
 }
@@ -424,6 +437,19 @@ mod tests {
             let manifest = Manifest::open(&directory, created()).unwrap();
             assert_eq!(manifest.contents().durable, "p0-1", "cut at {end}");
             assert_eq!(manifest.contents().created.as_ref().unwrap().shards, 4);
+        }
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_is_refused_before_anything_is_made_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::create(folder.path()).unwrap();
+        for (shards, slice_micros) in [(0, 1), (u32::MAX, 1), (4, 0), (4, -1)] {
+            let created = Some(Created { shards, slice_micros, ..created() });
+            let line = line_of(&Record { created, ..Record::default() }).unwrap();
+            fs::write(directory.manifest(), line).unwrap();
+            let opened = Manifest::open(&directory, self::created());
+            assert!(matches!(opened, Err(StoreError::Damaged(_))), "{shards} {slice_micros}");
         }
     }
 

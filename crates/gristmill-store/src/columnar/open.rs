@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex};
 
-use gristmill_model::{Clock, Entropy, Positions, Timestamp};
+use gristmill_model::{Clock, Entropy, Positions, Timestamp, limits};
 use tokio::sync::{Notify, watch};
 
 use super::cache::ColumnCache;
@@ -103,7 +103,7 @@ pub(super) fn identity_key(created: &Created) -> Result<u128, StoreError> {
 fn created(config: &ColumnarConfig, entropy: &dyn Entropy) -> Created {
     Created {
         format: FORMAT,
-        shards: config.shards.max(1),
+        shards: config.shards.clamp(1, limits::SHARDS),
         slice_micros: config.slice.max(1),
         identity_key: format!("{:032x}", entropy.next_u128()),
     }

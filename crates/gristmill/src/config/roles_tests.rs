@@ -80,6 +80,8 @@ fn what_cannot_be_apart_is_refused_with_what_to_do() {
         ("[gateway]\nquery = [\"http://a\"]", "http://host:port"),
         ("[gateway]\nquery = [\"ftp://a:1\"]", "http://host:port"),
         ("[gateway]\nquery = [\"http://a:1/x\"]", "http://host:port"),
+        ("[gateway]\nquery = [\"http://a:1?x\"]", "http://host:port"),
+        ("[gateway]\nquery = [\"http://user:secret@a:1\"]", "http://host:port"),
         ("[process]\nworkers = 0", "process.workers"),
         ("[process]\nworkers = 2", "process.workers"),
     ] {
