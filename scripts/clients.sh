@@ -39,14 +39,17 @@ trap 'kill "${running[@]}" 2>/dev/null || true; wait; rm -rf "$work"' EXIT
 free_port() {
     "$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
+# Serves with a name, at an address for HTTP and one for gRPC.
+serve() {
+    "$binary" serve --data-dir "$work/$1" --listen "$2" --grpc-listen "$3" 2>"$work/$1.log" &
+    running+=($!)
+    until curl --silent --fail --output /dev/null "http://$2/ready"; do
+        kill -0 "${running[-1]}" || { cat "$work/$1.log" >&2; exit 1; }
+        sleep 0.1
+    done
+}
 http=127.0.0.1:$(free_port) grpc=127.0.0.1:$(free_port) page=$(free_port)
-GRISTMILL__SERVER__CORS_ORIGINS=http://127.0.0.1:$page \
-    "$binary" serve --data-dir "$work/data" --listen "$http" --grpc-listen "$grpc" 2>"$work/server.log" &
-running+=($!)
-until curl --silent --fail --output /dev/null "http://$http/ready"; do
-    kill -0 "${running[0]}" || { cat "$work/server.log" >&2; exit 1; }
-    sleep 0.1
-done
+GRISTMILL__SERVER__CORS_ORIGINS=http://127.0.0.1:$page serve open "$http" "$grpc"
 
 echo "== grpcurl"
 "$GOBIN/grpcurl" -plaintext "$grpc" list
@@ -84,7 +87,11 @@ echo "$shown"
 grep --quiet 'grpc-status:0' <<<"$shown"
 
 echo "== schemathesis"
-"$cache/venv/bin/schemathesis" run "http://$http/v1/openapi.json" \
+# It makes and revokes API keys too, so it has one that it cannot revoke.
+key=$("$python" -c 'import secrets; print(secrets.token_hex(32))')
+http=127.0.0.1:$(free_port)
+GRISTMILL__SERVER__ADMIN_KEY=$key serve keyed "$http" "127.0.0.1:$(free_port)"
+"$cache/venv/bin/schemathesis" run "http://$http/v1/openapi.json" --header "x-api-key: $key" \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
     --max-examples "${GRISTMILL_SCHEMATHESIS_EXAMPLES:-50}" --generation-deterministic \
     --suppress-health-check all
