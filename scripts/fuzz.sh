@@ -25,13 +25,24 @@ read -ra targets <<<"${ARGS:-$(cargo fuzz list | tr '\n' ' ')}"
 if ((${#targets[@]} == 1)); then only=${targets[0]}; fi
 cargo fuzz build "${options[@]}" ${only:+"$only"}
 
+# A file of seeds has one on each line, with what is no letter of ASCII as \xff.
+unpack() {
+    local number=0 seed
+    rm -rf "$2"
+    mkdir -p "$2"
+    while IFS= read -r seed; do
+        printf '%b' "$seed" >"$2/$((++number))"
+    done <"$1"
+}
+
 binaries=$target/$(rustc -vV | sed -n 's/^host: //p')/release
 for name in "${targets[@]}"; do
     echo "== $name"
     log=$target/$name.log
     mkdir -p "$target/corpus/$name" "$target/artifacts/$name"
+    unpack "fuzz/seeds/$name.txt" "$target/seeds/$name"
     # What is learnt stays in the first folder for the next time.
-    if ! "$binaries/$name" "$target/corpus/$name" "fuzz/seeds/$name" \
+    if ! "$binaries/$name" "$target/corpus/$name" "$target/seeds/$name" \
         -max_total_time="${FUZZ_SECONDS:-60}" -timeout=20 -rss_limit_mb=2048 -malloc_limit_mb=1024 \
         -max_len=16384 -artifact_prefix="$target/artifacts/$name/" >"$log" 2>&1 </dev/null; then
         grep --invert-match '^#' "$log" | tail -n 60 >&2

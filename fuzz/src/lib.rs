@@ -5,8 +5,8 @@ mod platform;
 
 use std::path::Path;
 
-use gristmill_model::{ProjectId, Timestamp};
 use gristmill_ingest::dialect::Context;
+use gristmill_model::{ProjectId, Timestamp};
 use gristmill_testkit::SeededEntropy;
 use tempfile::TempDir;
 

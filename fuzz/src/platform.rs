@@ -98,9 +98,8 @@ impl Platform {
 
     /// An answer, as much of it as comes at once.
     pub fn answer(&self, request: Request<Body>) -> Response<Bytes> {
-        let has_key = ["x-api-key", "authorization"]
-            .iter()
-            .any(|name| request.headers().contains_key(*name));
+        let has_key =
+            ["x-api-key", "authorization"].iter().any(|name| request.headers().contains_key(*name));
         let front = if has_key { &self.keyed } else { &self.open };
         self.runtime.block_on(async {
             let answer = tokio::time::timeout(2 * PATIENCE, front.answer(request)).await;
@@ -160,8 +159,7 @@ fn services(store: &Arc<dyn Store>, cache: Option<Arc<dyn Cache>>) -> Parts {
     };
     let progress = Arc::clone(store);
     let committed = Box::new(move || progress.progress().committed);
-    let ingest =
-        Ingest::new(config, Arc::clone(&log), clock.clone(), entropy.clone(), committed);
+    let ingest = Ingest::new(config, Arc::clone(&log), clock.clone(), entropy.clone(), committed);
     let query = QueryConfig { threads: 1, deadline: PATIENCE };
     let cohorts = SavedCohorts::new(Arc::clone(store), clock.clone());
     let query = Query::new(query, Arc::clone(store)).with_cohorts(Arc::new(cohorts));

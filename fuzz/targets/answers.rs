@@ -33,7 +33,8 @@ impl Cache for Lying {
         let end = self.end.lock().expect("no panic").clone();
         // A count is a number; before any other answer stands its question, after the length of that.
         let kept = value.first_chunk::<8>().map_or(0, |length| {
-            usize::try_from(u64::from_be_bytes(*length)).map_or(0, |length| length.saturating_add(8))
+            usize::try_from(u64::from_be_bytes(*length))
+                .map_or(0, |length| length.saturating_add(8))
         });
         let start = value.get(..kept).unwrap_or_default();
         Some(Entry { version, value: Bytes::from([start, &end].concat()) })

@@ -31,7 +31,8 @@ fuzz_target!(|body: &str| {
         keyed.put("", "key", &keyed.id, &body);
         keyed.put("", "key-usage", &keyed.id, &body);
         keyed.put("default", "cohort", "c", &body);
-        let refreshed = keyed.platform.runtime.block_on(keyed.platform.keyed_front().refresh_keys());
+        let refreshed =
+            keyed.platform.runtime.block_on(keyed.platform.keyed_front().refresh_keys());
         refreshed.expect("memory");
         for target in ["/v1/keys", "/v1/cohorts", "/v1/cohorts/c", "/v1/cohorts/c/users"] {
             ask(&keyed.platform, Method::GET, target, ADMIN_KEY);

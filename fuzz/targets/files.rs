@@ -46,7 +46,8 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-type Open = (Arc<ColumnarStore>, gristmill_store::columnar::Sealer, gristmill_store::columnar::Merger);
+type Open =
+    (Arc<ColumnarStore>, gristmill_store::columnar::Sealer, gristmill_store::columnar::Merger);
 
 fn open(dir: &Path) -> Result<Open, gristmill_store::StoreError> {
     let config = ColumnarConfig {

@@ -1,7 +1,11 @@
 //! Any bytes as a file to import: every event that is made of a row is JSON on a line of its own. And as the
 //! file that says how far an import came.
 #![no_main]
-#![allow(dead_code, unused_imports, reason = "the modules of the binary are compiled here as they are")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the modules of the binary are compiled here as they are"
+)]
 
 #[path = "../../crates/gristmill/src"]
 mod src {
@@ -16,9 +20,7 @@ use clap::{Args, FromArgMatches};
 use gristmill_fuzz::folder;
 use libfuzzer_sys::fuzz_target;
 use src::console;
-use src::import::{
-    BatchLimits, Checkpoint, Input, InputFormat, MappingFlags, Place, read_batches,
-};
+use src::import::{BatchLimits, Checkpoint, Input, InputFormat, MappingFlags, Place, read_batches};
 use tokio::sync::mpsc;
 
 const LIMITS: BatchLimits = BatchLimits { rows: 100, bytes: 1 << 20 };

@@ -103,12 +103,13 @@ fn mend(segment: &mut [u8]) {
         let Some((head, body)) = frame.split_first_chunk_mut::<64>() else { break };
         let length = u32::from_le_bytes([head[8], head[9], head[10], head[11]]) as usize;
         let padded = length.saturating_add(7) & !7;
-        let Some(body) = body.get(..padded) else { break };
-        let sum = crc(seed, &[&head[32..40], body]);
-        head[12..16].copy_from_slice(&sum);
+        if let Some(body) = body.get(..padded) {
+            let sum = crc(seed, &[&head[32..40], body]);
+            head[12..16].copy_from_slice(&sum);
+        }
         head[48..52].copy_from_slice(&previous);
         previous = crc(seed, &[&head[8..]]);
         head[4..8].copy_from_slice(&previous);
-        at += 64 + padded;
+        at = at.saturating_add(64 + padded);
     }
 }

@@ -1,6 +1,11 @@
-//! Any text as a file of settings: what is taken is written as settings that are the same.
+//! Any text as a size, as a length of time and as a file of settings: what is taken is written as settings that
+//! are the same.
 #![no_main]
-#![allow(dead_code, unused_imports, reason = "the modules of the binary are compiled here as they are")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the modules of the binary are compiled here as they are"
+)]
 
 #[path = "../../crates/gristmill/src"]
 mod src {
@@ -10,14 +15,22 @@ mod src {
 }
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::fs;
 
 use gristmill_fuzz::folder;
 use libfuzzer_sys::fuzz_target;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use src::config::{Flags, Settings};
 use src::{telemetry, units};
 
 fuzz_target!(|text: &str| {
+    reads_back::<units::ByteSize>(text);
+    reads_back::<units::Span>(text);
+    if !text.contains('=') {
+        return;
+    }
     let folder = folder();
     let path = folder.path().join("settings.toml");
     fs::write(&path, text).expect("a file");
@@ -36,3 +49,10 @@ fuzz_target!(|text: &str| {
         assert_eq!(again.to_toml().expect("settings can be written"), written);
     }
 });
+
+fn reads_back<T: DeserializeOwned + Serialize + Debug + PartialEq>(text: &str) {
+    if let Ok(value) = serde_json::from_value::<T>(text.into()) {
+        let written = serde_json::to_value(&value).expect("it has a text");
+        assert_eq!(serde_json::from_value::<T>(written).ok(), Some(value));
+    }
+}

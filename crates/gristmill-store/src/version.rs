@@ -220,7 +220,8 @@ mod tests {
             assert_eq!(text.parse(), Ok(version));
         }
         let vast = format!("7:1:1.0.{},2.0.2", u64::MAX);
-        let wrong = ["", "x:0:", "7:1:", "7:3:1.0.2", "7:1:1.0", "7:1:1.-1.1", "7:1:1.0.1.1", &vast];
+        let wrong =
+            ["", "x:0:", "7:1:", "7:3:1.0.2", "7:1:1.0", "7:1:1.-1.1", "7:1:1.0.1.1", &vast];
         for wrong in wrong {
             assert_eq!(wrong.parse::<Version>(), Err(VersionParseError), "{wrong}");
         }

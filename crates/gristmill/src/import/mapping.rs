@@ -365,15 +365,14 @@ fn write_value(out: &mut Vec<u8>, value: &Value<'_>, infer: bool) {
     }
 }
 
-/// Whether a text is a boolean, or a number that every reader of JSON reads as it stands: short
-/// enough for a double, and without a leading zero, which makes it an id.
+/// Whether a text is a boolean, or a number that every reader of JSON reads as it stands: short enough for a
+/// double, no leading zero, which makes it an id, and nothing around it, such as the line break of an event.
 fn is_plain_json(text: &str) -> bool {
-    if text == "true" || text == "false" {
-        return true;
-    }
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     let starts = text.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit());
-    starts && digits <= 15 && serde_json::from_str::<&RawValue>(text).is_ok()
+    let is_whole = |json: &RawValue| json.get() == text;
+    let is_number = || serde_json::from_str::<&RawValue>(text).is_ok_and(is_whole);
+    matches!(text, "true" | "false") || (starts && digits <= 15 && is_number())
 }
 
 #[cfg(test)]
@@ -440,6 +439,8 @@ mod tests {
         let typed =
             serde_json::json!({"a": 12, "b": "-3499919498720038879", "c": true, "d": "007"});
         assert_eq!(events(InputFormat::Csv, "--infer", text)[0]["properties"], typed);
+        let broken = &events(InputFormat::Csv, "--infer", "ts,type,a\n1,x,\"12\n\"\n")[0];
+        assert_eq!(broken["properties"]["a"], "12\n");
     }
 
     #[test]

@@ -1,2 +1,0 @@
-GET /docs/page.js
-
