@@ -32,9 +32,9 @@ fuzz_target!(|input: &[u8]| {
 /// Whether nothing in a file was ever told as kept: it ends within its first record.
 fn is_unfinished(file: &[u8]) -> bool {
     let Some(record) = file.strip_prefix(MAGIC) else { return MAGIC.starts_with(file) };
-    let Some((length, rest)) = record.split_first_chunk::<4>() else { return true };
-    let length = u32::from_le_bytes(*length);
-    length <= 64 << 20 && rest.len() < 8 + length as usize
+    let Some((&[a, b, c, d, ..], lines)) = record.split_first_chunk::<12>() else { return true };
+    let length = u32::from_le_bytes([a, b, c, d]);
+    length <= 64 << 20 && lines.len() < length as usize
 }
 
 /// How many events a sender finds in a folder, whose server is away.
