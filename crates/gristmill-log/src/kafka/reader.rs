@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use gristmill_model::Positions;
@@ -10,6 +11,10 @@ use super::Shared;
 use super::poller::{self, Poller};
 use super::queue::Queue;
 use crate::{Committed, LogBatch, LogReader, ReadError};
+
+/// How long leaving the group may take, and between two looks whether it is done.
+const LEAVING: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A reader of a topic.
 pub(super) struct KafkaReader {
@@ -48,10 +53,21 @@ impl LogReader for KafkaReader {
 }
 
 impl Drop for KafkaReader {
-    /// Waits until the group has been left, so that others get the partitions at once.
+    /// Waits until the group has been left, so that others get the partitions at once. A broker that goes
+    /// away just then may keep the client library from ever leaving; its thread then ends with the
+    /// process, and the group finds out by itself.
     fn drop(&mut self) {
         self.queue.abandon();
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+        let Some(thread) = self.thread.take() else { return };
+        let until = Instant::now() + LEAVING;
+        while !thread.is_finished() {
+            if Instant::now() >= until {
+                tracing::warn!("cannot leave the group in Kafka: its session has to run out");
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+        if thread.join().is_err() {
             tracing::error!("a reader of Kafka has panicked");
         }
     }
