@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_model::Positions;
@@ -12,8 +12,8 @@ use super::poller::{self, Poller};
 use super::queue::Queue;
 use crate::{Committed, LogBatch, LogReader, ReadError};
 
-/// How long leaving the group may take, and between two looks whether it is done.
-const LEAVING: Duration = Duration::from_secs(5);
+/// How often it is looked whether the group has been left, and how long before each look: 5 s in all.
+const LOOKS: usize = 1_000;
 const LOOK: Duration = Duration::from_millis(5);
 
 /// A reader of a topic.
@@ -59,13 +59,10 @@ impl Drop for KafkaReader {
     fn drop(&mut self) {
         self.queue.abandon();
         let Some(thread) = self.thread.take() else { return };
-        let until = Instant::now() + LEAVING;
-        while !thread.is_finished() {
-            if Instant::now() >= until {
-                tracing::warn!("cannot leave the group in Kafka: its session has to run out");
-                return;
-            }
-            std::thread::sleep(LOOK);
+        let looks = std::iter::repeat_n((), LOOKS);
+        if !looks.map(|()| std::thread::sleep(LOOK)).any(|()| thread.is_finished()) {
+            tracing::warn!("cannot leave the group in Kafka: its session has to run out");
+            return;
         }
         if thread.join().is_err() {
             tracing::error!("a reader of Kafka has panicked");
