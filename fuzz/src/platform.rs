@@ -171,6 +171,7 @@ fn services(store: &Arc<dyn Store>, cache: Option<Arc<dyn Cache>>) -> Parts {
         ingest: Arc::new(ingest),
         query: Arc::new(query),
         store: Arc::clone(store),
+        settles: Arc::new(true.into()),
         clock,
         entropy,
         started: NOW,

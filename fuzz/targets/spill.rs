@@ -51,7 +51,10 @@ async fn left(folder: &Path) -> u64 {
     };
     let sender = Sender::start(&client, config).await.expect("a sender");
     let found = sender.stats().on_disk;
-    tokio::time::sleep(2 * quick).await;
+    // It tries to send the first record, or finds that there is none to be read.
+    while sender.stats().on_disk > 0 && sender.stats().last_error.is_empty() {
+        tokio::task::yield_now().await;
+    }
     let _ = sender.close().await;
     found
 }

@@ -13,7 +13,7 @@ use std::fmt;
 use crate::{Entropy, limits};
 
 /// What begins every key.
-pub const KEY_PREFIX: &str = "gm_";
+const KEY_PREFIX: &str = "gm_";
 /// The letters and digits of ids, secrets and checksums.
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const ID_DIGITS: usize = 12;
@@ -22,7 +22,7 @@ const HALF_SECRET_DIGITS: usize = 22;
 const CHECKSUM_DIGITS: usize = 6;
 
 /// Something that a key may allow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Sending events.
     Write,
@@ -69,11 +69,6 @@ impl Scopes {
     /// Whether these allow what a scope names; [`Scope::Admin`] allows everything.
     pub fn allow(self, scope: Scope) -> bool {
         self.0 & (scope.bit() | Scope::Admin.bit()) != 0
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
     }
 
     /// Each of them, in a fixed order.
@@ -165,31 +160,6 @@ fn push_digits(text: &mut String, mut number: u128, count: usize) {
     }
 }
 
-/// How much may be sent with a key; nothing said is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KeyLimits {
-    /// Events per second, on average; one request may go beyond it, and those after it wait.
-    pub events_per_second: Option<u64>,
-    /// Bytes of requests' bodies per second, when their encoding is undone.
-    pub bytes_per_second: Option<u64>,
-    /// Events from one midnight in UTC to the next.
-    pub events_per_day: Option<u64>,
-    /// Bytes from one midnight in UTC to the next.
-    pub bytes_per_day: Option<u64>,
-}
-
-impl KeyLimits {
-    /// Whether there is no limit.
-    pub fn is_none(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Whether something is counted by the day.
-    pub fn has_quota(&self) -> bool {
-        self.events_per_day.is_some() || self.bytes_per_day.is_some()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -248,7 +218,6 @@ mod tests {
         assert!(Scope::ALL.into_iter().all(|scope| admin.allow(scope)));
         assert_eq!(write.iter().collect::<Vec<_>>(), [Scope::Write]);
         assert!(write.allow(Scope::Write) && !write.allow(Scope::Read));
-        assert!(Scopes::default().is_empty() && !write.is_empty());
         assert!(Scope::ALL.into_iter().all(|scope| Scope::of_name(scope.name()) == Some(scope)));
     }
 }

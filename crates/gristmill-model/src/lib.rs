@@ -41,7 +41,7 @@ pub use funnel::{
     FunnelStepAnswer, FunnelTimes, FunnelUser, FunnelUsersAnswer, FunnelUsersQuery,
 };
 pub use ids::{EventId, Id, ProjectId, SessionId, UserId};
-pub use key::{KEY_PREFIX, KeyLimits, KeyText, Scope, Scopes, key_id};
+pub use key::{KeyText, Scope, Scopes, key_id};
 pub use lifecycle::{LifecycleAnswer, LifecycleBucket, LifecycleQuery};
 pub use outcome::Outcome;
 pub use paths::{

@@ -1,5 +1,6 @@
 //! The way into the log that all ingestion routes share.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use gristmill_ingest::Accepted;
@@ -75,7 +76,7 @@ pub(crate) async fn accept_in_turn<'a>(
     since: Instant,
     turn: impl Send,
 ) -> Result<Accepted<'a>, Problem> {
-    let appending = app.services.ingest.accept_in_turn(events, turn);
+    let appending = pin!(app.services.ingest.accept_in_turn(events, turn));
     let accepted = trace::step("append", appending).await?;
     if accepted.positions != Positions::start() {
         app.metrics.ack.record(since.elapsed());

@@ -28,6 +28,8 @@ pub struct Services {
     pub query: Arc<Query>,
     /// Tells outcomes and sizes, and keeps documents. The server only reads events.
     pub store: Arc<dyn Store>,
+    /// Set once log and store are known to belong together, from when on the log is settled.
+    pub settles: Arc<AtomicBool>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// For request ids.
@@ -82,7 +84,8 @@ impl App {
     /// Whether it can do what its roles ask of it. A process that only takes events in
     /// needs no store.
     pub(crate) fn is_ready(&self) -> bool {
-        (self.backlog() == 0 || !self.roles.contains(&Role::Process)) && self.reaches_all()
+        let has_settled = || self.services.settles.load(Relaxed) && self.backlog() == 0;
+        (!self.roles.contains(&Role::Process) || has_settled()) && self.reaches_all()
     }
 
     /// Whether it should get calls: it was ready once, and reaches what its roles need. That new events

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gristmill_model::{ErrorCode, ProjectId, Scope, Scopes};
 use http::Extensions;
 
-use crate::keys::{Held, Meter, Need};
+use crate::keys::{Held, Need};
 use crate::problem::Problem;
 
 /// The project of a request that nobody says anything else of.
@@ -69,22 +69,6 @@ impl Caller {
         let detail =
             format!("this needs an API key with the scope `{scope}`, which this one lacks");
         Err(Problem::new(ErrorCode::PermissionDenied, detail))
-    }
-
-    /// The key of the store that the caller has shown.
-    pub(crate) fn key(&self) -> Option<&Held> {
-        match &self.who {
-            Who::Key(key) => Some(key),
-            Who::Anyone | Who::Operator => None,
-        }
-    }
-
-    /// What counts what is sent with the caller's key, if that has limits.
-    pub(crate) fn meter(&self) -> Option<&Meter> {
-        match &self.who {
-            Who::Key(key) => key.meter(),
-            Who::Anyone | Who::Operator => None,
-        }
     }
 }
 

@@ -58,6 +58,13 @@ pub struct Access {
     pub had_keys: bool,
 }
 
+impl Access {
+    /// Whether requests need keys also when there are none in the store.
+    pub(crate) fn asks_for_keys(&self) -> bool {
+        self.admin_key.is_some() || self.demands_keys.is_some()
+    }
+}
+
 /// The key of the settings, of which only a hash is held.
 #[derive(Clone)]
 pub struct AdminKey(Hash);

@@ -246,7 +246,7 @@ fn relays(metrics: &Metrics, page: &mut Page) {
     );
 }
 
-/// Handshakes, and what became of certificates, if there are any.
+/// What became of certificates, if there are any.
 fn certificates(config: &ServerConfig, gateway: Option<&Gateway>, page: &mut Page) {
     let shown = [
         ("server", config.tls.as_ref().map(|tls| tls.status())),

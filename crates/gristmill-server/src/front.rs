@@ -5,7 +5,7 @@
 //! for calls of gRPC, whose refusals are statuses.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::Poll;
@@ -27,7 +27,7 @@ use crate::caller::Who;
 use crate::connection::Speech;
 use crate::gateway::{Gateway, GatewayConfig, Outside};
 use crate::grpc::call::Call;
-use crate::grpc::methods::{Shape, methods, service_of};
+use crate::grpc::methods::{methods, service_of};
 use crate::grpc::reflection::Reflection;
 use crate::grpc::{self, Protocol};
 use crate::keys::{self, Ending, Need, Needs, Peer, Peers, Ring};
@@ -246,9 +246,8 @@ impl Front {
         let id = self.hall.request_ids.of(request.headers());
         request.headers_mut().insert(X_REQUEST_ID, id.clone());
         let visit = Visit::begin_call(self.config().tracer.as_ref(), &id, &mut request);
-        let response = visit.current().run(self.answer_named_call(request, id)).await;
-        visit.end(&response);
-        response
+        let answering = pin!(self.answer_named_call(request, id));
+        visit.run(answering).await
     }
 
     async fn answer_named_call(
@@ -264,26 +263,30 @@ impl Front {
             self.app().is_none() && methods().role_of(service_of(request.uri().path())).is_some();
         let need = if is_passed_on && need != Need::Nothing { Need::Elsewhere } else { need };
         let fit = check(&request).and_then(|()| call.limit(request.headers(), longest));
-        let shape = methods().at(request.uri().path()).map(|method| method.shape);
-        let is_long = shape.is_some_and(|shape| shape != Shape::Unary);
         let admitted = match fit {
             Ok(()) => {
-                let identified = unless_it_panics(self.identify(&mut request, need)).await;
+                let identifying = pin!(self.identify(&mut request, need));
+                let identified = unless_it_panics(identifying).await;
                 identified.unwrap_or_else(|| Err(self.mistake()))
             }
             Err(problem) => Err(problem),
         };
-        let who = caller::who_of(request.extensions()).filter(|_| is_long);
+        let who = caller::who_of(request.extensions()).filter(|_| call.is_stream());
         let watched = self.watched(request.headers(), need);
         let peer = request.extensions().get::<Peer>().copied();
         let response = match admitted {
-            Ok(()) => call.run(grpc::dispatch(self, request)).await,
+            Ok(()) => call.run(Box::pin(self.dispatch(request, who))).await,
             Err(problem) => call.refuse(&problem),
         };
         if let Some(watched) = watched {
             self.note_call(watched, peer, response.headers());
         }
-        let response = response.map(Body::new);
+        response.map(Body::new)
+    }
+
+    /// Has a service answer a call. A stream ends when whoever reads it may do so no more.
+    async fn dispatch(&self, request: Request<Body>, who: Option<Who>) -> Response<Body> {
+        let response = grpc::dispatch(self, request).await;
         match (who, self.app()) {
             (Some(who), Some(app)) => keys::guard(response, &app.ring, who, Ending::Status),
             _ => response,
@@ -311,13 +314,14 @@ impl Front {
         }
         let route = self.metrics().route(request.uri().path());
         let origin = cors::allowed_origin(&request, self.config());
+        let is_preflight = origin.is_some() && cors::is_preflight(&request);
         let need = self.need_of(route, request.method());
         let watched = self.watched(request.headers(), need);
         let peer = request.extensions().get::<Peer>().copied();
         let visit = self.visit(route, &id, &mut request);
-        let answering = async {
+        let answering = pin!(async {
             let response = match check(&request) {
-                Ok(()) if origin.is_some() && cors::is_preflight(&request) => cors::permission(),
+                Ok(()) if is_preflight => cors::permission(),
                 Ok(()) if methods().at(request.uri().path()).is_some() => {
                     wrong_media().into_response()
                 }
@@ -328,7 +332,7 @@ impl Front {
                 self.note(watched, peer, response.status());
             }
             response
-        };
+        });
         let mut response = self.answer_within(visit, answering, &id).await;
         if let Some(origin) = origin {
             cors::allow(response.headers_mut(), origin);
@@ -343,7 +347,7 @@ impl Front {
         let route = self.metrics().route(request.uri().path());
         let need = self.need_of(route, request.method());
         let visit = self.visit(route, &id, &mut request);
-        let response = self.answer_within(visit, self.admit(request, need), &id).await;
+        let response = self.answer_within(visit, pin!(self.admit(request, need)), &id).await;
         self.metrics().answered(route, response.status());
         response
     }
@@ -357,13 +361,10 @@ impl Front {
     async fn answer_within(
         &self,
         visit: Visit,
-        answering: impl Future<Output = Response<Body>>,
+        answering: impl Future<Output = Response<Body>> + Unpin,
         id: &HeaderValue,
     ) -> Response<Body> {
-        let finished = async { self.finish(answering.await, id) };
-        let response = visit.current().run(finished).await;
-        visit.end(&response);
-        response
+        visit.run(pin!(async { self.finish(answering.await, id) })).await
     }
 
     /// What a request of a route needs; for what is no route, some key.
@@ -373,7 +374,8 @@ impl Front {
 
     /// Answers a request if whoever sends it may have that. A panic ends the request, not the server.
     async fn admit(&self, request: Request<Body>, need: Need) -> Response<Body> {
-        let answered = unless_it_panics(self.answer_if_allowed(request, need)).await;
+        let answering = pin!(self.answer_if_allowed(request, need));
+        let answered = unless_it_panics(answering).await;
         answered.unwrap_or_else(|| self.mistake().into_response())
     }
 
@@ -434,16 +436,17 @@ impl Front {
     }
 }
 
-/// Does something to its end, or gives nothing if that panics.
-pub(crate) async fn unless_it_panics<F: Future>(work: F) -> Option<F::Output> {
-    let mut work = pin!(work);
-    std::future::poll_fn(|context| {
-        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+/// Does something to its end, or gives nothing if that panics. The work is pinned already, for what answers
+/// a request is large, and every move would copy it.
+pub(crate) fn unless_it_panics<F: Future + Unpin>(
+    mut work: F,
+) -> impl Future<Output = Option<F::Output>> {
+    std::future::poll_fn(move |context| {
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut work).poll(context))) {
             Ok(polled) => polled.map(Some),
             Err(_) => Poll::Ready(None),
         }
     })
-    .await
 }
 
 /// Refuses a call that does not say that it is one.

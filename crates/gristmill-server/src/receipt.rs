@@ -2,6 +2,7 @@
 //! say.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use gristmill_ingest::dialect::{Events, Options, Rejection, Until};
@@ -54,7 +55,7 @@ pub(crate) async fn take<'a>(
 ) -> Result<Receipt<'a>, Problem> {
     let until = options.until()?;
     let limit = options.timeout()?;
-    let work = async {
+    let work = pin!(async {
         match until {
             Until::Checked => Ok(held(events, until)),
             Until::Queued => Ok(queue(app, events, since, permit)),
@@ -67,7 +68,7 @@ pub(crate) async fn take<'a>(
                 Ok(settled(accepted, &outcomes, until))
             }
         }
-    };
+    });
     match limit {
         None => work.await,
         Some(limit) => timeout(limit, work).await.unwrap_or_else(|_| {

@@ -22,6 +22,8 @@ const BACKLOG: u32 = 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How many refused connections are given the time to read their answer.
 const REFUSALS: usize = 64;
+/// How long a client may take to read what is said last.
+const PARTING: Duration = Duration::from_secs(1);
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n\
     content-length: 0\r\nconnection: close\r\n\r\n";
 
@@ -168,7 +170,7 @@ async fn accept(
                             // Under TLS only a handshake could tell why, and that is what there is no room for.
                             let is_told = front.config().tls.is_none();
                             if is_told && refusals.len() < REFUSALS {
-                                refusals.spawn(refuse(stream));
+                                refusals.spawn(part(stream, REFUSAL));
                             }
                         }
                     }
@@ -197,11 +199,11 @@ async fn accept(
     }
 }
 
-/// Tells a client that there is no room. Closing at once would throw the answer away if the
-/// client has sent something, so what it sends is read for a moment.
-async fn refuse(mut stream: TcpStream) {
-    let _ = timeout(Duration::from_secs(1), async {
-        stream.write_all(REFUSAL).await?;
+/// Says something last to a client and closes. Closing at once would throw it away if the client
+/// has sent something, so what it sends is read for a moment.
+pub(crate) async fn part(mut stream: TcpStream, last: &[u8]) {
+    let _ = timeout(PARTING, async {
+        stream.write_all(last).await?;
         stream.shutdown().await?;
         let mut ignored = [0; 1024];
         while stream.read(&mut ignored).await? > 0 {}

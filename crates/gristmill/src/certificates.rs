@@ -40,6 +40,7 @@ impl Certificates {
     /// What keeps them as their files are. Without any it keeps SIGHUP from ending the process.
     pub(crate) fn watch(self) -> anyhow::Result<Part> {
         let mut hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
+        let has_files = self.server.is_some() || self.gateway.is_some();
         let stop = CancellationToken::new();
         let stopping = stop.clone();
         let mut part = Part::new("certificates", async move { stop.cancel() });
@@ -48,7 +49,7 @@ impl Certificates {
                 let which = tokio::select! {
                     () = stopping.cancelled() => return Ok(()),
                     _ = hangup.recv() => Which::All,
-                    () = sleep(EVERY) => Which::Changed,
+                    () = sleep(EVERY), if has_files => Which::Changed,
                 };
                 let these = self.clone();
                 // A disk may be slow, or on the other side of a network.

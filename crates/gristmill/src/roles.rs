@@ -11,6 +11,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use anyhow::{Context, bail};
 use gristmill_ingest::{Ingest, IngestConfig};
@@ -97,6 +98,7 @@ pub(crate) async fn start_all(
     let Started { store, part: store_part, ready, out_of_reach } =
         stores::start(settings, ambient, &log)?;
     let (log, log_part) = (log.log, log.part);
+    let settles = Arc::new(AtomicBool::new(false));
     let mut parts = vec![log_part];
     if roles.contains(&Role::Process) {
         let tracer = shared.tracer.clone();
@@ -106,10 +108,16 @@ pub(crate) async fn start_all(
             let (log, store) = (Arc::clone(&log), Arc::clone(&store));
             Processor::new(log, store).telling(tracer.clone().map(telling))
         };
+        let begun = Arc::clone(&settles);
+        let ready = async move {
+            ready.await?;
+            begun.store(true, Relaxed);
+            Ok(())
+        };
         parts.push(start_processor(workers, processor, ready, out_of_reach)?);
     }
     parts.push(store_part);
-    let services = services(settings, ambient, log, store, started)?;
+    let services = Services { settles, ..services(settings, ambient, log, store, started)? };
     let gateway = roles.contains(&Role::Gateway).then(|| gateway_config(settings, &shared));
     let behind = Parts::Services(services, roles, gateway);
     let access = access(settings)?;
@@ -253,6 +261,7 @@ fn services(
         ingest: Arc::new(ingest),
         query: Arc::new(query),
         store,
+        settles: Arc::default(),
         clock,
         entropy,
         started,

@@ -1,8 +1,7 @@
 //! Saved sets of users.
 
-use bytes::Bytes;
+use http::Method;
 use http::header::{self, HeaderName};
-use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -91,15 +90,10 @@ impl Client {
 
     /// Removes a cohort; it is no error if there is none.
     pub async fn delete_cohort(&self, id: &str) -> Result<(), ClientError> {
-        let path = path_of(id);
-        let (method, body) = (Method::DELETE, Bytes::new());
-        let call = Call { method, path: &path, headers: &[], body };
-        let (reply, _) = self.exchange.persist(&call).await?;
-        let is_gone = reply.status == StatusCode::NOT_FOUND.as_u16();
-        if is_gone || (200..300).contains(&reply.status) {
-            return Ok(());
+        match self.delete(&path_of(id)).await {
+            Err(ClientError::Refused { status: 404, .. }) => Ok(()),
+            deleted => deleted,
         }
-        Err(ClientError::refused(self.exchange.target(&path), reply.status, &reply.body))
     }
 
     /// All cohorts.

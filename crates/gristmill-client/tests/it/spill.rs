@@ -46,6 +46,17 @@ async fn left_behind(server: &HttpServer, count: usize) -> tempfile::TempDir {
     dir
 }
 
+/// A sender with so many events in a directory, whose server is away.
+async fn with_events_on_disk(count: usize) -> (HttpServer, tempfile::TempDir, Sender) {
+    let mut server = HttpServer::start([]).await;
+    server.kill().await;
+    let dir = tempfile::tempdir().unwrap();
+    let sender = Sender::start(&server.client(), spilling(dir.path())).await.unwrap();
+    send_all(&sender, 0..count).await;
+    assert_eq!(soon(sender.flush()).await.on_disk, count as u64);
+    (server, dir, sender)
+}
+
 #[tokio::test]
 async fn events_wait_on_disk_and_go_in_order_when_the_server_is_back() {
     let mut server = HttpServer::start([]).await;
@@ -142,12 +153,7 @@ async fn damage_is_told_and_set_aside() {
 
 #[tokio::test]
 async fn a_file_that_cannot_be_read_now_is_tried_again() {
-    let mut server = HttpServer::start([]).await;
-    server.kill().await;
-    let dir = tempfile::tempdir().unwrap();
-    let sender = Sender::start(&server.client(), spilling(dir.path())).await.unwrap();
-    send_all(&sender, 0..300).await;
-    assert_eq!(soon(sender.flush()).await.on_disk, 300);
+    let (mut server, dir, sender) = with_events_on_disk(300).await;
     // The first is being sent, so its beginning was read.
     let second = files(dir.path(), "spill").remove(1);
     let elsewhere = second.with_extension("elsewhere");
@@ -165,12 +171,7 @@ async fn a_file_that_cannot_be_read_now_is_tried_again() {
 
 #[tokio::test]
 async fn a_file_that_is_gone_is_told_and_holds_nothing_up() {
-    let mut server = HttpServer::start([]).await;
-    server.kill().await;
-    let dir = tempfile::tempdir().unwrap();
-    let sender = Sender::start(&server.client(), spilling(dir.path())).await.unwrap();
-    send_all(&sender, 0..300).await;
-    assert_eq!(soon(sender.flush()).await.on_disk, 300);
+    let (mut server, dir, sender) = with_events_on_disk(300).await;
     fs::remove_file(files(dir.path(), "spill").remove(1)).unwrap();
     server.revive().await;
     soon(sender.caught_up()).await;

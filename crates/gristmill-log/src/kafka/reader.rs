@@ -1,6 +1,7 @@
 //! Readers: a thread that polls, and the queue that it fills.
 
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,14 +13,15 @@ use super::poller::{self, Poller};
 use super::queue::Queue;
 use crate::{Committed, LogBatch, LogReader, ReadError};
 
-/// How often it is looked whether the group has been left, and how long before each look: 5 s in all.
-const LOOKS: usize = 1_000;
-const LOOK: Duration = Duration::from_millis(5);
+/// How long leaving the group may take.
+const LEAVING: Duration = Duration::from_secs(5);
 
 /// A reader of a topic.
 pub(super) struct KafkaReader {
     queue: Arc<Queue>,
     thread: Option<JoinHandle<()>>,
+    /// Hangs up when the thread ends.
+    polling: Receiver<()>,
 }
 
 impl KafkaReader {
@@ -39,9 +41,13 @@ impl KafkaReader {
     }
 
     fn run(queue: Arc<Queue>, poller: Poller) -> Result<Self, ReadError> {
-        let thread =
-            std::thread::Builder::new().name("kafka-reader".to_owned()).spawn(|| poller.run())?;
-        Ok(Self { queue, thread: Some(thread) })
+        let (running, polling) = channel();
+        let body = move || {
+            let _running: Sender<()> = running;
+            poller.run();
+        };
+        let thread = std::thread::Builder::new().name("kafka-reader".to_owned()).spawn(body)?;
+        Ok(Self { queue, thread: Some(thread), polling })
     }
 }
 
@@ -59,8 +65,7 @@ impl Drop for KafkaReader {
     fn drop(&mut self) {
         self.queue.abandon();
         let Some(thread) = self.thread.take() else { return };
-        let looks = std::iter::repeat_n((), LOOKS);
-        if !looks.map(|()| std::thread::sleep(LOOK)).any(|()| thread.is_finished()) {
+        if self.polling.recv_timeout(LEAVING) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!("cannot leave the group in Kafka: its session has to run out");
             return;
         }

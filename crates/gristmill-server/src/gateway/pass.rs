@@ -1,6 +1,7 @@
 //! Calls of clients, which a gateway passes on without understanding them: headers, messages and trailers
 //! go both ways as they come.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -13,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Request, Uri, Version, header};
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 use tonic::Status;
 
 use super::target::Sender;
@@ -48,13 +50,22 @@ impl Gateway {
         let place = Arc::clone(&self.requests).try_acquire_owned();
         let place = place.map_err(|_| status::of(&overloaded()))?;
         let is_unary = methods().at(call.uri().path()).is_none_or(|it| it.shape == Shape::Unary);
+        let answered = CancellationToken::new();
+        let call = call.map(|body| Body::new(UntilAnswered::new(body, &answered)));
+        let answered = answered.drop_guard();
         let answer = self.try_to_send(role, onward(call)).await?;
         let (parts, body) = answer.into_parts();
         let mut headers = HeaderMap::with_capacity(parts.headers.len());
         for (name, value) in end_to_end(&parts.headers) {
             headers.append(name, value.clone());
         }
-        let mut body = Body::new(PassedBody { body, role, is_over: false, _place: place });
+        let mut body = Body::new(PassedBody {
+            body,
+            role,
+            is_over: false,
+            _place: place,
+            _answered: answered,
+        });
         if !is_unary {
             body = Body::new(UntilStop::new(body, &self.outside.draining));
         }
@@ -134,12 +145,50 @@ async fn send(sender: Sender, mut call: Passed) -> Result<http::Response<Incomin
     })
 }
 
+/// The messages of a call until its answer has ended or is given up. Whoever sends them on holds what the
+/// client sends them over, which would otherwise stay open for as long as the client likes.
+struct UntilAnswered {
+    body: Body,
+    answered: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl UntilAnswered {
+    fn new(body: Body, answered: &CancellationToken) -> Self {
+        Self { body, answered: Box::pin(answered.clone().cancelled_owned()) }
+    }
+}
+
+impl hyper::body::Body for UntilAnswered {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if self.answered.as_mut().poll(context).is_ready() {
+            let over = io::Error::other("the call has its answer");
+            return Poll::Ready(Some(Err(axum::Error::new(over))));
+        }
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// The messages of an answer, and its trailers. A place is held until their end.
 struct PassedBody {
     body: Incoming,
     role: Role,
     is_over: bool,
     _place: OwnedSemaphorePermit,
+    _answered: DropGuard,
 }
 
 impl hyper::body::Body for PassedBody {

@@ -199,8 +199,8 @@ impl Link {
             }
             greeted = greeting => greeted.map_err(|_| late())??,
         }
-        tracing::info!(peer = self.address.to_string(), "connected");
         self.sender.send_replace(Some(sender));
+        tracing::info!(peer = self.address.to_string(), "connected");
         if let Err(error) = connection.await {
             tracing::debug!(peer = self.address.to_string(), %error, "a connection failed");
         }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Gateway;
-use crate::keys::{Hash, Need, Needs, Refusal, hash, is_credential, without_keys};
+use crate::keys::{Hash, Need, Needs, Refusal, has_any, hash, is_credential, without_keys};
 use crate::problem::Problem;
 use crate::role::Role;
 
@@ -83,7 +83,7 @@ impl Gateway {
 
     /// Refuses what has no key where keys are known to be needed, so that its body is not read.
     pub(crate) fn expect_some(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let is_refused = headers.is_empty() && self.heard.need_keys.load(Relaxed);
+        let is_refused = !has_any(headers) && self.heard.need_keys.load(Relaxed);
         if is_refused { Err(Refusal::Missing.into()) } else { Ok(()) }
     }
 
@@ -124,7 +124,10 @@ impl Gateway {
     /// Remembers credentials that were accepted.
     pub(crate) fn note_good(&self, name: Hash) {
         let mut good = self.heard.good.lock().unwrap_or_else(PoisonError::into_inner);
-        if good.len() >= limits::GATEWAY_KEYS && !good.contains(&name) {
+        if good.contains(&name) {
+            return;
+        }
+        if good.len() >= limits::GATEWAY_KEYS {
             good.clear();
         }
         good.insert(name);

@@ -56,10 +56,16 @@ impl Call {
         Ok(())
     }
 
+    /// Whether either side may send many messages.
+    pub(crate) fn is_stream(&self) -> bool {
+        let method = self.method.and_then(|number| methods().all().get(number));
+        method.is_some_and(|method| method.shape != Shape::Unary)
+    }
+
     /// Does what answers the call; what is not done at the deadline is dropped.
     pub(crate) async fn run(
         self,
-        work: impl Future<Output = Response<Body>>,
+        work: impl Future<Output = Response<Body>> + Unpin,
     ) -> Response<CallBody> {
         if self.begins_by.is_some_and(|by| by <= Instant::now()) {
             return self.refuse(&late());
@@ -224,7 +230,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_ends_the_call_and_nothing_else() {
         let (call, metrics) = call("60S");
-        let response = call.run(async { panic!("a mistake") }).await;
+        let response = call.run(Box::pin(async { panic!("a mistake") })).await;
         assert_eq!(response.headers()["grpc-status"], "13");
         assert_eq!(response.headers()["x-request-id"], "mine");
         drop(response);
@@ -238,7 +244,7 @@ mod tests {
         let body = http_body_util::StreamBody::new(futures_util::stream::poll_fn(
             |_| -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> { panic!("a mistake") },
         ));
-        let response = call.run(async { Response::new(Body::new(body)) }).await;
+        let response = call.run(Box::pin(async { Response::new(Body::new(body)) })).await;
         let body = response.into_body().collect().await.unwrap();
         let trailers = body.trailers().unwrap();
         assert_eq!(trailers["grpc-status"], "13");
@@ -249,7 +255,7 @@ mod tests {
     #[tokio::test]
     async fn work_is_dropped_at_the_deadline_or_not_begun() {
         let (late, metrics) = call("0n");
-        let response = late.run(async { panic!("it was begun") }).await;
+        let response = late.run(Box::pin(async { panic!("it was begun") })).await;
         assert_eq!(response.headers()["grpc-status"], "4");
         drop(response);
         assert_eq!(
@@ -260,10 +266,10 @@ mod tests {
         let (slow, _) = call("20m");
         let held = Arc::new(());
         let holding = Arc::clone(&held);
-        let response = slow.run(async move {
+        let response = slow.run(Box::pin(async move {
             let _holding = holding;
             std::future::pending().await
-        });
+        }));
         let response = response.await;
         assert_eq!(response.headers()["grpc-status"], "4");
         assert_eq!(Arc::strong_count(&held), 1, "the work goes on");
@@ -275,7 +281,7 @@ mod tests {
         let body = http_body_util::StreamBody::new(futures_util::stream::pending::<
             Result<Frame<Bytes>, axum::Error>,
         >());
-        let response = call.run(async { Response::new(Body::new(body)) }).await;
+        let response = call.run(Box::pin(async { Response::new(Body::new(body)) })).await;
         let body = response.into_body().collect().await.unwrap();
         assert_eq!(body.trailers().unwrap()["grpc-status"], "4");
     }
@@ -283,7 +289,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_leaves_is_counted_too() {
         let (call, metrics) = call("60S");
-        drop(call.run(async { Response::new(Body::empty()) }).await);
+        drop(call.run(Box::pin(async { Response::new(Body::empty()) })).await);
         assert_eq!(counted(&metrics), [(METHOD, "CANCELLED", 1)]);
     }
 }

@@ -17,7 +17,7 @@ pub(crate) fn describe_create() -> Operation {
         Term::text_up_to("project", project, limits::PROJECT_ID_BYTES),
         Term::list("scopes", "what the key allows", &scopes, 1..=Scope::ALL.len()).required(),
         Term::text_up_to("name", "for people", limits::KEY_NAME_BYTES),
-        expires_at(),
+        expires_at("never"),
         ttl(),
         Term::new("limits", "how much may be sent with it", limits_schema()),
     ];
@@ -46,7 +46,11 @@ pub(crate) fn describe_get() -> Operation {
 /// What the document says of `POST /v1/keys/{id}/rotate`.
 pub(crate) fn describe_rotate() -> Operation {
     let overlap = "for how long the old key goes on";
-    let members = [duration_term("overlap", overlap).by_default(OVERLAP), expires_at(), ttl()];
+    let members = [
+        duration_term("overlap", overlap).by_default(OVERLAP),
+        expires_at("as late as the old one was to live"),
+        ttl(),
+    ];
     let answer = Answer::json::<MadeBody>("NewKey", "The key, which is shown this once.");
     of_one("Make a key that takes the place of another, which goes on for a while")
         .reads("KeyRotation", object(members))
@@ -73,8 +77,9 @@ fn of_one(summary: &'static str) -> Operation {
         .fails_with(&[ErrorCode::NotFound])
 }
 
-fn expires_at() -> Term {
-    Term::new("expires_at", "when the key ends; never, if missing", reference("Time"))
+fn expires_at(if_missing: &str) -> Term {
+    let about = format!("when the key ends; {if_missing}, if missing");
+    Term::new("expires_at", about, reference("Time"))
 }
 
 fn ttl() -> Term {

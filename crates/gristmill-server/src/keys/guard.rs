@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use gristmill_model::ErrorCode;
-use http::{HeaderMap, HeaderValue, Response};
+use http::Response;
 use hyper::body::{Body as _, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::ring::Ring;
+use super::ring::{NO_LONGER_VALID, Ring};
 use crate::caller::Who;
+use crate::grpc::{status, trailers};
 
 /// How often it is asked whether the key is still valid.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -63,12 +63,8 @@ impl Guarded {
         if self.ending == Ending::Silent {
             return None;
         }
-        let mut trailers = HeaderMap::new();
-        let code = ErrorCode::Unauthenticated.grpc_code() as i32;
-        trailers.insert("grpc-status", HeaderValue::from(code));
-        let message = HeaderValue::from_static("the API key is not valid any more");
-        trailers.insert("grpc-message", message);
-        Some(Ok(Frame::trailers(trailers)))
+        let ended = status::of(&NO_LONGER_VALID.into());
+        Some(Ok(Frame::trailers(trailers(&ended))))
     }
 }
 

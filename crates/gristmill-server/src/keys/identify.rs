@@ -2,7 +2,6 @@
 
 use std::future::Future;
 
-use gristmill_model::Scope;
 use gristmill_store::StoreError;
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use tokio::sync::watch;
@@ -31,16 +30,23 @@ impl Front {
         }
         let peer = request.extensions().get::<Peer>().copied();
         let Some(app) = self.app() else {
+            let Some(gateway) = self.gateway() else { return Ok(()) };
+            if let Err(problem) = self.peers().check(peer)
+                && !gateway.is_good(&name_of(request.headers()))
+            {
+                return Err(problem);
+            }
+            gateway.may_serve()?;
+            gateway.expect_some(request.headers())?;
+            // Others answer, who have the keys.
+            if need == Need::Elsewhere {
+                return Ok(());
+            }
             // What a request holds is not shared while others are asked.
             let headers = credentials_of(request.headers());
-            return self.vouch(headers, peer, need).await;
+            return gateway.vouch(headers, need).await;
         };
         let caller = match app.ring.identify(request.headers()) {
-            // It is chosen by people, and so is what could be guessed.
-            Ok(caller) if matches!(caller.who, Who::Operator) => {
-                self.peers().check(peer)?;
-                caller
-            }
             Ok(caller) => caller,
             Err(refusal) => {
                 if let Refusal::Wrong(_) = refusal {
@@ -50,43 +56,23 @@ impl Front {
                 return Err(refusal.into());
             }
         };
-        let now = app.now();
-        if let Some(key) = caller.key() {
-            // Keys that are in use go on where another client tries wrong ones.
-            if key.usage.last().is_none() {
-                self.peers().check(peer)?;
-            }
-            key.usage.note(now);
-        }
-        let checked = caller.check(need);
-        let room = match (need, caller.meter()) {
-            (Need::Scope(Scope::Write), Some(meter)) => meter.check(now),
-            _ => Ok(()),
+        // Keys that are in use go on where another client tries wrong ones; the one of the settings is
+        // chosen by people, and so could be guessed.
+        let could_be_guessed = match &caller.who {
+            Who::Anyone => false,
+            Who::Operator => true,
+            Who::Key(key) => key.usage.last().is_none(),
         };
+        if could_be_guessed {
+            self.peers().check(peer)?;
+        }
+        let room = match &caller.who {
+            Who::Key(key) => key.note(app.now(), need),
+            Who::Anyone | Who::Operator => Ok(()),
+        };
+        let checked = caller.check(need);
         request.extensions_mut().insert(caller);
         checked.and(room)
-    }
-
-    /// What a gateway lets through: what others answer, who have the keys, and of its own what they
-    /// vouch for.
-    async fn vouch(
-        &self,
-        headers: HeaderMap,
-        peer: Option<Peer>,
-        need: Need,
-    ) -> Result<(), Problem> {
-        let Some(gateway) = self.gateway() else { return Ok(()) };
-        if let Err(problem) = self.peers().check(peer)
-            && !gateway.is_good(&name_of(&headers))
-        {
-            return Err(problem);
-        }
-        gateway.may_serve()?;
-        gateway.expect_some(&headers)?;
-        match need {
-            Need::Elsewhere => Ok(()),
-            _ => gateway.vouch(headers, need).await,
-        }
     }
 
     /// The credentials that a gateway is to watch, by a name that does not tell them.

@@ -6,9 +6,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use gristmill_model::{ErrorCode, KeyLimits, Timestamp};
+use gristmill_model::{ErrorCode, Timestamp};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::limits::Limits;
 use super::usage::Totals;
 use crate::problem::Problem;
 
@@ -23,7 +24,7 @@ const DAY_SECONDS: u64 = 86_400;
 /// The meter of one key in this process.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    limits: KeyLimits,
+    limits: Limits,
     state: Mutex<State>,
 }
 
@@ -81,8 +82,13 @@ pub(crate) fn tells_limits(headers: &HeaderMap) -> bool {
 
 impl Meter {
     /// A meter that has counted nothing.
-    pub(crate) fn new(limits: KeyLimits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self { limits, state: Mutex::default() }
+    }
+
+    /// Whether something is counted that other processes must hear of.
+    pub(crate) fn has_quota(&self) -> bool {
+        self.limits.has_quota()
     }
 
     /// Whether anything at all may be sent now.
@@ -175,7 +181,7 @@ impl Meter {
 }
 
 impl State {
-    fn check(&self, limits: &KeyLimits, now: Timestamp, cost: Totals) -> Result<(), Problem> {
+    fn check(&self, limits: &Limits, now: Timestamp, cost: Totals) -> Result<(), Problem> {
         let used = self.told.plus(self.untold);
         for (what, quota, used, cost) in [
             ("events", limits.events_per_day, used.events, cost.events),
@@ -233,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_rate_holds_on_average_and_lets_large_batches_pass() {
-        let limits = KeyLimits { events_per_second: Some(100), ..KeyLimits::default() };
+        let limits = Limits { events_per_second: Some(100), ..Limits::default() };
         let meter = Meter::new(limits);
         assert_eq!(header(&meter, NOW, RATE_LIMIT_POLICY), "\"events\";q=100;w=1");
         meter.charge(NOW, 40, 0).unwrap();
@@ -254,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_jump_of_the_clock_costs_an_hour_at_most() {
-        let limits = KeyLimits { events_per_second: Some(1), ..KeyLimits::default() };
+        let limits = Limits { events_per_second: Some(1), ..Limits::default() };
         let meter = Meter::new(limits);
         meter.charge(NOW, 1_000_000, 0).unwrap();
         assert!(meter.check(NOW.plus(3_598_000_000)).is_err());
@@ -267,11 +273,8 @@ mod tests {
 
     #[test]
     fn a_quota_is_exact_and_begins_anew_at_midnight() {
-        let limits = KeyLimits {
-            events_per_day: Some(10),
-            bytes_per_day: Some(100),
-            ..KeyLimits::default()
-        };
+        let limits =
+            Limits { events_per_day: Some(10), bytes_per_day: Some(100), ..Limits::default() };
         let meter = Meter::new(limits);
         meter.charge(NOW, 6, 10).unwrap();
         assert!(meter.charge(NOW, 5, 10).is_err());

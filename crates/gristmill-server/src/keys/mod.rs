@@ -12,6 +12,7 @@ mod description;
 mod first;
 mod guard;
 mod identify;
+mod limits;
 mod meter;
 mod peers;
 mod record;
@@ -25,11 +26,13 @@ use http::{Extensions, Method};
 
 use crate::app::App;
 use crate::caller::Caller;
+use crate::grpc::methods::methods;
 use crate::problem::Problem;
+use crate::role::Role;
 
 pub(crate) use credentials::{has_any, is_credential, refuse_in_target};
 pub(crate) use guard::{Ending, guard};
-pub(crate) use meter::{Meter, tells_limits};
+pub(crate) use meter::tells_limits;
 pub(crate) use peers::{Peer, Peers};
 pub(crate) use record::{Hash, hash};
 pub(crate) use ring::{Held, Refusal, Ring, without_keys};
@@ -80,15 +83,12 @@ pub(crate) fn need_of_call(path: &str) -> Need {
         "grpc.health.v1.Health" => Need::Nothing,
         "analytics.v1.AnalyticsService" if changes_cohorts(method) => Need::Scope(Scope::Admin),
         service if service.starts_with("analytics.") && is_health(method) => Need::Nothing,
-        "analytics.v1.EventIngestionService" | "analytics.ProducerService" => {
-            Need::Scope(Scope::Write)
-        }
-        "analytics.v1.AnalyticsService"
-        | "analytics.v1.MetricsService"
-        | "analytics.AnalyticsService"
-        | "analytics.ConsumerService" => Need::Scope(Scope::Read),
-        // Reflection, and what there is not.
-        _ => Need::Key,
+        service => match methods().role_of(service) {
+            Some(Role::Ingest) => Need::Scope(Scope::Write),
+            Some(_) => Need::Scope(Scope::Read),
+            // Reflection, and what there is not.
+            None => Need::Key,
+        },
     }
 }
 

@@ -1,9 +1,11 @@
 //! A key as it is kept: everything but its secret.
 
-use gristmill_model::{KeyLimits, ProjectId, Scope, Scopes, Timestamp};
+use gristmill_model::{ProjectId, Scope, Scopes, Timestamp};
 use gristmill_store::{Document, DocumentKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use super::limits::Limits;
 
 /// The project that documents of keys belong to. No key and no request can name it.
 pub(super) const PROJECT: &str = "";
@@ -37,18 +39,6 @@ pub(crate) struct Record {
     pub(super) rotated_to: Option<String>,
     #[serde(default)]
     pub(super) limits: Limits,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub(super) struct Limits {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    events_per_second: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    bytes_per_second: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    events_per_day: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    bytes_per_day: Option<u64>,
 }
 
 /// Whether a key can be used.
@@ -86,14 +76,6 @@ impl Record {
         }
     }
 
-    /// The same with limits.
-    pub(super) fn limited(mut self, limits: KeyLimits) -> Self {
-        let KeyLimits { events_per_second, bytes_per_second, events_per_day, bytes_per_day } =
-            limits;
-        self.limits = Limits { events_per_second, bytes_per_second, events_per_day, bytes_per_day };
-        self
-    }
-
     /// Reads a document; nothing, if it is none of a key.
     pub(super) fn read(document: &Document) -> Option<Self> {
         serde_json::from_str(&document.body).ok()
@@ -108,13 +90,6 @@ impl Record {
     /// What it allows.
     pub(super) fn scopes(&self) -> Scopes {
         self.scopes.iter().filter_map(|name| Scope::of_name(name)).collect()
-    }
-
-    /// How much may be sent with it.
-    pub(super) fn limits(&self) -> KeyLimits {
-        let Limits { events_per_second, bytes_per_second, events_per_day, bytes_per_day } =
-            self.limits;
-        KeyLimits { events_per_second, bytes_per_second, events_per_day, bytes_per_day }
     }
 
     /// The hash of its text.
@@ -158,8 +133,9 @@ mod tests {
     #[test]
     fn a_record_keeps_no_secret_and_comes_back() {
         let scopes = [Scope::Write].into_iter().collect();
-        let limits = KeyLimits { events_per_day: Some(7), ..KeyLimits::default() };
-        let record = Record::of("a secret", "p".to_owned(), scopes, Timestamp(5)).limited(limits);
+        let limits = Limits { events_per_day: Some(7), ..Limits::default() };
+        let record = Record::of("a secret", "p".to_owned(), scopes, Timestamp(5));
+        let record = Record { limits, ..record };
         let body = record.text();
         assert!(!body.contains("a secret"));
         let document = Document {
@@ -171,7 +147,7 @@ mod tests {
         };
         let read = Record::read(&document).unwrap();
         assert_eq!(read, record);
-        assert_eq!((read.scopes(), read.limits()), (scopes, limits));
+        assert_eq!((read.scopes(), read.limits), (scopes, limits));
         assert_eq!(read.hash(), Some(hash("a secret")));
         let expiring = Record { expires_us: Some(10), ..record };
         assert_eq!(expiring.status(Timestamp(9)), Status::Active);

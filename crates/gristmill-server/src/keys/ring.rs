@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::Need;
 use super::credentials::{Given, given};
 use super::meter::Meter;
 use super::record::{self, Hash, KIND, PROJECT, Record, Status};
@@ -30,7 +31,7 @@ const PAUSES_UNTIL_USES: u64 = 30;
 /// How often that is tried until it has worked once.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// What a caller is told whose key was valid.
-const NO_LONGER_VALID: Refusal = Refusal::Wrong("the API key is not valid any more");
+pub(super) const NO_LONGER_VALID: Refusal = Refusal::Wrong("the API key is not valid any more");
 /// How long a process that ends waits for the store to take what it has counted.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -49,7 +50,7 @@ pub(crate) struct Held {
 impl Held {
     fn new(document: &Document, usage: Option<Arc<Usage>>) -> Option<Self> {
         let record = Record::read(document)?;
-        let limits = record.limits();
+        let limits = record.limits;
         let meter = (!limits.is_none()).then(|| Meter::new(limits));
         Some(Self {
             id: document.id.clone(),
@@ -60,6 +61,15 @@ impl Held {
             usage: usage.unwrap_or_else(|| Arc::new(Usage::new(meter))),
             record,
         })
+    }
+
+    /// The key is used for something. Says whether its limits leave any room for that.
+    pub(super) fn note(&self, now: Timestamp, need: Need) -> Result<(), Problem> {
+        self.usage.note(now);
+        match (need, self.meter()) {
+            (Need::Scope(Scope::Write), Some(meter)) => meter.check(now),
+            _ => Ok(()),
+        }
     }
 
     /// Its meter, if it has limits.
@@ -85,8 +95,9 @@ pub(crate) struct Ring {
     keys: RwLock<Option<Arc<Keys>>>,
     /// Whether the store answered when it was asked last.
     is_current: AtomicBool,
+    /// Whether there are any in the store.
+    has_keys: watch::Sender<bool>,
     /// Whether requests need keys.
-    in_force: watch::Sender<bool>,
     is_in_force: AtomicBool,
     /// So that no older state of the store takes the place of a newer one.
     reading: Mutex<()>,
@@ -147,15 +158,14 @@ impl From<Refusal> for Problem {
 impl Ring {
     /// A ring that has not been read yet.
     pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, access: Access) -> Self {
-        let is_in_force =
-            access.admin_key.is_some() || access.demands_keys.is_some() || access.had_keys;
+        let is_in_force = access.asks_for_keys() || access.had_keys;
         Self {
             store,
             clock,
             access,
             keys: RwLock::new(None),
             is_current: AtomicBool::new(false),
-            in_force: watch::Sender::new(false),
+            has_keys: watch::Sender::new(false),
             is_in_force: AtomicBool::new(is_in_force),
             reading: Mutex::new(()),
         }
@@ -168,7 +178,7 @@ impl Ring {
 
     /// Tells when there are keys in the store.
     pub(crate) fn watch(&self) -> watch::Receiver<bool> {
-        self.in_force.subscribe()
+        self.has_keys.subscribe()
     }
 
     /// Who sends a request.
@@ -222,8 +232,9 @@ impl Ring {
             Who::Anyone => !self.is_in_force(),
             Who::Operator => true,
             Who::Key(key) => {
-                let held = self.keys().and_then(|keys| keys.get(&key.id).cloned());
-                held.is_some_and(|held| held.record.status(self.clock.now()) == Status::Active)
+                let is_active =
+                    |held: &Arc<Held>| held.record.status(self.clock.now()) == Status::Active;
+                self.keys().is_some_and(|keys| keys.get(&key.id).is_some_and(is_active))
             }
         }
     }
@@ -283,9 +294,8 @@ impl Ring {
         }
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
         let are_there = !documents.is_empty();
-        let is_asked_for = self.access.admin_key.is_some() || self.access.demands_keys.is_some();
-        self.is_in_force.store(are_there || is_asked_for, Relaxed);
-        self.in_force.send_if_modified(|told| std::mem::replace(told, are_there) != are_there);
+        self.is_in_force.store(are_there || self.access.asks_for_keys(), Relaxed);
+        self.has_keys.send_if_modified(|told| std::mem::replace(told, are_there) != are_there);
         Ok(())
     }
 

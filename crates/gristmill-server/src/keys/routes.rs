@@ -9,12 +9,13 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use gristmill_model::{ErrorCode, KeyLimits, KeyText, Scope, Scopes, Timestamp, limits};
+use gristmill_model::{ErrorCode, KeyText, Scope, Scopes, Timestamp, limits};
 use gristmill_store::StoreError;
 use http::{Extensions, HeaderValue, Request, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::limits::Limits;
 use super::record::{Record, Status, place};
 use super::ring::Held;
 use super::sent::{NewKey, Rotation};
@@ -56,19 +57,7 @@ pub(super) struct KeyBody {
     /// The id of the key that takes its place.
     #[serde(skip_serializing_if = "Option::is_none")]
     rotated_to: Option<String>,
-    limits: LimitsBody,
-}
-
-#[derive(JsonSchema, Serialize)]
-pub(super) struct LimitsBody {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    events_per_second: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes_per_second: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    events_per_day: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes_per_day: Option<u64>,
+    limits: Limits,
 }
 
 /// A key that has just been made.
@@ -205,7 +194,7 @@ pub(crate) async fn rotate(
     let lifetime = record.expires_us.map(|end| end - record.created_us);
     let expires = expires.or(lifetime.map(|lifetime| now.plus(lifetime)));
     make_room(&app, &record.project).await?;
-    let (key, new) = make(&app, record.project.clone(), record.scopes(), record.limits());
+    let (key, new) = make(&app, record.project.clone(), record.scopes(), record.limits);
     let new = Record { name: record.name.clone(), expires_us: expires.map(|end| end.0), ..new };
     let id = keep(&app, &key, &new).await?;
     let end = now.plus(overlap).0;
@@ -286,9 +275,9 @@ async fn make_room(app: &App, project: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-fn make(app: &App, project: String, scopes: Scopes, limits: KeyLimits) -> (KeyText, Record) {
+fn make(app: &App, project: String, scopes: Scopes, limits: Limits) -> (KeyText, Record) {
     let key = KeyText::make(scopes, app.services.entropy.as_ref());
-    let record = Record::of(key.as_str(), project, scopes, app.now()).limited(limits);
+    let record = Record { limits, ..Record::of(key.as_str(), project, scopes, app.now()) };
     (key, record)
 }
 
@@ -345,8 +334,6 @@ fn of_another_project() -> Problem {
 
 fn about(held: &Held, now: Timestamp) -> KeyBody {
     let (record, time) = (&held.record, |micros: i64| Time(Timestamp(micros)));
-    let KeyLimits { events_per_second, bytes_per_second, events_per_day, bytes_per_day } =
-        record.limits();
     KeyBody {
         id: held.id.clone(),
         project: record.project.clone(),
@@ -358,6 +345,6 @@ fn about(held: &Held, now: Timestamp) -> KeyBody {
         revoked_at: record.revoked_us.map(time),
         last_used_at: held.usage.last().map(Time),
         rotated_to: record.rotated_to.clone(),
-        limits: LimitsBody { events_per_second, bytes_per_second, events_per_day, bytes_per_day },
+        limits: record.limits,
     }
 }

@@ -2,10 +2,11 @@
 
 use std::fmt::Display;
 
-use gristmill_model::{ErrorCode, KeyLimits, Micros, Scope, Scopes, Timestamp, limits};
+use gristmill_model::{ErrorCode, Micros, Scope, Scopes, Timestamp, limits};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::limits::Limits;
 use crate::analytics::{duration_of, time_of};
 use crate::problem::Problem;
 
@@ -18,7 +19,7 @@ pub(super) struct NewKey {
     pub(super) scopes: Scopes,
     pub(super) name: String,
     pub(super) expires: Option<Timestamp>,
-    pub(super) limits: KeyLimits,
+    pub(super) limits: Limits,
 }
 
 /// How a key is to be rotated.
@@ -36,15 +37,6 @@ struct Body {
     expires_at: Option<Value>,
     ttl: Option<String>,
     limits: Option<Limits>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Limits {
-    events_per_second: Option<u64>,
-    bytes_per_second: Option<u64>,
-    events_per_day: Option<u64>,
-    bytes_per_day: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -139,25 +131,6 @@ fn expires(
         return Err(Problem::argument("`expires_at` must lie in the future"));
     }
     Ok(Some(end))
-}
-
-impl Limits {
-    fn check(self) -> Result<KeyLimits, Problem> {
-        let Self { events_per_second, bytes_per_second, events_per_day, bytes_per_day } = self;
-        for (name, limit) in [
-            ("events_per_second", events_per_second),
-            ("bytes_per_second", bytes_per_second),
-            ("events_per_day", events_per_day),
-            ("bytes_per_day", bytes_per_day),
-        ] {
-            let most = limits::KEY_LIMIT;
-            if limit.is_some_and(|limit| !(1..=most).contains(&limit)) {
-                let detail = format!("`limits.{name}` must be a whole number from 1 to {most}");
-                return Err(Problem::argument(detail));
-            }
-        }
-        Ok(KeyLimits { events_per_second, bytes_per_second, events_per_day, bytes_per_day })
-    }
 }
 
 #[cfg(test)]

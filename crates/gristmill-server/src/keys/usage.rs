@@ -4,7 +4,7 @@
 //! version that it starts from. So quotas hold over all processes together, and beyond them goes what is
 //! sent within the few seconds until the processes have heard of each other.
 
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use gristmill_model::{ProjectId, Timestamp};
 use gristmill_store::{Document, DocumentKey, Store, StoreError};
@@ -44,6 +44,8 @@ pub(crate) struct Usage {
     last: AtomicI64,
     /// What of that is in the document.
     last_told: AtomicI64,
+    /// The version of the document that was heard last.
+    heard: AtomicU64,
     pub(super) meter: Option<Meter>,
 }
 
@@ -82,6 +84,9 @@ impl Usage {
 
     /// Takes in what a document says.
     pub(super) fn hear(&self, document: &Document, now: Timestamp) {
+        if self.heard.swap(document.version, Relaxed) == document.version {
+            return;
+        }
         let told: Told = serde_json::from_str(&document.body).unwrap_or_default();
         self.last.fetch_max(told.last_used_us, Relaxed);
         self.last_told.fetch_max(told.last_used_us, Relaxed);
@@ -96,7 +101,8 @@ impl Usage {
 
     /// Whether something counts against a quota and is not told.
     pub(super) fn has_untold_amounts(&self, now: Timestamp) -> bool {
-        self.meter.as_ref().is_some_and(|meter| meter.untold(now).1 != Totals::default())
+        let meter = self.meter.as_ref().filter(|meter| meter.has_quota());
+        meter.is_some_and(|meter| meter.untold(now).1 != Totals::default())
     }
 
     /// Whether a use is not told.

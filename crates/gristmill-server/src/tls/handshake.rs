@@ -1,20 +1,17 @@
 //! The handshake with a client: it ends in a secure connection, or is refused so that the client hears why.
 
 use std::io;
-use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::Stream;
 use crate::metrics::Metrics;
+use crate::server::part;
 
 /// The first byte of every handshake.
 const HANDSHAKE: u8 = 22;
-/// How long a client that is refused may take to read why.
-const PARTING: Duration = Duration::from_secs(1);
 /// What a client is told that speaks HTTP without TLS.
 const PLAINTEXT: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
     content-length: 23\r\nconnection: close\r\n\r\nthis port speaks https\n";
@@ -74,16 +71,4 @@ async fn shake_hands(stream: TcpStream, acceptor: TlsAcceptor) -> Result<Stream,
         Ok(stream) => Ok(Stream::Tls(Box::new(stream.into()))),
         Err((error, stream)) => Err(Refusal::Failed(error, stream)),
     }
-}
-
-/// Says something last and closes. Closing at once would throw it away, if the client still sends.
-async fn part(mut stream: TcpStream, last: &[u8]) {
-    let _ = timeout(PARTING, async {
-        stream.write_all(last).await?;
-        stream.shutdown().await?;
-        let mut ignored = [0; 1024];
-        while stream.read(&mut ignored).await? > 0 {}
-        io::Result::Ok(())
-    })
-    .await;
 }

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
-use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use super::files::{Identity, IdentityFiles, NamedFile, TlsError};
 use super::renewed::{Made, Renewed};
@@ -69,11 +70,9 @@ impl ServerTls {
         let renewed = Renewed::new(all, move || {
             let (certified, expires) = identity.load()?;
             let certified = Arc::new(certified);
-            let acceptor = |auth| match (&clients, auth) {
-                (Some((ca, ..)), ClientAuth::Optional | ClientAuth::Required) => {
-                    verifying(ca, auth, &certified)
-                }
-                _ => anonymous(&certified).map_err(|error| identity.key.wrong(error)),
+            let acceptor = |auth| {
+                let verifier = verifier(clients.as_ref().map(|(ca, ..)| ca), auth)?;
+                acceptor(&certified, verifier).map_err(|error| identity.key.wrong(error))
             };
             let (http, grpc) = match &clients {
                 Some((_, http, grpc)) => (*http, *grpc),
@@ -118,40 +117,38 @@ impl fmt::Debug for ServerTls {
     }
 }
 
-/// Takes every client.
-fn anonymous(certified: &Arc<CertifiedKey>) -> Result<TlsAcceptor, tokio_rustls::rustls::Error> {
-    let builder = ServerConfig::builder_with_provider(provider());
-    let builder = builder.with_safe_default_protocol_versions()?.with_no_client_auth();
-    let shown = SingleCertAndKey::from(Arc::clone(certified));
-    Ok(speaking_http(builder.with_cert_resolver(Arc::new(shown))))
+/// Takes clients whose certificates come from an authority, where they are asked for.
+fn verifier(
+    ca: Option<&NamedFile>,
+    auth: ClientAuth,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let (Some(ca), ClientAuth::Optional | ClientAuth::Required) = (ca, auth) else {
+        return Ok(WebPkiClientVerifier::no_client_auth());
+    };
+    let builder = WebPkiClientVerifier::builder_with_provider(ca.authorities()?, provider());
+    let builder = match auth {
+        ClientAuth::Required => builder,
+        _ => builder.allow_unauthenticated(),
+    };
+    builder.build().map_err(|error| ca.wrong(error))
 }
 
-/// Takes clients whose certificates come from an authority.
-fn verifying(
-    ca: &NamedFile,
-    auth: ClientAuth,
+fn acceptor(
     certified: &Arc<CertifiedKey>,
-) -> Result<TlsAcceptor, TlsError> {
-    let roots: Arc<RootCertStore> = ca.authorities()?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
-    let verifier = match auth {
-        ClientAuth::Optional => verifier.allow_unauthenticated(),
-        ClientAuth::None | ClientAuth::Required => verifier,
-    };
-    let verifier = verifier.build().map_err(|error| ca.wrong(error))?;
+    verifier: Arc<dyn ClientCertVerifier>,
+) -> Result<TlsAcceptor, tokio_rustls::rustls::Error> {
+    let asks = verifier.offer_client_auth();
     let builder = ServerConfig::builder_with_provider(provider());
-    let builder = builder.with_safe_default_protocol_versions().map_err(|error| ca.wrong(error))?;
+    let builder = builder.with_safe_default_protocol_versions()?;
     let shown = SingleCertAndKey::from(Arc::clone(certified));
     let builder = builder.with_client_cert_verifier(verifier);
     let mut config = builder.with_cert_resolver(Arc::new(shown));
-    // A session that is taken up again would not show its certificate again, which may have expired
-    // or come from an authority that is no longer trusted.
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    Ok(speaking_http(config))
-}
-
-fn speaking_http(mut config: ServerConfig) -> TlsAcceptor {
+    if asks {
+        // A session that is taken up again would not show its certificate again, which may have
+        // expired or come from an authority that is no longer trusted.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
-    Arc::new(config).into()
+    Ok(Arc::new(config).into())
 }

@@ -61,8 +61,8 @@ pub fn current_traceparent() -> Option<String> {
 
 impl Current {
     /// Runs a future as a part of this.
-    pub(crate) async fn run<F: Future>(self, future: F) -> F::Output {
-        CURRENT.scope(self, future).await
+    pub(crate) fn run<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, future)
     }
 }
 

@@ -85,24 +85,30 @@ impl Visit {
         Self { current, span }
     }
 
-    /// What the task works on.
-    pub(crate) fn current(&self) -> Current {
-        self.current.clone()
+    /// Answers the request under its name.
+    pub(crate) async fn run(
+        self,
+        answering: impl Future<Output = Response<Body>> + Unpin,
+    ) -> Response<Body> {
+        let response = self.current.run(answering).await;
+        if let Some(span) = self.span {
+            end(span, &response);
+        }
+        response
     }
+}
 
-    /// The request was answered.
-    pub(crate) fn end(self, response: &Response<Body>) {
-        let Some(mut span) = self.span else { return };
-        let status = response.status();
-        span.add("http.response.status_code", Attribute::Number(status.as_u16().into()));
-        let call_status = response.headers().get("grpc-status");
-        let call_status = call_status.and_then(|value| value.to_str().ok()?.parse().ok());
-        if let Some(code) = call_status {
-            span.add("rpc.grpc.status_code", Attribute::Number(code));
-        }
-        if status.is_server_error() || call_status.is_some_and(is_fault) {
-            span.fail();
-        }
+/// The request of a span was answered.
+fn end(mut span: Started, response: &Response<Body>) {
+    let status = response.status();
+    span.add("http.response.status_code", Attribute::Number(status.as_u16().into()));
+    let call_status = response.headers().get("grpc-status");
+    let call_status = call_status.and_then(|value| value.to_str().ok()?.parse().ok());
+    if let Some(code) = call_status {
+        span.add("rpc.grpc.status_code", Attribute::Number(code));
+    }
+    if status.is_server_error() || call_status.is_some_and(is_fault) {
+        span.fail();
     }
 }
 

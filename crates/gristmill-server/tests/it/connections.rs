@@ -7,7 +7,7 @@ use gristmill_server::ServerConfig;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -112,13 +112,22 @@ async fn wait_until_logged(log: &gristmill_log::MemoryLog) {
 #[tokio::test]
 async fn http_2_with_prior_knowledge_is_served() {
     let server = Listening::new(ServerConfig::default());
-    let io = TokioIo::new(server.connect().await);
+    let stream = server.connect().await;
+    post_over_http_2(stream, &format!("http://{}/v1/events", server.address)).await;
+}
+
+/// Posts events to a URL over one connection, and expects each to be accepted.
+pub(crate) async fn post_over_http_2(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    url: &str,
+) {
+    let io = TokioIo::new(stream);
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
     let mut tasks = JoinSet::new();
     tasks.spawn(connection);
     for _ in 0..3 {
-        let request = Request::post(format!("http://{}/v1/events", server.address))
+        let request = Request::post(url)
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from_static(br#"{"event_type":"t"}"#)))
             .unwrap();

@@ -357,7 +357,10 @@ async fn a_client_that_does_not_read_is_held_up_however_long_its_answers_are() {
         }
         sent += 1;
     }
-    assert!(sent < most / 4, "{sent} batches were taken from a client that reads nothing");
+    assert!(
+        (1..most / 4).contains(&sent),
+        "{sent} batches were taken from a client that reads nothing"
+    );
     let mut told = BatchAck::default();
     let mut rejected = 0;
     while told.sequence < sent as u64 || rejected < sent * 5_000 {

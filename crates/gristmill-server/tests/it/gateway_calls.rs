@@ -266,7 +266,9 @@ async fn streams_end_with_a_status_when_either_process_does() {
 #[tokio::test]
 async fn a_stopping_gateway_ends_streams_and_finishes_the_rest() {
     let (ingest, query) = (Echoing::start("ingest").await, Echoing::start("query").await);
-    let mut gateway = gateway(&ingest, &query).await;
+    // Nothing of it may have to be cut.
+    let patient = ServerConfig { drain_timeout: 10 * PATIENCE, ..ServerConfig::default() };
+    let mut gateway = gateway_with(patient, ingest.address, query.address).await;
     let mut caller = Caller::open(gateway.address).await;
     let (_stream, body) = slow_body();
     let stream = caller.begin(STREAM, &[], body).await;

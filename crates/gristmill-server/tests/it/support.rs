@@ -90,6 +90,7 @@ impl Platform {
                 Query::new(query_config, Arc::clone(&store)).with_cohorts(Arc::new(cohorts)),
             ),
             store,
+            settles: Arc::new(true.into()),
             clock: clock.clone(),
             entropy,
             started: NOW,

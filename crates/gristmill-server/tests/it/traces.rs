@@ -27,7 +27,10 @@ struct Traced {
 
 impl Traced {
     fn new(share: f64, room: usize) -> (Self, Arc<Tracer>) {
-        let platform = Platform::new(ingest_config());
+        Self::over(Platform::new(ingest_config()), share, room)
+    }
+
+    fn over(platform: Platform, share: f64, room: usize) -> (Self, Arc<Tracer>) {
         let (clock, entropy) = (platform.services.clock.clone(), platform.services.entropy.clone());
         let (tracer, spans) = Tracer::new(share, room, clock, entropy);
         let config = ServerConfig { tracer: Some(Arc::clone(&tracer)), ..ServerConfig::default() };
@@ -102,7 +105,19 @@ async fn callers_decide_and_the_share_decides_for_the_rest() {
 }
 
 #[tokio::test]
-async fn names_of_spans_are_ours_and_failures_are_marked() {
+async fn failures_are_marked() {
+    let (mut traced, _) = Traced::over(Platform::stalled(ingest_config()), 1.0, 100);
+    assert_eq!(traced.send(Request::post("/v1/events"), r#"{"event_type":"t"}"#).await.status, 200);
+    // What was acknowledged is never settled here.
+    assert_eq!(traced.send(Request::get("/ready"), "").await.status, 503);
+    // That is the client's fault.
+    assert_eq!(traced.send(Request::get("/made/up"), "").await.status, 404);
+    let failed: Vec<_> = traced.ended().into_iter().filter(|span| span.is_error).collect();
+    assert!(matches!(&failed[..], [span] if span.name == "GET /ready"), "{failed:?}");
+}
+
+#[tokio::test]
+async fn names_of_spans_are_ours() {
     let (mut traced, _) = Traced::new(1.0, 100);
     traced.send(Request::get("/v1/analytics/users/some-one-secret"), "").await;
     traced.send(Request::get("/made/up"), "").await;

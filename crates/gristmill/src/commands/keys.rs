@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand};
 use gristmill_client::{ApiKey, Client, ClientConfig};
+use gristmill_model::Scope;
 use serde_json::{Map, Value, json};
 
 use crate::ambient;
@@ -69,8 +71,12 @@ enum KeysCommand {
 #[derive(Debug, Args)]
 struct CreateArgs {
     /// What it allows; may be given several times
-    #[arg(long = "scope", required = true, value_enum)]
-    scopes: Vec<ScopeName>,
+    #[arg(
+        long = "scope",
+        required = true,
+        value_parser = PossibleValuesParser::new(Scope::ALL.map(Scope::name))
+    )]
+    scopes: Vec<String>,
     /// The project, which is made by its first key [default: that of the key that is sent]
     #[arg(long)]
     project: Option<String>,
@@ -101,29 +107,9 @@ struct RotateArgs {
     /// For how long the old key goes on, such as 7d
     #[arg(long, default_value = "24h")]
     overlap: String,
-    /// For how long the new key is valid [default: for ever]
+    /// For how long the new key is valid [default: as long as the old one was to be]
     #[arg(long)]
     ttl: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ScopeName {
-    /// Sending events
-    Write,
-    /// Asking questions
-    Read,
-    /// Everything in its project
-    Admin,
-}
-
-impl ScopeName {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Write => "write",
-            Self::Read => "read",
-            Self::Admin => "admin",
-        }
-    }
 }
 
 /// Runs the command.
@@ -178,8 +164,7 @@ pub(crate) async fn run(args: KeysArgs) -> anyhow::Result<ExitCode> {
 
 impl CreateArgs {
     fn body(&self) -> Value {
-        let scopes: Vec<_> = self.scopes.iter().map(|scope| scope.name()).collect();
-        let mut body = json!({"scopes": scopes});
+        let mut body = json!({"scopes": self.scopes});
         for (name, text) in [("project", &self.project), ("name", &self.name), ("ttl", &self.ttl)] {
             if let Some(text) = text {
                 body[name] = text.as_str().into();
@@ -266,10 +251,8 @@ fn key_in(path: &Path) -> anyhow::Result<ApiKey> {
 /// Makes sure that a name can stand in a target as it is.
 fn path_part(name: &str) -> anyhow::Result<&str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let is_key =
-        name.starts_with(gristmill_model::KEY_PREFIX) && gristmill_model::key_id(name).is_some();
     ensure!(
-        !is_key,
+        gristmill_model::key_id(name).is_none(),
         "that is a whole key: give its id, the part after the second `_`, and revoke it"
     );
     ensure!(

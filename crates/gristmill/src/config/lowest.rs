@@ -6,6 +6,7 @@ use anyhow::Context as _;
 
 use gristmill_server::{Role, Roles};
 
+use super::database::value;
 use super::{DEFAULTS, Flags, RoleName, Settings, cache, database, kafka, roles};
 
 /// Gives what an environment says of a section, without what is set elsewhere.
@@ -103,8 +104,7 @@ fn telemetry_of_environment(environment: &HashMap<String, String>) -> toml::Tabl
         ("OTEL_SERVICE_NAME", "otlp_service_name"),
     ];
     let said = variables.into_iter().filter_map(|(variable, setting)| {
-        let value = environment.get(variable).filter(|value| !value.is_empty())?;
-        Some((setting.to_owned(), value.as_str().into()))
+        Some((setting.to_owned(), value(environment, variable)?.into()))
     });
     said.collect()
 }

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::process::Output;
 
 use anyhow::{Context, ensure};
-use gristmill_testkit::{Request, ServerOptions, TestServer};
+use gristmill_testkit::{Request, ServerOptions, TestServer, wait_until};
 use serde_json::{Value, json};
 
+use crate::load::PATIENCE;
 use crate::support::server;
 
 const ADMIN_KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -57,6 +58,11 @@ fn keys_are_made_listed_rotated_and_revoked_by_the_command() -> anyhow::Result<(
     assert!(admin.starts_with("gm_admin_") && admin.lines().count() == 1, "{admin}");
     assert_eq!(server.send(&event("your-api-key"))?.status, 401);
     assert!(!keys(&server, None, &["list"])?.status.success());
+    let has_keys = server.data_dir().join("has-keys");
+    wait_until("the note that there are keys", PATIENCE, || has_keys.exists().then_some(()))?;
+    server.change_setting("GRISTMILL_API_KEY", &admin);
+    assert!(said(keys(&server, None, &["list"])?)?.contains("ops"));
+    server.change_setting("GRISTMILL_API_KEY", "");
     let file = file_of(&server, &admin)?;
     let file = Some(file.as_str());
     let create = [

@@ -147,11 +147,14 @@ fn activities_are_summed_as_their_document_says() -> anyhow::Result<()> {
     let all = || windows().ok().filter(|windows| sum(windows) >= 100);
     let first = wait_until("the windows to be written", PATIENCE, all)?;
     assert!(first.iter().all(|(users, views)| users == views && *users > 0), "{first:?}");
-    let members = topic.describe_group(&["--members"])?;
-    // Three workers in each of three processes share three partitions.
-    let shares = members.iter().map(|member| member["#PARTITIONS"].parse());
-    let shares = shares.collect::<Result<Vec<u32>, _>>()?;
-    assert_eq!((shares.len(), shares.iter().sum()), (9, 3), "{members:?}");
+    // Three workers in each of three processes share three partitions, once the last has joined.
+    let shared = || -> Option<()> {
+        let members = topic.describe_group(&["--members"]).ok()?;
+        let shares = members.iter().map(|member| member["#PARTITIONS"].parse());
+        let shares: Vec<u32> = shares.collect::<Result<_, _>>().ok()?;
+        ((shares.len(), shares.iter().sum()) == (9, 3)).then_some(())
+    };
+    wait_until("nine workers to share the partitions", PATIENCE, shared)?;
 
     // Windows without events go by, two at least, and leave nothing.
     let closed =

@@ -8,14 +8,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use gristmill_server::{
     ClientAuth, ClientAuthority, IdentityFiles, ServerConfig, ServerTls, ServerTlsFiles,
 };
 use gristmill_testkit::{Authority, Issued};
-use http::Request;
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -29,6 +25,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
+use crate::connections::post_over_http_2;
 use crate::support::{Listening, PATIENCE, post, status_of};
 
 static OLDER: &[&SupportedProtocolVersion] = &[&TLS12];
@@ -194,21 +191,8 @@ async fn both_versions_of_tls_and_both_protocols_are_spoken() {
 async fn http_2_is_served_over_one_connection() {
     let secure = Secure::new(ServerConfig::default());
     let client = secure.client().speaking(&["h2"]);
-    let io = TokioIo::new(client.connect(secure.server.address).await.unwrap());
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
-    let mut driving = JoinSet::new();
-    driving.spawn(connection);
-    for _ in 0..3 {
-        let request = Request::post("https://localhost/v1/events")
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from_static(br#"{"event_type":"t"}"#)))
-            .unwrap();
-        let response = sender.send_request(request).await.unwrap();
-        assert_eq!(response.status(), 200);
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        assert!(body.starts_with(b"{\"accepted\":1"), "{body:?}");
-    }
+    let stream = client.connect(secure.server.address).await.unwrap();
+    post_over_http_2(stream, "https://localhost/v1/events").await;
 }
 
 #[tokio::test]
