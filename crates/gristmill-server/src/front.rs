@@ -296,7 +296,7 @@ impl Front {
     /// Answers a call of gRPC-Web, which a browser makes for a page of some origin.
     async fn answer_from_page(&self, request: Request<Body>) -> Response<Body> {
         let origin = cors::allowed_origin(&request, self.config());
-        let mut response = grpc::web::answer(self, request).await;
+        let mut response = Box::pin(grpc::web::answer(self, request)).await;
         if let Some(origin) = origin {
             cors::allow(response.headers_mut(), origin);
         }

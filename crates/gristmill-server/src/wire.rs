@@ -46,6 +46,8 @@ pub(crate) struct Wire {
     protocol: Protocol,
     vitals: Arc<Vitals>,
     head: Head,
+    /// Whether other tasks have had their turn since the last flush.
+    has_waited: bool,
     /// When a socket that is closed for writing is closed for reading too.
     lingering: Option<Pin<Box<Sleep>>>,
 }
@@ -82,13 +84,33 @@ impl Wire {
             }
         }
         let head = Head::default();
-        let lingering = None;
-        Ok(Some(Self { stream, first, given: 0, filled, protocol, vitals, head, lingering }))
+        Ok(Some(Self {
+            stream,
+            first,
+            given: 0,
+            filled,
+            protocol,
+            vitals,
+            head,
+            has_waited: false,
+            lingering: None,
+        }))
     }
 
     /// The protocol.
     pub(crate) fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    /// Lets every task that can go on do so before something is written: many answers of an HTTP/2
+    /// connection are ready at about the same time, and then go out together.
+    fn poll_turn(&mut self, context: &Context<'_>) -> Poll<()> {
+        if self.protocol == Protocol::Http1 || self.has_waited {
+            return Poll::Ready(());
+        }
+        self.has_waited = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Looks at bytes that were read: between two requests they are a head.
@@ -171,6 +193,7 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(context));
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
         self.vitals.touch();
         Poll::Ready(Ok(written))
@@ -181,6 +204,7 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(context));
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
         self.vitals.touch();
         Poll::Ready(Ok(written))
@@ -191,6 +215,7 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.has_waited = false;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

@@ -83,9 +83,13 @@ impl Queue {
         if let Some(refusal) = &state.refusal {
             return Err(refusal.clone());
         }
+        // The writer only waits while there is nothing, and every notification is a system call.
+        let was_empty = state.pending.is_empty();
         state.pending.push_back(pending);
         drop(state);
-        self.arrived.notify_one();
+        if was_empty {
+            self.arrived.notify_one();
+        }
         Ok(())
     }
 

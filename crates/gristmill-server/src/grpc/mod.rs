@@ -102,7 +102,7 @@ pub(crate) async fn dispatch(front: &Front, request: Request<Body>) -> Response<
     let Some(role) = methods().role_of(service) else { return unknown(path) };
     match (front.app(), front.gateway()) {
         (Some(app), _) if app.roles.contains(&role) => own(front, app, request).await,
-        (_, Some(gateway)) => gateway.pass(role, request).await,
+        (_, Some(gateway)) => Box::pin(gateway.pass(role, request)).await,
         // Some services are answered by processes of other roles too.
         (Some(app), None) => own(front, app, request).await,
         (None, None) => unknown(path),
@@ -181,7 +181,7 @@ pub(crate) async fn relayed(
     }
     let handle = service_fn(|call| relay::handle(front.clone(), call));
     let mut grpc = Grpc::new(ProstCodec::default()).max_decoding_message_size(MESSAGE_BYTES);
-    Ok(grpc.streaming(handle, request).await.map(Body::new))
+    Ok(Box::pin(grpc.streaming(handle, request)).await.map(Body::new))
 }
 
 /// A status as it ends a call.

@@ -44,7 +44,7 @@ impl Front {
             }
             // What a request holds is not shared while others are asked.
             let headers = credentials_of(request.headers());
-            return gateway.vouch(headers, need).await;
+            return Box::pin(gateway.vouch(headers, need)).await;
         };
         let caller = match app.ring.identify(request.headers()) {
             Ok(caller) => caller,

@@ -1,7 +1,7 @@
 //! `gristmill bench stream`: how fast one gRPC stream takes events in, and what that costs beside bare
 //! calls.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use super::bench::{client_of, new_seed, total_events, wait_until_ready};
 use crate::ambient;
 use crate::console::{say, thousands};
 use crate::load::{
-    GrpcDriven, LEAST_EVENT_BYTES, MOST_USERS, PayloadShape, ServerProcess, Streamed, drive_single,
+    GrpcDriven, LEAST_EVENT_BYTES, MOST_USERS, PayloadShape, ServerProcess, drive_single,
     drive_stream, drive_unary, free_address, memory,
 };
 
 /// Send events over one gRPC stream as fast as they are acknowledged, with the client library.
 ///
-/// Starts a server of its own in a fresh directory. An acknowledged event is on stable storage.
+/// Starts a server in a fresh directory for each measurement. An acknowledged event is on stable storage.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -55,37 +55,20 @@ pub(crate) async fn run(args: &StreamArgs) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&args.dir).with_context(context)?;
     let dir = tempfile::Builder::new().prefix("bench-").tempdir_in(&args.dir);
     let dir = dir.with_context(context)?;
-    let data_dir = dir.path().join("data");
-    let data_dir = data_dir.to_str().context("--dir: the path is not valid UTF-8")?;
-    let grpc = free_address()?.to_string();
-    let arguments =
-        ["serve", "--listen", "{address}", "--grpc-listen", &grpc, "--data-dir", data_dir];
-    let mut server = ServerProcess::start(&arguments, &dir.path().join("server.log"))?;
-    server.wait_for("/ready").await?;
-    let url = format!("http://{grpc}");
-    let streamed = batches(&url, args).await?;
-    let mut known = streamed.delivered;
+    let mut is_sound = batches(args, dir.path()).await?;
     if args.baseline {
-        known += beside_echoes(&url, args, dir.path()).await?;
-    }
-    let client = client_of(server.address())?;
-    wait_until_ready(&client).await?;
-    let found = total_events(&client).await?;
-    if let Some(memory) = memory(server.id()) {
-        line("memory of the server", format!("{} MiB at most", thousands(memory.peak >> 20)));
-    }
-    let is_sound = found == known && streamed.undelivered == 0;
-    if !is_sound {
-        line("MISCOUNTED", format!("{found} events are counted, {known} were acknowledged"));
+        is_sound &= beside_echoes(args, dir.path()).await?;
     }
     Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn batches(url: &str, args: &StreamArgs) -> anyhow::Result<Streamed> {
+/// Measures batches, and tells whether all is well.
+async fn batches(args: &StreamArgs, dir: &Path) -> anyhow::Result<bool> {
     let (batch, event_bytes) = (usize::from(args.batch), usize::from(args.event_bytes));
     let shape = PayloadShape { batch, event_bytes, users: args.users };
     let duration = Duration::from_secs(args.seconds);
-    let streamed = drive_stream(url, shape, duration, new_seed(), ambient::clock()).await?;
+    let mut server = GrpcServer::start(dir, "batches").await?;
+    let streamed = drive_stream(&server.url, shape, duration, new_seed(), ambient::clock()).await?;
     line(
         "batches over a stream",
         format!(
@@ -97,35 +80,73 @@ async fn batches(url: &str, args: &StreamArgs) -> anyhow::Result<Streamed> {
             thousands(streamed.undelivered),
         ),
     );
-    Ok(streamed)
+    Ok(server.has(streamed.delivered).await? && streamed.undelivered == 0)
 }
 
-/// Measures single events, and gives how many were acknowledged.
-async fn beside_echoes(
-    url: &str,
-    args: &StreamArgs,
-    outputs: &std::path::Path,
-) -> anyhow::Result<u64> {
+/// Measures single events, and tells whether all is well.
+async fn beside_echoes(args: &StreamArgs, dir: &Path) -> anyhow::Result<bool> {
     let duration = Duration::from_secs(args.seconds);
     let calls = usize::from(args.calls);
-    let single = drive_single(url, duration, new_seed()).await?;
-    let unary = drive_unary(url, duration, calls, new_seed()).await?;
-    let arguments = ["bench", "grpc-baseline", "--listen", "{address}"];
-    let echo = ServerProcess::start(&arguments, &outputs.join("echo.log"))?;
+    let echo = ["bench", "grpc-baseline", "--listen", "{address}"];
+    let echo = ServerProcess::start(&echo, &dir.join("echo.log"))?;
     let echo_url = format!("http://{}", echo.address());
-    let bare_single = drive_single(&echo_url, duration, new_seed()).await?;
-    let bare_unary = drive_unary(&echo_url, duration, calls, new_seed()).await?;
-    compare("single events over a stream", &single, &bare_single);
-    compare("single events by unary calls", &unary, &bare_unary);
-    line("latency of unary calls", format!("{}, bare {}", unary.latencies, bare_unary.latencies));
-    Ok(single.events + unary.events)
+
+    let mut server = GrpcServer::start(dir, "stream").await?;
+    let single = drive_single(&server.url, duration, new_seed()).await?;
+    let mut is_sound = server.has(single.events).await?;
+    drop(server);
+    let bare = drive_single(&echo_url, duration, new_seed()).await?;
+    compare("single events over a stream", &single, &bare);
+
+    let mut server = GrpcServer::start(dir, "unary").await?;
+    let unary = drive_unary(&server.url, duration, calls, new_seed()).await?;
+    is_sound &= server.has(unary.events).await?;
+    drop(server);
+    let bare = drive_unary(&echo_url, duration, calls, new_seed()).await?;
+    compare("single events by unary calls", &unary, &bare);
+    line("latency of unary calls", format!("{}, bare {}", unary.latencies, bare.latencies));
+    Ok(is_sound)
+}
+
+/// A server in a fresh directory, so that no measurement pays for what another has left to merge.
+struct GrpcServer {
+    process: ServerProcess,
+    /// Where it speaks gRPC.
+    url: String,
+}
+
+impl GrpcServer {
+    async fn start(dir: &Path, name: &str) -> anyhow::Result<Self> {
+        let data_dir = dir.join(name);
+        let data_dir = data_dir.to_str().context("--dir: the path is not valid UTF-8")?;
+        let grpc = free_address()?.to_string();
+        let arguments =
+            ["serve", "--listen", "{address}", "--grpc-listen", &grpc, "--data-dir", data_dir];
+        let mut process = ServerProcess::start(&arguments, &dir.join(format!("{name}.log")))?;
+        process.wait_for("/ready").await?;
+        Ok(Self { process, url: format!("http://{grpc}") })
+    }
+
+    /// Whether it counts as many events as were acknowledged.
+    async fn has(&mut self, known: u64) -> anyhow::Result<bool> {
+        let client = client_of(self.process.address())?;
+        wait_until_ready(&client).await?;
+        let found = total_events(&client).await?;
+        if let Some(memory) = memory(self.process.id()) {
+            line("  memory of the server", format!("{} MiB at most", memory.peak >> 20));
+        }
+        if found != known {
+            line("MISCOUNTED", format!("{found} events are counted, {known} were acknowledged"));
+        }
+        Ok(found == known)
+    }
 }
 
 fn compare(name: &str, real: &GrpcDriven, bare: &GrpcDriven) {
     line(
         name,
         format!(
-            "{} events/s, {} failed; {} by a bare echo; this is {:.2}x of it",
+            "{} events/s durable, {} failed; {} by a bare echo; this is {:.2}x of it",
             thousands(real.rate() as u64),
             thousands(real.failed),
             thousands(bare.rate() as u64),

@@ -28,6 +28,6 @@ pub(crate) use machine::{Sizes, SyncProbe, is_memory_only, memory, probe_sync, s
 pub(crate) use payload::{LEAST_EVENT_BYTES, MOST_USERS, PayloadShape};
 pub(crate) use report::{KillReport, Report};
 pub(crate) use schedule::Schedule;
-pub(crate) use stream::{Streamed, drive_stream};
+pub(crate) use stream::drive_stream;
 pub(crate) use target::{ServerProcess, free_address};
 pub(crate) use upkeep::{Look, StoreTotals, store_totals, watch_store};

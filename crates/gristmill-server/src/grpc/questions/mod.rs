@@ -64,8 +64,8 @@ impl Analytics {
         let question = call.into_inner();
         check_size(&question)?;
         let work = || async {
-            let (answer, cost) =
-                measured(ask(Arc::clone(app), project.clone(), question.clone())).await;
+            let asking = Box::pin(ask(Arc::clone(app), project.clone(), question.clone()));
+            let (answer, cost) = measured(asking).await;
             answer.map(|answer| (Bytes::from(answer.encode_to_vec()), cost))
         };
         let identity = identity(&project, method, &question);
