@@ -73,7 +73,8 @@ pub(crate) async fn serve(
             if let Some(peer) = peer {
                 request.extensions_mut().insert(peer);
             }
-            let response = front.answer_on(&vitals, speech, request).await;
+            // What hyper makes of this it moves several times, so that is kept small.
+            let response = Box::pin(front.answer_on(&vitals, speech, request)).await;
             if protocol == Protocol::Http1 && closes(response.headers()) {
                 vitals.linger();
             }
