@@ -243,7 +243,54 @@ impl AsyncWrite for Wire {
 
 #[cfg(test)]
 mod tests {
-    use super::Head;
+    use std::future::poll_fn;
+    use std::pin::Pin;
+
+    use tokio::io::{AsyncWrite, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::{HTTP2_PREFACE, Head, Protocol, Wire};
+    use crate::tls::Stream;
+    use crate::vitals::Vitals;
+
+    /// A connection that begins so, and its client, which must live as long.
+    async fn connection(first: &[u8]) -> (Wire, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.write_all(first).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let wire = Wire::open(Stream::Plain(stream), Vitals::new()).await.unwrap().unwrap();
+        (wire, client)
+    }
+
+    /// Writes, and tells how often that had to be tried.
+    async fn tries(wire: &mut Wire) -> usize {
+        let mut tries = 0;
+        let written = poll_fn(|context| {
+            tries += 1;
+            Pin::new(&mut *wire).poll_write(context, b"an answer")
+        });
+        assert_eq!(written.await.unwrap(), 9);
+        tries
+    }
+
+    #[tokio::test]
+    async fn other_tasks_have_their_turn_before_an_http_2_connection_writes() {
+        let (mut wire, _client) = connection(HTTP2_PREFACE).await;
+        assert_eq!(wire.protocol(), Protocol::Http2);
+        assert!(tries(&mut wire).await >= 2);
+        assert_eq!(tries(&mut wire).await, 1, "once for all that is written together");
+        wire.flush().await.unwrap();
+        assert_eq!(tries(&mut wire).await, 2);
+    }
+
+    #[tokio::test]
+    async fn an_http_1_connection_writes_at_once() {
+        let (mut wire, _client) = connection(b"GET / HTTP/1.1\r\n\r\n").await;
+        tries(&mut wire).await;
+        wire.flush().await.unwrap();
+        assert_eq!(tries(&mut wire).await, 1);
+    }
 
     fn is_ambiguous(pieces: &[&str]) -> bool {
         let mut head = Head::default();

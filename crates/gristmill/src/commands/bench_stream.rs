@@ -42,7 +42,7 @@ pub(crate) struct StreamArgs {
     #[arg(long)]
     baseline: bool,
     /// Unary calls at once
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     calls: u16,
     /// Where the server's fresh directory is made; must be on the disk that is meant
     #[arg(long, value_name = "DIR", default_value = "./data")]

@@ -21,7 +21,7 @@ use super::Latencies;
 use crate::generate::Random;
 
 /// Single events under way on a stream.
-const UNDER_WAY: usize = 1_000;
+const UNDER_WAY: usize = 4_000;
 /// How long a server may take until it listens, and to answer what is under way at the end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
