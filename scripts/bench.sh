@@ -22,6 +22,8 @@ measure "batches of 100 for a minute, then kill -9, restart, recount" --seconds 
 measure "half of that rate" --rate 200000 --seconds 30
 measure "ten times the connections" --connections 320 --seconds 20
 measure "single events, beside a bare server" --single --connections 128 --baseline --seconds 20
+printf '\n== over gRPC, beside bare calls\n'
+"$binary" bench stream --baseline --seconds 10
 if [[ -n ${SUSTAINED:-} ]]; then
     measure "a rate that merging keeps up with, for ten minutes" --rate 160000 --seconds 600
 fi

@@ -52,9 +52,13 @@ async fn left(folder: &Path) -> u64 {
     let sender = Sender::start(&client, config).await.expect("a sender");
     let found = sender.stats().on_disk;
     // It tries to send the first record, or finds that there is none to be read.
-    while sender.stats().on_disk > 0 && sender.stats().last_error.is_empty() {
-        tokio::task::yield_now().await;
-    }
+    let tried = async {
+        while sender.stats().on_disk > 0 && sender.stats().last_error.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let tried = tokio::time::timeout(Duration::from_secs(10), tried).await;
+    assert!(tried.is_ok(), "neither sent nor refused: {:?}", sender.stats());
     let _ = sender.close().await;
     found
 }

@@ -245,7 +245,7 @@ impl Front {
         };
         let id = self.hall.request_ids.of(request.headers());
         request.headers_mut().insert(X_REQUEST_ID, id.clone());
-        let visit = Visit::begin_call(self.config().tracer.as_ref(), &id, &mut request);
+        let mut visit = Visit::begin_call(self.config().tracer.as_ref(), &id, &mut request);
         let answering = pin!(self.answer_named_call(request, id));
         visit.run(answering).await
     }
@@ -318,7 +318,7 @@ impl Front {
         let need = self.need_of(route, request.method());
         let watched = self.watched(request.headers(), need);
         let peer = request.extensions().get::<Peer>().copied();
-        let visit = self.visit(route, &id, &mut request);
+        let mut visit = self.visit(route, &id, &mut request);
         let answering = pin!(async {
             let response = match check(&request) {
                 Ok(()) if is_preflight => cors::permission(),
@@ -333,7 +333,7 @@ impl Front {
             }
             response
         });
-        let mut response = self.answer_within(visit, answering, &id).await;
+        let mut response = self.answer_within(&mut visit, answering, &id).await;
         if let Some(origin) = origin {
             cors::allow(response.headers_mut(), origin);
         }
@@ -346,8 +346,8 @@ impl Front {
         let id = self.hall.request_ids.of(request.headers());
         let route = self.metrics().route(request.uri().path());
         let need = self.need_of(route, request.method());
-        let visit = self.visit(route, &id, &mut request);
-        let response = self.answer_within(visit, pin!(self.admit(request, need)), &id).await;
+        let mut visit = self.visit(route, &id, &mut request);
+        let response = self.answer_within(&mut visit, pin!(self.admit(request, need)), &id).await;
         self.metrics().answered(route, response.status());
         response
     }
@@ -360,7 +360,7 @@ impl Front {
     /// Lets a request be answered under its name and finishes the answer.
     async fn answer_within(
         &self,
-        visit: Visit,
+        visit: &mut Visit,
         answering: impl Future<Output = Response<Body>> + Unpin,
         id: &HeaderValue,
     ) -> Response<Body> {

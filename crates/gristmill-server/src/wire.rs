@@ -25,6 +25,8 @@ const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const LINE_BYTES: usize = 32;
 /// How long a client may go on sending after an answer that ends its connection.
 const LINGER_TIME: Duration = Duration::from_secs(5);
+/// From how many bytes on something is written at once, for little would be saved by writing more with it.
+const LARGE_BYTES: usize = 4 * 1024;
 /// How much of that is read at a time.
 const LINGER_BYTES: usize = 16 * 1024;
 
@@ -102,10 +104,10 @@ impl Wire {
         self.protocol
     }
 
-    /// Lets every task that can go on do so before something is written: many answers of an HTTP/2
+    /// Lets other tasks go on before something small is written: many small answers of an HTTP/2
     /// connection are ready at about the same time, and then go out together.
-    fn poll_turn(&mut self, context: &Context<'_>) -> Poll<()> {
-        if self.protocol == Protocol::Http1 || self.has_waited {
+    fn poll_turn(&mut self, bytes: usize, context: &Context<'_>) -> Poll<()> {
+        if self.protocol == Protocol::Http1 || self.has_waited || bytes >= LARGE_BYTES {
             return Poll::Ready(());
         }
         self.has_waited = true;
@@ -193,7 +195,7 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_turn(context));
+        ready!(self.poll_turn(bytes.len(), context));
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
         self.vitals.touch();
         Poll::Ready(Ok(written))
@@ -204,7 +206,7 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_turn(context));
+        ready!(self.poll_turn(slices.iter().map(|slice| slice.len()).sum(), context));
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
         self.vitals.touch();
         Poll::Ready(Ok(written))
@@ -249,7 +251,7 @@ mod tests {
     use tokio::io::{AsyncWrite, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
-    use super::{HTTP2_PREFACE, Head, Protocol, Wire};
+    use super::{HTTP2_PREFACE, Head, LARGE_BYTES, Protocol, Wire};
     use crate::tls::Stream;
     use crate::vitals::Vitals;
 
@@ -264,14 +266,18 @@ mod tests {
     }
 
     /// Writes, and tells how often that had to be tried.
-    async fn tries(wire: &mut Wire) -> usize {
+    async fn tries_for(wire: &mut Wire, bytes: &[u8]) -> usize {
         let mut tries = 0;
         let written = poll_fn(|context| {
             tries += 1;
-            Pin::new(&mut *wire).poll_write(context, b"an answer")
+            Pin::new(&mut *wire).poll_write(context, bytes)
         });
-        assert_eq!(written.await.unwrap(), 9);
+        assert_eq!(written.await.unwrap(), bytes.len());
         tries
+    }
+
+    async fn tries(wire: &mut Wire) -> usize {
+        tries_for(wire, b"an answer").await
     }
 
     #[tokio::test]
@@ -282,6 +288,8 @@ mod tests {
         assert_eq!(tries(&mut wire).await, 1, "once for all that is written together");
         wire.flush().await.unwrap();
         assert_eq!(tries(&mut wire).await, 2);
+        wire.flush().await.unwrap();
+        assert_eq!(tries_for(&mut wire, &[0; LARGE_BYTES]).await, 1, "large enough by itself");
     }
 
     #[tokio::test]

@@ -117,7 +117,7 @@ pub(crate) async fn start_all(
         parts.push(start_processor(workers, processor, ready, out_of_reach)?);
     }
     parts.push(store_part);
-    let services = Services { settles, ..services(settings, ambient, log, store, started)? };
+    let services = services(settings, ambient, log, store, settles, started)?;
     let gateway = roles.contains(&Role::Gateway).then(|| gateway_config(settings, &shared));
     let behind = Parts::Services(services, roles, gateway);
     let access = access(settings)?;
@@ -231,6 +231,7 @@ fn services(
     ambient: &Ambient,
     log: Arc<dyn EventLog>,
     store: Arc<dyn Store>,
+    settles: Arc<AtomicBool>,
     started: Timestamp,
 ) -> anyhow::Result<Services> {
     let config = IngestConfig {
@@ -261,7 +262,7 @@ fn services(
         ingest: Arc::new(ingest),
         query: Arc::new(query),
         store,
-        settles: Arc::default(),
+        settles,
         clock,
         entropy,
         started,

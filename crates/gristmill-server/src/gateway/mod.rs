@@ -34,6 +34,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::ServerConfig;
+use crate::background::Background;
 use crate::body::{self, collect};
 use crate::front::Ambience;
 use crate::grpc::frames::{RequestHead, to_frame};
@@ -92,6 +93,8 @@ pub(crate) struct Gateway {
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     heard: vouch::Heard,
+    /// Answers that nobody reads any more.
+    unread: Arc<Background>,
 }
 
 /// How a route's requests go through a gateway.
@@ -134,6 +137,7 @@ impl Gateway {
             requests: bound(config.max_in_flight_requests),
             bytes: bound(config.max_in_flight_bytes),
             heard: vouch::Heard::default(),
+            unread: Arc::default(),
             config,
             outside,
         }

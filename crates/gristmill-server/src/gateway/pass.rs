@@ -5,13 +5,16 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Uri, Version, header};
-use hyper::body::{Frame, Incoming, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
@@ -22,10 +25,14 @@ use super::{
     FIRST_PAUSE, Gateway, Outcome, PAUSE_GROWTH, end_to_end, jittered, overloaded, sent, told,
     unanswered,
 };
+use crate::background::Background;
 use crate::grpc::methods::{Shape, methods};
 use crate::grpc::{UntilStop, status, trailers};
 use crate::role::Role;
 use crate::trace;
+
+/// For how long a process may go on with a call that is over.
+const UNREAD: Duration = Duration::from_secs(30);
 
 type Passed = Request<tonic::body::Body>;
 
@@ -50,8 +57,8 @@ impl Gateway {
         let place = Arc::clone(&self.requests).try_acquire_owned();
         let place = place.map_err(|_| status::of(&overloaded()))?;
         let is_unary = methods().at(call.uri().path()).is_none_or(|it| it.shape == Shape::Unary);
-        let answered = CancellationToken::new();
-        let call = call.map(|body| Body::new(UntilAnswered::new(body, &answered)));
+        let (answered, sent) = (CancellationToken::new(), CancellationToken::new());
+        let call = call.map(|body| Body::new(UntilAnswered::new(body, &answered, &sent)));
         let answered = answered.drop_guard();
         let answer = self.try_to_send(role, onward(call)).await?;
         let (parts, body) = answer.into_parts();
@@ -60,10 +67,11 @@ impl Gateway {
             headers.append(name, value.clone());
         }
         let mut body = Body::new(PassedBody {
-            body,
+            body: Some(body),
             role,
-            is_over: false,
-            _place: place,
+            place: Some(place),
+            sent,
+            unread: Arc::clone(&self.unread),
             _answered: answered,
         });
         if !is_unary {
@@ -150,11 +158,14 @@ async fn send(sender: Sender, mut call: Passed) -> Result<http::Response<Incomin
 struct UntilAnswered {
     body: Body,
     answered: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Tells when nothing more is sent.
+    _sent: DropGuard,
 }
 
 impl UntilAnswered {
-    fn new(body: Body, answered: &CancellationToken) -> Self {
-        Self { body, answered: Box::pin(answered.clone().cancelled_owned()) }
+    fn new(body: Body, answered: &CancellationToken, sent: &CancellationToken) -> Self {
+        let answered = Box::pin(answered.clone().cancelled_owned());
+        Self { body, answered, _sent: sent.clone().drop_guard() }
     }
 }
 
@@ -184,11 +195,35 @@ impl hyper::body::Body for UntilAnswered {
 
 /// The messages of an answer, and its trailers. A place is held until their end.
 struct PassedBody {
-    body: Incoming,
+    /// Nothing after its end.
+    body: Option<Incoming>,
     role: Role,
-    is_over: bool,
-    _place: OwnedSemaphorePermit,
+    place: Option<OwnedSemaphorePermit>,
+    /// Set when no message of the call is sent any more.
+    sent: CancellationToken,
+    unread: Arc<Background>,
     _answered: DropGuard,
+}
+
+impl Drop for PassedBody {
+    /// A process whose answers nobody reads takes no messages, and while it takes none it does not hear that
+    /// there are no more. So its answers are read until it does.
+    fn drop(&mut self) {
+        let Some(mut body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
+        if self.sent.is_cancelled() || Handle::try_current().is_err() {
+            return;
+        }
+        let (place, sent) = (self.place.take(), self.sent.clone());
+        self.unread.run(0, async move {
+            let rest = async { while body.frame().await.is_some_and(|frame| frame.is_ok()) {} };
+            tokio::select! {
+                () = sent.cancelled() => {}
+                () = rest => {}
+                () = sleep(UNREAD) => tracing::warn!("a process goes on with a call that is over"),
+            }
+            drop(place);
+        });
+    }
 }
 
 impl hyper::body::Body for PassedBody {
@@ -199,13 +234,11 @@ impl hyper::body::Body for PassedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if self.is_over {
-            return Poll::Ready(None);
-        }
-        match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        match ready!(Pin::new(body).poll_frame(context)) {
             Some(Err(error)) => {
                 tracing::debug!(%error, "an answer ended early");
-                self.is_over = true;
+                self.body = None;
                 let role = self.role;
                 let detail = format!("the process with the role `{role}` went away: call again");
                 let trailers = trailers(&Status::unavailable(detail));
@@ -216,7 +249,7 @@ impl hyper::body::Body for PassedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_over || self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {

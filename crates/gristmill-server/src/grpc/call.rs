@@ -65,7 +65,7 @@ impl Call {
     /// Does what answers the call; what is not done at the deadline is dropped.
     pub(crate) async fn run(
         self,
-        work: impl Future<Output = Response<Body>> + Unpin,
+        work: Pin<Box<impl Future<Output = Response<Body>>>>,
     ) -> Response<CallBody> {
         if self.begins_by.is_some_and(|by| by <= Instant::now()) {
             return self.refuse(&late());

@@ -48,7 +48,7 @@ pub(crate) fn describe_rotate() -> Operation {
     let overlap = "for how long the old key goes on";
     let members = [
         duration_term("overlap", overlap).by_default(OVERLAP),
-        expires_at("as late as the old one was to live"),
+        expires_at("as long from now as the old one was to live, unless `ttl` says otherwise"),
         ttl(),
     ];
     let answer = Answer::json::<MadeBody>("NewKey", "The key, which is shown this once.");

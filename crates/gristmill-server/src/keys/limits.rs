@@ -8,7 +8,7 @@ use crate::problem::Problem;
 
 /// How much may be sent with a key; nothing said is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub(crate) struct Limits {
     /// Events per second, on average; one request may go beyond it, and those after it wait.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,6 +25,10 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// The names of all of them.
+    pub(super) const NAMES: [&str; 4] =
+        ["events_per_second", "bytes_per_second", "events_per_day", "bytes_per_day"];
+
     /// Whether there is no limit.
     pub(super) fn is_none(&self) -> bool {
         *self == Self::default()
@@ -37,12 +41,13 @@ impl Limits {
 
     /// Refuses limits that make no sense.
     pub(super) fn check(self) -> Result<Self, Problem> {
-        for (name, limit) in [
-            ("events_per_second", self.events_per_second),
-            ("bytes_per_second", self.bytes_per_second),
-            ("events_per_day", self.events_per_day),
-            ("bytes_per_day", self.bytes_per_day),
-        ] {
+        let limits = [
+            self.events_per_second,
+            self.bytes_per_second,
+            self.events_per_day,
+            self.bytes_per_day,
+        ];
+        for (name, limit) in Self::NAMES.into_iter().zip(limits) {
             let most = limits::KEY_LIMIT;
             if limit.is_some_and(|limit| !(1..=most).contains(&limit)) {
                 let detail = format!("`limits.{name}` must be a whole number from 1 to {most}");

@@ -34,6 +34,9 @@ pub(crate) struct Record {
     pub(super) expires_us: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) revoked_us: Option<i64>,
+    /// When it ends because another has taken its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) retires_us: Option<i64>,
     /// The id of the key that takes its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) rotated_to: Option<String>,
@@ -71,6 +74,7 @@ impl Record {
             created_us: now.0,
             expires_us: None,
             revoked_us: None,
+            retires_us: None,
             rotated_to: None,
             limits: Limits::default(),
         }
@@ -106,7 +110,12 @@ impl Record {
 
     /// When it ends or has ended, in microseconds since 1970.
     pub(super) fn end(&self) -> Option<i64> {
-        self.revoked_us.into_iter().chain(self.expires_us).min()
+        self.revoked_us.into_iter().chain(self.end_of_life()).min()
+    }
+
+    /// The same, if nobody revokes it.
+    pub(super) fn end_of_life(&self) -> Option<i64> {
+        self.expires_us.into_iter().chain(self.retires_us).min()
     }
 
     /// Whether it can be used at a time.
@@ -114,7 +123,7 @@ impl Record {
         if self.revoked_us.is_some() {
             return Status::Revoked;
         }
-        match self.expires_us {
+        match self.end_of_life() {
             Some(end) if end <= now.0 => Status::Expired,
             _ => Status::Active,
         }
@@ -149,6 +158,9 @@ mod tests {
         assert_eq!(read, record);
         assert_eq!((read.scopes(), read.limits), (scopes, limits));
         assert_eq!(read.hash(), Some(hash("a secret")));
+        let later = document.body.replace("\"events_per_day\"", "\"more\":1,\"events_per_day\"");
+        let later = Record::read(&Document { body: later, ..document.clone() }).unwrap();
+        assert_eq!(later.limits, limits, "what a later version has added is left alone");
         let expiring = Record { expires_us: Some(10), ..record };
         assert_eq!(expiring.status(Timestamp(9)), Status::Active);
         assert_eq!(expiring.status(Timestamp(10)), Status::Expired);

@@ -197,9 +197,8 @@ pub(crate) async fn rotate(
     let (key, new) = make(&app, record.project.clone(), record.scopes(), record.limits);
     let new = Record { name: record.name.clone(), expires_us: expires.map(|end| end.0), ..new };
     let id = keep(&app, &key, &new).await?;
-    let end = now.plus(overlap).0;
-    let end = record.expires_us.map_or(end, |before| before.min(end));
-    let changed = Record { expires_us: Some(end), rotated_to: Some(id.clone()), ..record.clone() };
+    let retires_us = Some(now.plus(overlap).0);
+    let changed = Record { retires_us, rotated_to: Some(id.clone()), ..record.clone() };
     let store = &app.services.store;
     if let Err(error) = store.put_document(place(&old.id), Some(old.version), changed.text()).await
     {
@@ -341,7 +340,7 @@ fn about(held: &Held, now: Timestamp) -> KeyBody {
         name: record.name.clone(),
         status: record.status(now).name(),
         created_at: time(record.created_us),
-        expires_at: record.expires_us.map(time),
+        expires_at: record.end_of_life().map(time),
         revoked_at: record.revoked_us.map(time),
         last_used_at: held.usage.last().map(Time),
         rotated_to: record.rotated_to.clone(),

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use gristmill_model::{ErrorCode, Micros, Scope, Scopes, Timestamp, limits};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::limits::Limits;
 use crate::analytics::{duration_of, time_of};
@@ -36,7 +36,7 @@ struct Body {
     name: Option<String>,
     expires_at: Option<Value>,
     ttl: Option<String>,
-    limits: Option<Limits>,
+    limits: Option<Map<String, Value>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -65,7 +65,7 @@ impl NewKey {
             scopes: scopes(&body.scopes.unwrap_or_default())?,
             name,
             expires: expires(body.expires_at, body.ttl, now)?,
-            limits: body.limits.unwrap_or_default().check()?,
+            limits: limits_of(body.limits.unwrap_or_default())?,
         })
     }
 }
@@ -81,6 +81,16 @@ impl Rotation {
         };
         Ok(Self { overlap, expires: expires(body.expires_at, body.ttl, now)? })
     }
+}
+
+/// What is kept and told may have limits of later versions; what is sent may not.
+fn limits_of(members: Map<String, Value>) -> Result<Limits, Problem> {
+    if let Some(unknown) = members.keys().find(|name| !Limits::NAMES.contains(&name.as_str())) {
+        let detail = format!("`limits` has the unknown member `{unknown}`");
+        return Err(unreadable(&detail));
+    }
+    let limits: Limits = serde_json::from_value(members.into()).map_err(|e| unreadable(&e))?;
+    limits.check()
 }
 
 fn unreadable(error: &impl Display) -> Problem {
@@ -167,6 +177,7 @@ mod tests {
             r#"{"scopes": ["read"], "ttl": "1d", "expires_at": "2030-01-01T00:00:00Z"}"#,
             r#"{"scopes": ["read"], "expires_at": "2020-01-01T00:00:00Z"}"#,
             r#"{"scopes": ["read"], "limits": {"events_per_day": 0}}"#,
+            r#"{"scopes": ["read"], "limits": {"more": 1}}"#,
         ] {
             assert!(NewKey::read(text.as_bytes(), NOW).is_err(), "{text}");
         }

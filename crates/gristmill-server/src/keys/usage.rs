@@ -84,7 +84,7 @@ impl Usage {
 
     /// Takes in what a document says.
     pub(super) fn hear(&self, document: &Document, now: Timestamp) {
-        if self.heard.swap(document.version, Relaxed) == document.version {
+        if self.heard.load(Relaxed) == document.version {
             return;
         }
         let told: Told = serde_json::from_str(&document.body).unwrap_or_default();
@@ -93,10 +93,13 @@ impl Usage {
         if let Some(meter) = &self.meter {
             // Looking first brings it to today.
             let (day, _) = meter.untold(now);
-            if day == told.day {
-                meter.hear(day, told.totals, Totals::default());
+            if day != told.day {
+                // It may be today by the clock of another process already, and here a moment later.
+                return;
             }
+            meter.hear(day, told.totals, Totals::default());
         }
+        self.heard.store(document.version, Relaxed);
     }
 
     /// Whether something counts against a quota and is not told.

@@ -85,13 +85,14 @@ impl Visit {
         Self { current, span }
     }
 
-    /// Answers the request under its name.
+    /// Answers the request under its name. Who drops this before its end drops the answering first, so that
+    /// no step outlasts the span.
     pub(crate) async fn run(
-        self,
+        &mut self,
         answering: impl Future<Output = Response<Body>> + Unpin,
     ) -> Response<Body> {
-        let response = self.current.run(answering).await;
-        if let Some(span) = self.span {
+        let response = self.current.clone().run(answering).await;
+        if let Some(span) = self.span.take() {
             end(span, &response);
         }
         response

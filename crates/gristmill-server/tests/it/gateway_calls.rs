@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -261,6 +262,37 @@ async fn streams_end_with_a_status_when_either_process_does() {
 
     unary.give_up().await;
     timeout(PATIENCE, query.ended.cancelled()).await.expect("a call goes on without its client");
+}
+
+/// An address from which one connection goes on to another address, for as long as the task runs.
+async fn cable_to(address: SocketAddr) -> (SocketAddr, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let between = listener.local_addr().unwrap();
+    let mut cable = JoinSet::new();
+    cable.spawn(async move {
+        let (mut near, _) = listener.accept().await.unwrap();
+        let mut far = TcpStream::connect(address).await.unwrap();
+        // Its end is what is wanted of it.
+        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+    });
+    (between, cable)
+}
+
+#[tokio::test]
+async fn a_stream_that_is_stuck_ends_behind_the_gateway_when_its_client_leaves() {
+    let (ingest, query) = (Echoing::start("ingest").await, Echoing::start("query").await);
+    let gateway = gateway(&ingest, &query).await;
+    let (between, mut cable) = cable_to(gateway.address).await;
+    let mut caller = Caller::open(between).await;
+    let (sender, body) = slow_body();
+    let _unread = caller.begin(STREAM, &[], body).await;
+    // No answer is read, so at some point nobody takes anything any more.
+    let piece = Bytes::from(vec![0; 64 * 1024]);
+    let patience = Duration::from_millis(200);
+    while timeout(patience, sender.send(piece.clone())).await.is_ok() {}
+    assert!(!ingest.ended.is_cancelled());
+    cable.shutdown().await;
+    timeout(PATIENCE, ingest.ended.cancelled()).await.expect("it goes on without its client");
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! What operators and their machines ask.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
 use gristmill_server::ServerConfig;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -69,6 +72,20 @@ async fn readiness_waits_for_what_was_acknowledged() {
     assert_eq!(ready.json()["backlog_records"], 1);
     assert_eq!(stalled.get("/readyz").await.status, 503);
     assert_eq!(stalled.get("/livez").await.status, 200);
+}
+
+#[tokio::test]
+async fn readiness_waits_until_log_and_store_are_known_to_belong_together() {
+    let platform = Platform::new(ingest_config());
+    let settles = Arc::clone(&platform.services.settles);
+    let api = Api::over(platform);
+    for settled in [false, true] {
+        settles.store(settled, Relaxed);
+        let wanted = if settled { 200 } else { 503 };
+        for path in ["/ready", "/readyz"] {
+            assert_eq!(api.get(path).await.status, wanted, "{path}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -11,8 +11,8 @@ use super::bench::{client_of, new_seed, total_events, wait_until_ready};
 use crate::ambient;
 use crate::console::{say, thousands};
 use crate::load::{
-    GrpcDriven, LEAST_EVENT_BYTES, MOST_USERS, PayloadShape, ServerProcess, drive_single,
-    drive_stream, drive_unary, free_address, memory,
+    EVENTS_UNDER_WAY, GrpcDriven, LEAST_EVENT_BYTES, MOST_USERS, PayloadShape, ServerProcess,
+    drive_single, drive_stream, drive_unary, free_address, memory,
 };
 
 /// Send events over one gRPC stream as fast as they are acknowledged, with the client library.
@@ -97,6 +97,7 @@ async fn beside_echoes(args: &StreamArgs, dir: &Path) -> anyhow::Result<bool> {
     drop(server);
     let bare = drive_single(&echo_url, duration, new_seed()).await?;
     compare("single events over a stream", &single, &bare);
+    line("  under way at once", thousands(EVENTS_UNDER_WAY as u64));
 
     let mut server = GrpcServer::start(dir, "unary").await?;
     let unary = drive_unary(&server.url, duration, calls, new_seed()).await?;

@@ -20,8 +20,8 @@ use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use super::Latencies;
 use crate::generate::Random;
 
-/// Single events under way on a stream.
-const UNDER_WAY: usize = 4_000;
+/// Single events under way on a stream, as many as a server lets be.
+pub(crate) const EVENTS_UNDER_WAY: usize = 4_000;
 /// How long a server may take until it listens, and to answer what is under way at the end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -52,7 +52,7 @@ pub(crate) async fn drive_single(
 ) -> anyhow::Result<GrpcDriven> {
     let mut client = EventIngestionServiceClient::new(connect(url).await?);
     let (events, waiting) = mpsc::channel(64);
-    let under_way = Arc::new(Semaphore::new(UNDER_WAY));
+    let under_way = Arc::new(Semaphore::new(EVENTS_UNDER_WAY));
     let mut answers = client.stream_events(ReceiverStream::new(waiting)).await?.into_inner();
     let started = Instant::now();
     let mut sending = JoinSet::new();

@@ -21,7 +21,7 @@ mod upkeep;
 pub(crate) use baseline::serve_baseline;
 pub(crate) use drive::{Driven, Workload, drive};
 pub(crate) use freshness::{Freshness, measure_freshness};
-pub(crate) use grpc::{GrpcDriven, drive_single, drive_unary};
+pub(crate) use grpc::{EVENTS_UNDER_WAY, GrpcDriven, drive_single, drive_unary};
 pub(crate) use grpc_baseline::serve_grpc_baseline;
 pub(crate) use latency::Latencies;
 pub(crate) use machine::{Sizes, SyncProbe, is_memory_only, memory, probe_sync, sizes};

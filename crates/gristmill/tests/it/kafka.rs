@@ -137,6 +137,7 @@ fn a_topic_that_was_made_anew_is_not_taken_for_the_old_one() -> anyhow::Result<(
     wait_until("the topic to be made", NOTICED_WITHIN, || topic.make(1, &[]).ok())?;
     let failed = server.restart();
     assert!(failed.is_err(), "it serves");
+    assert!(!server.wait_exit()?.success());
     assert!(server.log().contains("made anew"), "{}", server.log());
     Ok(())
 }

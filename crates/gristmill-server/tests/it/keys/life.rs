@@ -7,13 +7,14 @@ use gristmill_model::Timestamp;
 use gristmill_server::{Front, ServerConfig};
 use http::Request;
 use http_body_util::BodyExt;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::{Keyed, send};
 use crate::support::{
-    ADMIN_KEY, Listening, NOW, Platform, ingest_config, read_all, read_until, with_admin_key,
+    ADMIN_KEY, Listening, NOW, PATIENCE, Platform, ingest_config, read_all, read_until,
+    with_admin_key,
 };
 
 const SUMMARY: &str = "/v1/analytics/summary";
@@ -109,6 +110,28 @@ async fn a_successor_lives_as_long_and_is_rotated_in_its_turn() {
 }
 
 #[tokio::test]
+async fn a_second_successor_lives_as_long_as_the_first() {
+    for (ttl, wanted) in [
+        (json!("30d"), json!(NOW.plus(31 * Timestamp::DAY).to_string())),
+        (Value::Null, Value::Null),
+    ] {
+        let keyed = Keyed::new();
+        let mut wanted_key = json!({"scopes": ["read"]});
+        if !ttl.is_null() {
+            wanted_key["ttl"] = ttl;
+        }
+        let (_, old) = keyed.key_with(wanted_key).await;
+        let path = format!("/v1/keys/{old}/rotate");
+        let first = keyed.post(ADMIN_KEY, &path, &json!({"overlap": "2d"})).await.json();
+        let revoke = format!("/v1/keys/{}", first["id"].as_str().unwrap());
+        keyed.send("DELETE", &revoke, &[("x-api-key", ADMIN_KEY)], "").await;
+        keyed.clock.advance(Timestamp::DAY);
+        let second = keyed.post(ADMIN_KEY, &path, &json!({})).await.json();
+        assert_eq!(second.get("expires_at").cloned().unwrap_or_default(), wanted, "{second}");
+    }
+}
+
+#[tokio::test]
 async fn the_key_of_a_project_that_ended_first_makes_room() {
     let keyed = Keyed::new();
     let mut ids = Vec::new();
@@ -185,8 +208,13 @@ async fn a_revoked_key_is_refused_by_another_process_within_ten_seconds() {
     let admin = [("x-api-key", ADMIN_KEY)];
     let made = send(&here, "POST", "/v1/keys", &admin, r#"{"scopes":["read"]}"#).await.json();
     let key = made["key"].as_str().unwrap().to_owned();
-    there.refresh_keys().await.unwrap();
-    // What goes on for long ends there once the other process has heard of it.
+    // Nothing tells a client that the other process knows its key by now.
+    let since = tokio::time::Instant::now();
+    while send(&there, "GET", SUMMARY, &[("x-api-key", &key)], "").await.status != 200 {
+        assert!(since.elapsed() < PATIENCE, "it does not hear of the key");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    // What goes on for long ends there once it has heard of the end.
     let live = Request::get(SUMMARY)
         .header("host", "a")
         .header("x-api-key", &key)
