@@ -97,7 +97,11 @@ impl Spill {
         let numbered = numbered_files(&config.dir, "spill")?;
         let aside = numbered_files(&config.dir, "damaged")?;
         let last = numbered.last().into_iter().chain(aside.last()).map(|(number, _)| *number).max();
-        let next_number = last.map_or(1, |last| last + 1);
+        let next_number = last.map_or(Some(1), |last| last.checked_add(1));
+        let next_number = next_number.ok_or_else(|| {
+            let reason = format!("there is no number after that of the file {:020}", u64::MAX);
+            io::Error::other(reason)
+        })?;
         for (_, path) in numbered {
             let segment = scan(path)?;
             if segment.end > MAGIC.len() as u64 {

@@ -58,6 +58,17 @@ async fn with_events_on_disk(count: usize) -> (HttpServer, tempfile::TempDir, Se
 }
 
 #[tokio::test]
+async fn a_directory_without_a_number_left_is_refused() {
+    let server = HttpServer::start([]).await;
+    let dir = tempfile::tempdir().unwrap();
+    File::create(dir.path().join(format!("{}.spill", u64::MAX))).unwrap();
+    let Err(error) = Sender::start(&server.client(), spilling(dir.path())).await else {
+        panic!("it starts")
+    };
+    assert!(error.to_string().contains("no number after"), "{error}");
+}
+
+#[tokio::test]
 async fn events_wait_on_disk_and_go_in_order_when_the_server_is_back() {
     let mut server = HttpServer::start([]).await;
     let dir = tempfile::tempdir().unwrap();

@@ -197,8 +197,11 @@ pub(crate) async fn rotate(
     let (key, new) = make(&app, record.project.clone(), record.scopes(), record.limits);
     let new = Record { name: record.name.clone(), expires_us: expires.map(|end| end.0), ..new };
     let id = keep(&app, &key, &new).await?;
-    let retires_us = Some(now.plus(overlap).0);
-    let changed = Record { retires_us, rotated_to: Some(id.clone()), ..record.clone() };
+    // No rotation lets it live longer than one before.
+    let end = now.plus(overlap).0;
+    let retires_us = record.retires_us.map_or(end, |before| before.min(end));
+    let changed =
+        Record { retires_us: Some(retires_us), rotated_to: Some(id.clone()), ..record.clone() };
     let store = &app.services.store;
     if let Err(error) = store.put_document(place(&old.id), Some(old.version), changed.text()).await
     {

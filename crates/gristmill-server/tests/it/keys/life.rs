@@ -122,12 +122,15 @@ async fn a_second_successor_lives_as_long_as_the_first() {
         }
         let (_, old) = keyed.key_with(wanted_key).await;
         let path = format!("/v1/keys/{old}/rotate");
-        let first = keyed.post(ADMIN_KEY, &path, &json!({"overlap": "2d"})).await.json();
+        let first = keyed.post(ADMIN_KEY, &path, &json!({"overlap": "36h"})).await.json();
         let revoke = format!("/v1/keys/{}", first["id"].as_str().unwrap());
         keyed.send("DELETE", &revoke, &[("x-api-key", ADMIN_KEY)], "").await;
         keyed.clock.advance(Timestamp::DAY);
         let second = keyed.post(ADMIN_KEY, &path, &json!({})).await.json();
         assert_eq!(second.get("expires_at").cloned().unwrap_or_default(), wanted, "{second}");
+        let about = keyed.get(ADMIN_KEY, &format!("/v1/keys/{old}")).await.json();
+        let overlap = NOW.plus(36 * Timestamp::HOUR);
+        assert_eq!(about["expires_at"], overlap.to_string(), "it does not live longer for that");
     }
 }
 
