@@ -10,8 +10,15 @@
 #[path = "../../crates/gristmill/src"]
 mod src {
     pub(crate) mod config;
-    pub(crate) mod telemetry;
     pub(crate) mod units;
+}
+
+/// What the settings take of the module that writes the log.
+#[path = "../../crates/gristmill/src/telemetry"]
+mod telemetry {
+    mod format;
+
+    pub(crate) use format::LogFormat;
 }
 
 use std::collections::HashMap;
@@ -23,7 +30,7 @@ use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use src::config::{Flags, Settings};
-use src::{telemetry, units};
+use src::units;
 
 fuzz_target!(|text: &str| {
     reads_back::<units::ByteSize>(text);

@@ -1,29 +1,18 @@
 //! The process's own log: lines for people on a terminal, JSON for machines otherwise.
 
+mod format;
 mod line;
 mod otlp;
 
 use std::io::IsTerminal as _;
 
 use anyhow::Context;
-use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
+pub(crate) use format::LogFormat;
 use line::{Named, Names};
 pub(crate) use otlp::start as start_otlp;
-
-/// How the process's own log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum LogFormat {
-    /// Lines for people if standard error is a terminal, else JSON.
-    Auto,
-    /// Lines for people.
-    Text,
-    /// One JSON object per line.
-    Json,
-}
 
 /// Starts writing the process's own log to standard error. May be called once.
 pub(crate) fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
