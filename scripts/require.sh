@@ -12,12 +12,11 @@ packages=()
 # Some dependencies compile C (the allocator, zstd, librdkafka), and the linker is called through cc.
 command -v cc >/dev/null || packages+=(build-essential)
 
+# The fuzzer itself is C++.
+[[ $purpose == build ]] || command -v c++ >/dev/null || packages+=(build-essential)
+
 case $purpose in
-build) ;;
-fuzz)
-    # The fuzzer itself is C++.
-    command -v c++ >/dev/null || packages+=(build-essential)
-    ;;
+build | fuzz) ;;
 test)
     # Kafka runs on Java, and Maven fetches it.
     command -v java >/dev/null || packages+=(default-jre-headless)

@@ -27,6 +27,8 @@ eval "$services"
 
 step format cargo fmt --all --check
 step lints cargo clippy --workspace --all-targets --locked -- -D warnings
+# They have a workspace of their own, and some compile modules of the binary.
+step "fuzz targets" cargo check --manifest-path fuzz/Cargo.toml --all-targets --locked
 RUSTDOCFLAGS="-D warnings" step documentation cargo doc --workspace --no-deps --locked
 
 status=0

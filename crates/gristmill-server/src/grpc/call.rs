@@ -45,8 +45,7 @@ impl Call {
     pub(crate) fn limit(&mut self, headers: &HeaderMap, longest: Duration) -> Result<(), Problem> {
         let (now, patience) = (Instant::now(), timeout::of(headers)?);
         self.deadline = patience.and_then(|patience| now.checked_add(patience));
-        let method = self.method.and_then(|number| methods().all().get(number));
-        self.begins_by = match method.map_or(Shape::Unary, |method| method.shape) {
+        self.begins_by = match self.shape() {
             Shape::Unary | Shape::ServerStream => {
                 let latest = now + longest;
                 Some(self.deadline.map_or(latest, |deadline| deadline.min(latest)))
@@ -58,8 +57,13 @@ impl Call {
 
     /// Whether either side may send many messages.
     pub(crate) fn is_stream(&self) -> bool {
+        self.shape() != Shape::Unary
+    }
+
+    /// What there is not is refused as a unary call would be.
+    fn shape(&self) -> Shape {
         let method = self.method.and_then(|number| methods().all().get(number));
-        method.is_some_and(|method| method.shape != Shape::Unary)
+        method.map_or(Shape::Unary, |method| method.shape)
     }
 
     /// Does what answers the call; what is not done at the deadline is dropped.

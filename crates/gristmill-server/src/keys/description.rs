@@ -17,7 +17,7 @@ pub(crate) fn describe_create() -> Operation {
         Term::text_up_to("project", project, limits::PROJECT_ID_BYTES),
         Term::list("scopes", "what the key allows", &scopes, 1..=Scope::ALL.len()).required(),
         Term::text_up_to("name", "for people", limits::KEY_NAME_BYTES),
-        expires_at("never"),
+        expires_at("it never does"),
         ttl(),
         Term::new("limits", "how much may be sent with it", limits_schema()),
     ];
@@ -48,7 +48,7 @@ pub(crate) fn describe_rotate() -> Operation {
     let overlap = "for how long the old key goes on";
     let members = [
         duration_term("overlap", overlap).by_default(OVERLAP),
-        expires_at("as long from now as the old one was to live, unless `ttl` says otherwise"),
+        expires_at("it lives as long as the old one was to live"),
         ttl(),
     ];
     let answer = Answer::json::<MadeBody>("NewKey", "The key, which is shown this once.");
@@ -77,8 +77,8 @@ fn of_one(summary: &'static str) -> Operation {
         .fails_with(&[ErrorCode::NotFound])
 }
 
-fn expires_at(if_missing: &str) -> Term {
-    let about = format!("when the key ends; {if_missing}, if missing");
+fn expires_at(otherwise: &str) -> Term {
+    let about = format!("when the key ends; without this and `ttl` {otherwise}");
     Term::new("expires_at", about, reference("Time"))
 }
 

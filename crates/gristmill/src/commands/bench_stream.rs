@@ -91,21 +91,25 @@ async fn beside_echoes(args: &StreamArgs, dir: &Path) -> anyhow::Result<bool> {
     let echo = ServerProcess::start(&echo, &dir.join("echo.log"))?;
     let echo_url = format!("http://{}", echo.address());
 
+    line(
+        "single events over a stream",
+        format!("{} under way", thousands(EVENTS_UNDER_WAY as u64)),
+    );
     let mut server = GrpcServer::start(dir, "stream").await?;
     let single = drive_single(&server.url, duration, new_seed()).await?;
     let mut is_sound = server.has(single.events).await?;
     drop(server);
     let bare = drive_single(&echo_url, duration, new_seed()).await?;
-    compare("single events over a stream", &single, &bare);
-    line("  under way at once", thousands(EVENTS_UNDER_WAY as u64));
+    compare(&single, &bare);
 
+    line("single events by unary calls", format!("{calls} under way"));
     let mut server = GrpcServer::start(dir, "unary").await?;
     let unary = drive_unary(&server.url, duration, calls, new_seed()).await?;
     is_sound &= server.has(unary.events).await?;
     drop(server);
     let bare = drive_unary(&echo_url, duration, calls, new_seed()).await?;
-    compare("single events by unary calls", &unary, &bare);
-    line("latency of unary calls", format!("{}, bare {}", unary.latencies, bare.latencies));
+    compare(&unary, &bare);
+    line("  latency", format!("{}, bare {}", unary.latencies, bare.latencies));
     Ok(is_sound)
 }
 
@@ -143,9 +147,9 @@ impl GrpcServer {
     }
 }
 
-fn compare(name: &str, real: &GrpcDriven, bare: &GrpcDriven) {
+fn compare(real: &GrpcDriven, bare: &GrpcDriven) {
     line(
-        name,
+        "  beside a bare echo",
         format!(
             "{} events/s durable, {} failed; {} by a bare echo; this is {:.2}x of it",
             thousands(real.rate() as u64),

@@ -240,7 +240,7 @@ fn source_files(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if path.is_dir() {
-            // What is generated is as long as it is.
+            // What is generated from `proto/` is as long as it is, and held against it by a test.
             let is_ours =
                 !name.starts_with('.') && !["target", "node_modules", "generated"].contains(&name);
             if is_ours {
