@@ -170,6 +170,8 @@ class Gristmill:
         self._data_dir.mkdir(parents=True, exist_ok=True)
         self._log = self._data_dir.with_suffix(".log")
         settings = {
+            # Every question is asked over HTTP, and the port may be another server's.
+            "GRISTMILL__SERVER__GRPC_LISTEN": "",
             "GRISTMILL__QUERY__THREADS": str(self._threads),
             # The connection lies idle while the others are busy.
             "GRISTMILL__SERVER__KEEP_ALIVE_TIMEOUT": "1h",

@@ -6,6 +6,7 @@
 //! A day begins at its first moment, which need not be midnight.
 
 use gristmill_model::{Interval, Micros, Timestamp};
+use gristmill_store::is_whole_hour;
 use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Span, ToSpan};
@@ -20,12 +21,16 @@ pub(crate) struct Buckets {
     cell_bits: u32,
     /// The bucket in which each cell begins.
     bucket_of_cell: Vec<u32>,
+    /// The bucket of each hour from the first start on, if they are of whole hours and not too many.
+    bucket_of_hour: Vec<u16>,
 }
 
 /// About how many cells a bucket has, so that few cells have two buckets.
 const CELLS: usize = 16;
 /// How many cells there are at most, however many buckets.
 const MOST_CELLS: usize = 1 << 14;
+/// Up to so many hours, some seven years, each has its bucket in a table.
+const MOST_HOURS: usize = 1 << 16;
 
 impl Buckets {
     /// The buckets from the one of `first` to the one of `last`; `None` if they are more than
@@ -64,12 +69,18 @@ impl Buckets {
             bucket_of_cell.push(bucket as u32);
         }
         let ends = starts.iter().skip(1).copied().chain([i64::MAX]).collect();
-        Some(Self { starts, ends, cell_bits, bucket_of_cell })
+        let bucket_of_hour = by_hours(&starts);
+        Some(Self { starts, ends, cell_bits, bucket_of_cell, bucket_of_hour })
     }
 
     /// How many there are, at least one.
     pub(crate) fn len(&self) -> usize {
         self.starts.len()
+    }
+
+    /// Whether the hour of a moment tells its bucket.
+    pub(crate) fn are_of_whole_hours(&self) -> bool {
+        self.starts.iter().all(|start| is_whole_hour(*start))
     }
 
     /// The first moment of a bucket.
@@ -85,6 +96,10 @@ impl Buckets {
     /// The bucket of a moment that is not before the first one's start.
     #[inline]
     pub(crate) fn find(&self, time: i64) -> usize {
+        if let Some(last) = self.bucket_of_hour.len().checked_sub(1) {
+            let hour = time.abs_diff(self.starts[0]) / Timestamp::HOUR.unsigned_abs();
+            return usize::from(self.bucket_of_hour[(hour as usize).min(last)]);
+        }
         let cell = (time.abs_diff(self.starts[0]) >> self.cell_bits) as usize;
         let first = self.bucket_of_cell[cell.min(self.bucket_of_cell.len() - 1)] as usize;
         // Hardly any cell has three buckets, and which of two it is can hardly be foretold.
@@ -95,6 +110,23 @@ impl Buckets {
         }
         bucket
     }
+}
+
+/// The bucket of each hour up to the start of the last bucket, if all begin with whole hours and these
+/// are not too many.
+fn by_hours(starts: &[i64]) -> Vec<u16> {
+    let (Some(first), Some(last)) = (starts.first(), starts.last()) else { return Vec::new() };
+    let hours = (last.abs_diff(*first) / Timestamp::HOUR.unsigned_abs()) as usize + 1;
+    if hours > MOST_HOURS || !starts.iter().all(|start| is_whole_hour(*start)) {
+        return Vec::new();
+    }
+    let mut bucket = 0;
+    let of_hour = |hour: usize| {
+        let begins = first + hour as i64 * Timestamp::HOUR;
+        bucket += usize::from(starts.get(bucket + 1).is_some_and(|start| *start <= begins));
+        bucket as u16
+    };
+    (0..hours).map(of_hour).collect()
 }
 
 fn monday(date: Date) -> Date {

@@ -321,7 +321,9 @@ mod tests {
             }
             self.left -= 1;
             let events = Events {
+                rows: 1,
                 times: &[0],
+                hours: &[],
                 columns: Vec::new().into(),
                 numbers: Vec::new().into(),
                 dictionaries: Dictionaries::of(&[]),

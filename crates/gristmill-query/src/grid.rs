@@ -33,6 +33,15 @@ impl Grid {
         }
     }
 
+    /// The same for the one group of slot 0, in which each bucket has the cell of its number.
+    pub(crate) fn of_one_group(buckets: usize) -> Self {
+        let mut grid = Self::new(buckets);
+        for bucket in (0..buckets).step_by(PAGE) {
+            grid.add_page(0, bucket);
+        }
+        grid
+    }
+
     /// The cell of a bucket in the group of a slot.
     #[inline]
     pub(crate) fn cell(&mut self, slot: usize, bucket: usize) -> usize {
@@ -103,6 +112,8 @@ mod tests {
                 prop_assert!(cell < grid.cells());
                 prop_assert_eq!(*cells.entry((slot, bucket)).or_insert(cell), cell);
             }
+            let mut one_group = Grid::of_one_group(buckets);
+            prop_assert!((0..buckets).all(|bucket| one_group.cell(0, bucket) == bucket));
             let mut listed = HashMap::new();
             for (slot, first_bucket, page) in grid.pages() {
                 listed.extend((first_bucket..).zip(page).map(|(bucket, cell)| ((slot, bucket), cell)));

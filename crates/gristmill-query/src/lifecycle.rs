@@ -5,14 +5,17 @@
 
 use std::sync::Arc;
 
-use gristmill_model::{LifecycleAnswer, LifecycleBucket, LifecycleQuery, TimeRange, limits};
-use gristmill_store::{Dictionaries, UserRun};
+use gristmill_model::{
+    Interval, LifecycleAnswer, LifecycleBucket, LifecycleQuery, TimeRange, Timestamp, limits,
+};
+use gristmill_store::{Dictionaries, UserBatch, is_whole_hour};
+use jiff::tz::TimeZone;
 
 use crate::QueryError;
 use crate::calendar::Buckets;
-use crate::fold::{Fold, UserFold, View};
+use crate::fold::{BatchFold, Fold, View};
 use crate::select::{Matcher, Plan};
-use crate::span::{span, zone};
+use crate::span::{laid_out_by_hours, zone};
 
 pub(crate) async fn answer(
     view: &View,
@@ -20,19 +23,14 @@ pub(crate) async fn answer(
 ) -> Result<LifecycleAnswer, QueryError> {
     let zone = zone(&query.zone)?;
     let mut plan = Plan::new(&query.selection)?;
-    let Some((first, last)) = span(view, &plan).await? else {
+    let lay_out = |first, last| Timeline::of(&zone, query.interval, first, last);
+    let by_hours = |timeline: &Timeline| {
+        timeline.buckets.are_of_whole_hours() && is_whole_hour(timeline.before)
+    };
+    let Some((_, timeline)) = laid_out_by_hours(view, &mut plan, lay_out, by_hours).await? else {
         return Ok(LifecycleAnswer::default());
     };
-    let most = limits::LIFECYCLE_BUCKETS;
-    let buckets = Buckets::covering(&zone, query.interval, first, last, most);
-    let buckets = buckets.ok_or_else(too_many_buckets)?;
-    let before = buckets.start(0).plus(-1);
-    let bucket_before = Buckets::covering(&zone, query.interval, before, before, 1);
-    let timeline = Arc::new(Timeline {
-        before: bucket_before.ok_or_else(too_many_buckets)?.start(0).0,
-        start: buckets.start(0).0,
-        buckets,
-    });
+    let timeline = Arc::new(timeline);
     // Who is new is only known from all events before.
     plan.scan.range = TimeRange { start: None, ..plan.scan.range };
     let start = || LifecycleFold {
@@ -71,6 +69,20 @@ struct Timeline {
 }
 
 impl Timeline {
+    fn of(
+        zone: &TimeZone,
+        interval: Interval,
+        first: Timestamp,
+        last: Timestamp,
+    ) -> Result<Self, QueryError> {
+        let buckets = Buckets::covering(zone, interval, first, last, limits::LIFECYCLE_BUCKETS);
+        let buckets = buckets.ok_or_else(too_many_buckets)?;
+        let before = buckets.start(0).plus(-1);
+        let bucket_before = Buckets::covering(zone, interval, before, before, 1);
+        let before = bucket_before.ok_or_else(too_many_buckets)?.start(0).0;
+        Ok(Self { before, start: buckets.start(0).0, buckets })
+    }
+
     /// The slot of a moment, and where it ends.
     fn slot(&self, time: i64) -> (usize, i64) {
         if time < self.before {
@@ -138,19 +150,21 @@ impl Fold for LifecycleFold {
     }
 }
 
-impl UserFold for LifecycleFold {
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
+impl BatchFold for LifecycleFold {
+    fn users(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError> {
         let Self { matcher, timeline, counts } = self;
-        let (mut end, mut latest) = (i64::MIN, None);
-        matcher.for_each(&run.events, |row| {
-            let time = run.events.times[row];
-            if time >= end {
-                let (slot, slot_end) = timeline.slot(time);
-                counts.active(slot, latest);
-                (latest, end) = (Some(slot), slot_end);
-            }
-        });
-        counts.gone(latest);
+        let moments = matcher.moments(&batch.events);
+        for own in batch.moments() {
+            let (mut end, mut latest) = (i64::MIN, None);
+            moments.for_each(own, |time| {
+                if time >= end {
+                    let (slot, slot_end) = timeline.slot(time);
+                    counts.active(slot, latest);
+                    (latest, end) = (Some(slot), slot_end);
+                }
+            });
+            counts.gone(latest);
+        }
         Ok(())
     }
 }

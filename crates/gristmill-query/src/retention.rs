@@ -8,13 +8,13 @@ use std::sync::Arc;
 use gristmill_model::{
     Entry, RetentionAnswer, RetentionCohort, RetentionQuery, Return, TimeRange, Timestamp, limits,
 };
-use gristmill_store::{Dictionaries, UserBatch};
+use gristmill_store::{Dictionaries, Precision, UserBatch, is_whole_hour};
 
 use crate::QueryError;
 use crate::calendar::Buckets;
 use crate::fold::{BatchFold, Fold, View};
 use crate::select::{Matcher, Plan};
-use crate::span::{span, zone};
+use crate::span::{laid_out, laid_out_by_hours, zone};
 
 /// The bits of the start and of the return events.
 const START: u32 = 1;
@@ -26,17 +26,33 @@ pub(crate) async fn answer(
 ) -> Result<RetentionAnswer, QueryError> {
     let zone = zone(&query.zone)?;
     let mut plan = Plan::new(&query.selection)?;
-    let Some((first, last)) = span(view, &plan).await? else {
+    let most = limits::RETENTION_BUCKETS;
+    let lay_out = |first, last| {
+        Buckets::covering(&zone, query.interval, first, last, most).ok_or_else(|| {
+            QueryError::Invalid(format!(
+                "the range has more than {most} buckets: ask for a shorter one or a coarser \
+                 `granularity`"
+            ))
+        })
+    };
+    // An event that begins is one that returns if all do. Otherwise which of two in an hour came
+    // first may decide.
+    let all_return = query.returning.event_types.is_empty() && query.returning.filters.is_empty();
+    // Whether an event is before the range may decide as well.
+    let begins_with_hour = plan.scan.range.start.is_none_or(|start| is_whole_hour(start.0));
+    let laid_out = if all_return && begins_with_hour {
+        laid_out_by_hours(view, &mut plan, lay_out, Buckets::are_of_whole_hours).await?
+    } else {
+        laid_out(view, &plan, lay_out).await?
+    };
+    let Some((first, buckets)) = laid_out else {
         return Ok(RetentionAnswer { cohorts: Vec::new() });
     };
-    let most = limits::RETENTION_BUCKETS;
-    let buckets = Buckets::covering(&zone, query.interval, first, last, most);
-    let buckets = Arc::new(buckets.ok_or_else(|| {
-        QueryError::Invalid(format!(
-            "the range has more than {most} buckets: ask for a shorter one or a coarser \
-             `granularity`"
-        ))
-    })?);
+    let buckets = Arc::new(buckets);
+    let from = match plan.scan.precision {
+        Precision::Times => first.0,
+        Precision::Hours => first.0 - first.0.rem_euclid(Timestamp::HOUR),
+    };
     plan.keep_matching(START, &query.start)?;
     plan.keep_matching(RETURN, &query.returning)?;
     if query.entry == Entry::FirstTime {
@@ -47,7 +63,7 @@ pub(crate) async fn answer(
         matcher: plan.matcher.clone(),
         entry: query.entry,
         counting: query.counting,
-        from: first,
+        from,
         buckets: Arc::clone(&buckets),
         triangle: Triangle::of(buckets.len()),
         entries: Vec::new(),
@@ -84,7 +100,7 @@ struct RetentionFold {
     entry: Entry,
     counting: Return,
     /// Start events before this moment enter no cohort.
-    from: Timestamp,
+    from: i64,
     buckets: Arc<Buckets>,
     triangle: Triangle,
     /// Of the user at hand: each bucket with a start event and the time of its first one.
@@ -117,9 +133,9 @@ impl Fold for RetentionFold {
 impl BatchFold for RetentionFold {
     fn users(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError> {
         let mut matcher = std::mem::take(&mut self.matcher);
-        let sets = matcher.sets(&batch.events);
-        for rows in batch.rows() {
-            self.user(&batch.events.times[rows.clone()], &sets[rows]);
+        let moments = matcher.moments(&batch.events);
+        for own in batch.moments() {
+            self.user(&moments.times[own.clone()], &moments.sets[own]);
         }
         self.matcher = matcher;
         Ok(())
@@ -131,27 +147,36 @@ impl RetentionFold {
     fn user(&mut self, times: &[i64], sets: &[u32]) {
         self.entries.clear();
         self.returns.clear();
-        let mut first = times.partition_point(|time| *time < self.from.0);
+        // Mostly none is before the range.
+        let first = match times.first() {
+            Some(first) if *first < self.from => times.partition_point(|time| *time < self.from),
+            _ => 0,
+        };
         if sets[..first].iter().any(|set| set & START != 0) {
             // Only events before the range are read where the first one ever counts.
             return;
         }
-        while first < times.len() {
-            let bucket = self.buckets.find(times[first]);
-            let end = self.buckets.end(bucket);
-            let later = times[first + 1..].iter().take_while(|time| **time < end).count();
-            let rows = first..first + 1 + later;
-            first = rows.end;
-            let (times, sets) = (&times[rows.clone()], &sets[rows]);
-            if (self.entry == Entry::Recurring || self.entries.is_empty())
-                && let Some(start) = sets.iter().position(|set| set & START != 0)
-            {
-                self.entries.push((bucket, times[start]));
+        self.returns.resize(times.len(), (usize::MAX, 0));
+        let mut returns = 0_usize;
+        for (&time, set) in times.iter().zip(sets).skip(first) {
+            let bucket = self.buckets.find(time);
+            if set & START != 0 {
+                let is_in = match self.entry {
+                    Entry::FirstTime => !self.entries.is_empty(),
+                    Entry::Recurring => self.entries.last().is_some_and(|last| last.0 == bucket),
+                };
+                if !is_in {
+                    self.entries.push((bucket, time));
+                }
             }
-            if let Some(last) = sets.iter().rposition(|set| set & RETURN != 0) {
-                self.returns.push((bucket, times[last]));
+            if set & RETURN != 0 {
+                // Whether a moment is in the bucket of the one before can hardly be foretold.
+                let before = self.returns[returns.saturating_sub(1)].0;
+                returns += usize::from(before != bucket);
+                self.returns[returns - 1] = (bucket, time);
             }
         }
+        self.returns.truncate(returns);
         self.count();
     }
 

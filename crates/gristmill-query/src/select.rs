@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use gristmill_model::{EventMatch, Field, Filter, Grouping, Selection, Test, Value, limits};
-use gristmill_store::{Dictionary, Events, Scan};
+use gristmill_store::{Dictionary, Events, HourRows, Precision, Scan};
 
 use crate::QueryError;
 use crate::cohort::Members;
@@ -42,6 +42,7 @@ impl Plan {
             project: selection.project.clone(),
             user: None,
             range: selection.range,
+            precision: Precision::Times,
             fields: Vec::new(),
             numbers: Vec::new(),
             only_numbers: false,
@@ -70,6 +71,15 @@ impl Plan {
         }
         self.scan.user = Some(user.to_owned());
         Ok(())
+    }
+
+    /// Has the walk tell hours instead of times, unless that gains nothing, and says whether it does.
+    pub(crate) fn tell_hours(&mut self) -> bool {
+        // The events of one user are few, and read without those of others.
+        if self.scan.user.is_none() {
+            self.scan.precision = Precision::Hours;
+        }
+        self.scan.precision == Precision::Hours
     }
 
     /// The place of a field's column in the runs of the walk.
@@ -199,6 +209,26 @@ pub(crate) struct Matcher {
     known: HashMap<u128, u32>,
     words: Vec<u128>,
     sets: Vec<u32>,
+    /// The moments at hand where only hours are known, and the bits that they keep.
+    hours: Vec<i64>,
+    hour_sets: Vec<u32>,
+}
+
+/// Times, and the bits that each keeps.
+pub(crate) struct Moments<'a> {
+    pub(crate) times: &'a [i64],
+    pub(crate) sets: &'a [u32],
+}
+
+impl Moments<'_> {
+    /// Calls `each` with the times of some moments that the selection keeps, in order.
+    pub(crate) fn for_each(&self, moments: Range<usize>, mut each: impl FnMut(i64)) {
+        for (time, set) in self.times[moments.clone()].iter().zip(&self.sets[moments]) {
+            if set & SELECTED != 0 {
+                each(*time);
+            }
+        }
+    }
 }
 
 /// The bits to clear from events for which a condition does not hold.
@@ -234,7 +264,7 @@ impl Matcher {
     pub(crate) fn for_each(&mut self, events: &Events<'_>, mut each: impl FnMut(usize)) {
         let kept = self.kept(events);
         // There is one call only, so that it becomes a part of the loop.
-        for row in 0..events.times.len() {
+        for row in 0..events.rows {
             if kept.has(row) {
                 each(row);
             }
@@ -265,11 +295,30 @@ impl Matcher {
                 self.sets.iter_mut().zip(kept).for_each(|(set, kept)| *set &= kept);
             }
         }
-        self.sets.resize(events.times.len(), EVERY);
+        self.sets.resize(events.rows, EVERY);
         if !self.mixed.is_empty() {
             self.clear_mixed(events);
         }
         &self.sets
+    }
+
+    /// When the events happened, with the bits that each keeps. Where only hours are known, those of
+    /// an hour are one event at its first moment, which keeps what any of them does.
+    pub(crate) fn moments<'a>(&'a mut self, events: &'a Events<'_>) -> Moments<'a> {
+        if events.hours.is_empty() {
+            return Moments { times: events.times, sets: self.sets(events) };
+        }
+        self.hours.clear();
+        self.hours.extend(events.hours.iter().map(HourRows::begins));
+        self.hour_sets.clear();
+        if self.keeps_all() {
+            self.hour_sets.resize(events.hours.len(), EVERY);
+        } else {
+            self.sets(events);
+            let of_hour = |hour: &HourRows| self.sets[hour.rows()].iter().fold(0, |a, b| a | b);
+            self.hour_sets.extend(events.hours.iter().map(of_hour));
+        }
+        Moments { times: &self.hours, sets: &self.hour_sets }
     }
 
     /// The cohorts that tests ask for.
@@ -283,7 +332,7 @@ impl Matcher {
 
     fn clear_mixed(&mut self, events: &Events<'_>) {
         self.words.clear();
-        self.words.resize(events.times.len(), 0);
+        self.words.resize(events.rows, 0);
         for table in &self.tables {
             for (word, code) in self.words.iter_mut().zip(events.columns[table.column]) {
                 *word |= table.word(*code);
@@ -366,6 +415,20 @@ impl Marked<'_> {
             Some(sets) => sets.iter().filter(|set| **set & self.bit != 0).count(),
             None => rows.len(),
         }
+    }
+
+    /// Counts up: how many do of the events before each, and in the end of all; nothing if all do.
+    pub(crate) fn count_up(&self, counts: &mut Vec<u32>) {
+        counts.clear();
+        if self.sets.is_empty() {
+            return;
+        }
+        let mut count = 0;
+        counts.push(count);
+        counts.extend(self.sets.iter().map(|set| {
+            count += u32::from(set & self.bit != 0);
+            count
+        }));
     }
 
     /// Whether an event does.

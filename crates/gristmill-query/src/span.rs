@@ -1,7 +1,7 @@
 //! Over which time, and in which zone, buckets are laid out.
 
 use gristmill_model::{TimeRange, Timestamp};
-use gristmill_store::{Dictionaries, Events, Span};
+use gristmill_store::{Dictionaries, Events, Precision, Span};
 use jiff::tz::TimeZone;
 
 use crate::QueryError;
@@ -27,6 +27,37 @@ pub(crate) async fn span(
         (start.unwrap_or(Timestamp(first)), last.unwrap_or(Timestamp(until)))
     });
     Ok(span.filter(|(first, last)| first <= last))
+}
+
+/// What is laid out over the span of a plan, with the first moment of that span; `None` if there are
+/// no events.
+pub(crate) async fn laid_out<T>(
+    view: &View,
+    plan: &Plan,
+    lay_out: impl Fn(Timestamp, Timestamp) -> Result<T, QueryError>,
+) -> Result<Option<(Timestamp, T)>, QueryError> {
+    let Some((first, last)) = span(view, plan).await? else { return Ok(None) };
+    Ok(Some((first, lay_out(first, last)?)))
+}
+
+/// The same, where `hours_do` says whether the hours of events are as good as their times for what
+/// is laid out. If so the plan is left with hours, and the first moment may be that of an hour.
+pub(crate) async fn laid_out_by_hours<T>(
+    view: &View,
+    plan: &mut Plan,
+    lay_out: impl Fn(Timestamp, Timestamp) -> Result<T, QueryError>,
+    hours_do: impl Fn(&T) -> bool,
+) -> Result<Option<(Timestamp, T)>, QueryError> {
+    if plan.tell_hours() {
+        // An error may be due to the whole hours, which are more than the events need.
+        if let Ok(found) = laid_out(view, plan, &lay_out).await
+            && found.as_ref().is_none_or(|(_, layout)| hours_do(layout))
+        {
+            return Ok(found);
+        }
+        plan.scan.precision = Precision::Times;
+    }
+    laid_out(view, plan, lay_out).await
 }
 
 /// The time zone of a name.
@@ -60,12 +91,19 @@ impl Fold for SpanFold {
 
 impl EventFold for SpanFold {
     fn events(&mut self, events: &Events<'_>) -> Result<(), QueryError> {
+        let is_known = |(first, last): (i64, i64)| {
+            self.span.is_some_and(|known| known.0 <= first && last <= known.1)
+        };
+        if events.span().is_none_or(is_known) {
+            return Ok(());
+        }
         let (mut first, mut last) = (i64::MAX, i64::MIN);
-        self.matcher.for_each(events, |row| {
-            let time = events.times[row];
+        let moments = self.matcher.moments(events);
+        moments.for_each(0..moments.times.len(), |time| {
             (first, last) = (first.min(time), last.max(time));
         });
         if first <= last {
+            let last = if events.hours.is_empty() { last } else { last + Timestamp::HOUR - 1 };
             Self::merge(&mut self.span, Some((first, last)));
         }
         Ok(())

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use gristmill_model::{
     Interval, PeriodActivity, StickinessAnswer, StickinessQuery, Timestamp, limits,
 };
-use gristmill_store::{Dictionaries, UserRun};
+use gristmill_store::{Dictionaries, UserBatch};
 use jiff::tz::TimeZone;
 
 use crate::QueryError;
 use crate::calendar::Buckets;
-use crate::fold::{Fold, UserFold, View};
+use crate::fold::{BatchFold, Fold, View};
 use crate::select::{Matcher, Plan};
-use crate::span::{span, zone};
+use crate::span::{laid_out_by_hours, zone};
 
 /// The most days of a period.
 const DAYS: usize = 31;
@@ -25,12 +25,15 @@ pub(crate) async fn answer(
     query: &StickinessQuery,
 ) -> Result<StickinessAnswer, QueryError> {
     let zone = zone(&query.zone)?;
-    let plan = Plan::new(&query.selection)?;
-    let Some((first, last)) = span(view, &plan).await? else {
+    let mut plan = Plan::new(&query.selection)?;
+    let lay_out = |first, last| {
+        Layout::of(&zone, query.period.interval(), first, last).ok_or_else(too_many_periods)
+    };
+    let by_hours = |layout: &Layout| layout.days.are_of_whole_hours();
+    let Some((_, layout)) = laid_out_by_hours(view, &mut plan, lay_out, by_hours).await? else {
         return Ok(StickinessAnswer::default());
     };
-    let layout = Layout::of(&zone, query.period.interval(), first, last);
-    let layout = Arc::new(layout.ok_or_else(too_many_periods)?);
+    let layout = Arc::new(layout);
     let start = || StickinessFold {
         matcher: plan.matcher.clone(),
         layout: Arc::clone(&layout),
@@ -110,24 +113,26 @@ impl Fold for StickinessFold {
     }
 }
 
-impl UserFold for StickinessFold {
-    fn user(&mut self, run: &UserRun<'_>) -> Result<(), QueryError> {
+impl BatchFold for StickinessFold {
+    fn users(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError> {
         let Self { matcher, layout, users } = self;
-        let (mut end, mut first_day, mut active_days) = (i64::MIN, 0, 0);
-        matcher.for_each(&run.events, |row| {
-            let time = run.events.times[row];
-            if time < end {
-                return;
-            }
-            let day = layout.days.find(time);
-            end = layout.days.end(day);
-            if layout.first_days[day] != first_day {
-                note(users, first_day, active_days);
-                (first_day, active_days) = (layout.first_days[day], 0);
-            }
-            active_days += 1;
-        });
-        note(users, first_day, active_days);
+        let moments = matcher.moments(&batch.events);
+        for own in batch.moments() {
+            let (mut end, mut first_day, mut active_days) = (i64::MIN, 0, 0);
+            moments.for_each(own, |time| {
+                if time < end {
+                    return;
+                }
+                let day = layout.days.find(time);
+                end = layout.days.end(day);
+                if layout.first_days[day] != first_day {
+                    note(users, first_day, active_days);
+                    (first_day, active_days) = (layout.first_days[day], 0);
+                }
+                active_days += 1;
+            });
+            note(users, first_day, active_days);
+        }
         Ok(())
     }
 }

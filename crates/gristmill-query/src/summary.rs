@@ -10,7 +10,7 @@ use gristmill_store::{ABSENT, Dictionaries, Dictionary, UserBatch};
 use crate::QueryError;
 use crate::fold::{BatchFold, Fold, View};
 use crate::select::{Marked, Matcher, Plan};
-use crate::tally::{Tally, grow};
+use crate::tally::{FewCounts, Tally, grow};
 
 pub(crate) async fn answer(view: &View, query: &SummaryQuery) -> Result<SummaryAnswer, QueryError> {
     let plan = Plan::new(&query.selection)?;
@@ -108,20 +108,22 @@ impl BatchFold for SummaryFold {
         let (types_of, sessions_of) =
             (events.columns[self.type_column], events.columns[self.session_column]);
         let kept = matcher.kept(events);
-        for rows in batch.rows() {
-            let rows = match self.from {
-                Timestamp(i64::MIN) => rows,
-                Timestamp(from) => {
-                    let before = events.times[rows.clone()].partition_point(|time| *time < from);
-                    let first = rows.start + before;
-                    count_types(previous_types, types_of, rows.start..first, kept);
-                    first..rows.end
-                }
-            };
+        let compares = self.from > Timestamp(i64::MIN);
+        if !compares {
+            count_types(types, types_of, 0..events.rows, kept);
+        }
+        for mut rows in batch.rows() {
+            if compares {
+                let is_before = |time: &i64| *time < self.from.0;
+                let before = events.times[rows.clone()].partition_point(is_before);
+                let first = rows.start + before;
+                count_types(previous_types, types_of, rows.start..first, kept);
+                count_types(types, types_of, first..rows.end, kept);
+                rows.start = first;
+            }
             let mut selected = rows.clone().filter(|row| kept.has(*row));
             let Some(first) = selected.next() else { continue };
             let last = selected.next_back().unwrap_or(first);
-            count_types(types, types_of, rows.clone(), kept);
             sessions.add_user(sessions_of, rows.clone(), kept);
             answer.total_events += kept.count(rows) as u64;
             answer.unique_users += 1;
@@ -133,9 +135,17 @@ impl BatchFold for SummaryFold {
 
 /// Counts the events of each type.
 fn count_types(counts: &mut [u64], codes: &[u32], rows: Range<usize>, kept: Marked<'_>) {
-    for row in rows {
-        counts[Tally::slot(codes[row])] += u64::from(kept.has(row));
+    if counts.len() > FewCounts::SLOTS || rows.len() < FewCounts::SLOTS {
+        for row in rows {
+            counts[Tally::slot(codes[row])] += u64::from(kept.has(row));
+        }
+        return;
     }
+    let mut few = FewCounts::new();
+    for row in rows {
+        few.add(row, Tally::slot(codes[row]), kept.has(row));
+    }
+    few.sums().for_each(|(slot, count)| counts[slot] += count);
 }
 
 /// Counts the sessions of users who come one after another.

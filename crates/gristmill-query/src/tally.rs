@@ -5,6 +5,32 @@
 
 use std::ops::Range;
 
+/// Counts of events in a few slots, each in several lanes: events that follow each other are often of
+/// one slot, and adding to a number again and again waits for the memory each time.
+pub(crate) struct FewCounts([[u32; FewCounts::SLOTS]; FewCounts::LANES]);
+
+impl FewCounts {
+    /// As many slots as a number has bits.
+    pub(crate) const SLOTS: usize = u64::BITS as usize;
+    const LANES: usize = 4;
+
+    pub(crate) fn new() -> Self {
+        Self([[0; Self::SLOTS]; Self::LANES])
+    }
+
+    /// Counts a row, once or not at all.
+    #[inline]
+    pub(crate) fn add(&mut self, row: usize, slot: usize, counts: bool) {
+        self.0[row % Self::LANES][slot % Self::SLOTS] += u32::from(counts);
+    }
+
+    /// What was counted in each slot.
+    pub(crate) fn sums(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        let sum = |slot: usize| self.0.iter().map(|lane| u64::from(lane[slot])).sum();
+        (0..Self::SLOTS).map(move |slot| (slot, sum(slot))).filter(|(_, sum)| *sum > 0)
+    }
+}
+
 /// Counts per slot.
 #[derive(Default)]
 pub(crate) struct Tally {
@@ -68,6 +94,22 @@ impl Tally {
         cell.latest_user = self.user;
     }
 
+    /// Counts events of a slot whose users are counted by [`meet`](Self::meet).
+    pub(crate) fn add_events(&mut self, slot: usize, count: u64) {
+        self.cells[slot].count += count;
+    }
+
+    /// Counts the current user in slots, one bit each. There must be room for the slots.
+    pub(crate) fn meet(&mut self, mut slots: u64) {
+        while slots != 0 {
+            let cell = &mut self.cells[slots.trailing_zeros() as usize];
+            cell.users += 1;
+            self.used += usize::from(cell.latest_user == 0);
+            cell.latest_user = self.user;
+            slots &= slots - 1;
+        }
+    }
+
     /// How many slots have counted anything.
     pub(crate) fn used(&self) -> usize {
         self.used
@@ -76,6 +118,11 @@ impl Tally {
     /// What the slots of a range have counted. There must be room for them.
     pub(crate) fn range(&self, slots: Range<usize>) -> &[Cell] {
         &self.cells[slots]
+    }
+
+    /// What a slot has counted, if there is room for it.
+    pub(crate) fn cell(&self, slot: usize) -> Option<&Cell> {
+        self.cells.get(slot)
     }
 
     /// The slots that have counted anything, in order.

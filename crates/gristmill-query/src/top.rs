@@ -3,14 +3,15 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::ops::Range;
 
 use gristmill_model::{Field, TopAnswer, TopQuery, TopValue, limits};
 use gristmill_store::{Dictionaries, UserBatch};
 
 use crate::QueryError;
 use crate::fold::{BatchFold, Fold, View};
-use crate::select::{Matcher, Plan};
-use crate::tally::Tally;
+use crate::select::{Marked, Matcher, Plan};
+use crate::tally::{FewCounts, Tally};
 
 /// The most distinct values that are counted; each needs about a hundred bytes and its text.
 const DISTINCT_VALUES: usize = 2_000_000;
@@ -22,6 +23,8 @@ pub(crate) async fn answer(view: &View, query: &TopQuery) -> Result<TopAnswer, Q
     }
     let mut plan = Plan::new(&query.selection)?;
     let column = plan.column(&query.field);
+    // No moment is looked at, and hours are fewer than times.
+    plan.tell_hours();
     let field = query.field.clone();
     let start = || TopFold {
         matcher: plan.matcher.clone(),
@@ -96,12 +99,15 @@ impl BatchFold for TopFold {
     fn users(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError> {
         let Self { values, column, matcher, .. } = self;
         let events = &batch.events;
-        values.grow(events.dictionaries[*column].len() + 1);
+        let slots = events.dictionaries[*column].len() + 1;
+        values.grow(slots);
         let (kept, codes) = (matcher.kept(events), events.columns[*column]);
-        for user in batch.rows() {
-            values.next_user();
-            for row in user {
-                if kept.has(row) {
+        if slots <= FewCounts::SLOTS {
+            count_few(values, codes, kept, batch.rows());
+        } else {
+            for user in batch.rows() {
+                values.next_user();
+                for row in user.filter(|row| kept.has(*row)) {
                     values.add(Tally::slot(codes[row]));
                 }
             }
@@ -111,6 +117,28 @@ impl BatchFold for TopFold {
         }
         Ok(())
     }
+}
+
+/// Counts values that have few slots, and users by a bit for each slot.
+fn count_few(
+    values: &mut Tally,
+    codes: &[u32],
+    kept: Marked<'_>,
+    users: impl Iterator<Item = Range<usize>>,
+) {
+    let mut counts = FewCounts::new();
+    values.grow(FewCounts::SLOTS);
+    for user in users {
+        values.next_user();
+        let mut met = 0_u64;
+        for row in user {
+            let (slot, is_kept) = (Tally::slot(codes[row]), kept.has(row));
+            counts.add(row, slot, is_kept);
+            met |= u64::from(is_kept) << slot;
+        }
+        values.meet(met);
+    }
+    counts.sums().for_each(|(slot, count)| values.add_events(slot, count));
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use gristmill_model::{
     TimeRange, Timestamp, UserId,
 };
 
-use crate::{Commit, Quarantined, Row, Scan, Store};
+use crate::{Commit, Precision, Quarantined, Row, Scan, Store};
 use view::{everything, view};
 
 /// A store under test.
@@ -106,6 +106,7 @@ fn scan(fields: Vec<Field>) -> Scan {
         project: ProjectId::new("default"),
         user: None,
         range: TimeRange::ALL,
+        precision: Precision::Times,
         fields,
         numbers: Vec::new(),
         only_numbers: false,

@@ -9,6 +9,7 @@ pub mod columnar;
 pub mod conformance;
 mod dictionary;
 mod document;
+mod hours;
 mod identity;
 mod memory;
 mod outcomes;
@@ -20,6 +21,7 @@ mod walk;
 
 pub use dictionary::{ABSENT, Dictionary};
 pub use document::{Document, DocumentKey};
+pub use hours::{HourRows, Precision, is_whole_hour};
 pub use memory::MemoryStore;
 pub use port::{
     Commit, PageCount, Progress, Quarantined, Row, Snapshot, Store, StoreError, StoreStats,

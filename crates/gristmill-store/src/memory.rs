@@ -17,10 +17,11 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::document::Documents;
 use crate::property::finite_number;
 use crate::version::Changes;
+use crate::walk::Told;
 use crate::{
     ABSENT, BatchUsers, Commit, Dictionaries, Dictionary, Document, DocumentKey, Events, Feed,
-    PageCount, Present, Progress, Quarantined, Row, Scan, Snapshot, Store, StoreError, StoreStats,
-    UserBatch, UserCursor, Version, property,
+    PageCount, Precision, Present, Progress, Quarantined, Row, Scan, Snapshot, Store, StoreError,
+    StoreStats, UserBatch, UserCursor, Version, property,
 };
 
 /// Keeps events in memory only.
@@ -260,6 +261,8 @@ impl Snapshot for MemorySnapshot {
             fields: scan.fields.clone(),
             numeric: scan.numbers.clone(),
             numbers: Vec::new(),
+            precision: scan.precision,
+            told: Told::default(),
             batch: BatchUsers::default(),
             times: Vec::new(),
             columns: Vec::new(),
@@ -278,6 +281,8 @@ struct MemoryCursor<'a> {
     fields: Vec<Field>,
     numeric: Vec<Field>,
     numbers: Vec<Vec<f64>>,
+    precision: Precision,
+    told: Told,
     dictionaries: Vec<Dictionary>,
     batch: BatchUsers,
     times: Vec<i64>,
@@ -304,8 +309,12 @@ impl UserCursor for MemoryCursor<'_> {
             rows.iter().map(value).collect()
         };
         self.numbers = self.numeric.iter().map(of_field).collect();
+        let users = std::iter::once(0..rows.len());
+        let (times, hours) = self.told.tell(self.precision, &self.times, users);
         let events = Events {
-            times: &self.times,
+            rows: rows.len(),
+            times,
+            hours,
             columns: self.columns.iter().map(Vec::as_slice).collect(),
             numbers: self.numbers.iter().map(Vec::as_slice).collect(),
             dictionaries: Dictionaries::of(&self.dictionaries),

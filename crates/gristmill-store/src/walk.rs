@@ -5,7 +5,8 @@ use std::ops::{Index, Range};
 use gristmill_model::{Field, ProjectId, TimeRange};
 use smallvec::SmallVec;
 
-use crate::{Dictionary, StoreError};
+use crate::hours::append_hours;
+use crate::{Dictionary, HourRows, Precision, StoreError};
 
 /// What a walk should give.
 #[derive(Clone, Debug)]
@@ -16,12 +17,22 @@ pub struct Scan {
     pub user: Option<String>,
     /// Events of this range only.
     pub range: TimeRange,
+    /// How exactly it must be told when they happened.
+    pub precision: Precision,
     /// The columns wanted beside the time, in this order.
     pub fields: Vec<Field>,
     /// The columns that are wanted as numbers, in this order.
     pub numbers: Vec<Field>,
     /// Events that have none of these numbers may be left out.
     pub only_numbers: bool,
+}
+
+impl Scan {
+    /// Whether the users of a batch must have their names.
+    pub(crate) fn names_users(&self) -> bool {
+        let mut fields = self.fields.iter().chain(&self.numbers);
+        self.precision == Precision::Times || fields.any(|field| *field == Field::UserId)
+    }
 }
 
 /// Walks through the users of a shard, each user once, in an order that is the same for every
@@ -36,7 +47,8 @@ pub trait UserCursor {
     fn dictionaries(&self) -> &[Dictionary];
 }
 
-/// The first and the last time of some events, in microseconds, if there are any.
+/// The first and the last time of some events, in microseconds, if there are any. With
+/// [`Precision::Hours`] they may be the first and the last moment of an hour instead.
 pub type Span = Option<(i64, i64)>;
 
 /// Walks through events in no order, each once.
@@ -56,14 +68,21 @@ pub trait EventCursor {
 
 /// Events, as column slices of equal length.
 ///
+/// With [`Precision::Hours`] there may be more rows than events: those that no hour has are not of
+/// the walk.
+///
 /// A column holds codes into a dictionary that belongs to the cursor and only grows: a code means
 /// the same text for as long as the cursor lives. The codes of [`Field::SessionWithinUser`] tell the
 /// sessions of one user apart and need not have texts; they mean something within one user's rows
 /// of one batch.
 #[derive(Clone)]
 pub struct Events<'a> {
-    /// The times, in microseconds.
+    /// How many rows there are.
+    pub rows: usize,
+    /// The times, in microseconds; none with [`Precision::Hours`].
     pub times: &'a [i64],
+    /// With [`Precision::Hours`] the hours, otherwise none.
+    pub hours: &'a [HourRows],
     /// One slice of codes per wanted field.
     pub columns: SmallVec<[&'a [u32]; 8]>,
     /// One slice per field that is wanted as numbers: the [`number`](crate::number) that the text
@@ -110,17 +129,18 @@ impl Index<usize> for Dictionaries<'_> {
 impl<'a> Events<'a> {
     /// The first and the last time.
     pub fn span(&self) -> Span {
-        let join = |span: Span, time: &i64| {
-            let (first, last) = span.unwrap_or((*time, *time));
-            Some((first.min(*time), last.max(*time)))
-        };
-        self.times.iter().fold(None, join)
+        let times = self.times.iter().map(|time| (*time, *time));
+        let hours = self.hours.iter().map(|hour| (hour.begins(), hour.ends() - 1));
+        let join = |a: (i64, i64), b: (i64, i64)| (a.0.min(b.0), a.1.max(b.1));
+        times.chain(hours).reduce(join)
     }
 
-    /// Some of these events.
+    /// Some of these events, which have times.
     pub fn slice(&self, rows: Range<usize>) -> Events<'a> {
         Events {
+            rows: rows.len(),
             times: &self.times[rows.clone()],
+            hours: &[],
             columns: self.columns.iter().map(|column| &column[rows.clone()]).collect(),
             numbers: self.numbers.iter().map(|numbers| &numbers[rows.clone()]).collect(),
             dictionaries: self.dictionaries,
@@ -136,8 +156,9 @@ pub struct UserRun<'a> {
     pub events: Events<'a>,
 }
 
-/// Several users, each with all its events in range; those of a user lie side by side, in order of
-/// (time, log position).
+/// Several users, each with all its events in range. The rows of a user lie side by side, in order of
+/// (time, log position); with [`Precision::Hours`] they lie side by side in no order, and the hours
+/// of a user in order of time, some maybe more than once, and users need not have names.
 pub struct UserBatch<'a> {
     /// The events of all of them.
     pub events: Events<'a>,
@@ -206,13 +227,55 @@ impl<'a> UserBatch<'a> {
         (0..users.len()).map(|user| users.rows(user))
     }
 
-    /// Each user with its events.
+    /// For each user which of the times are its own, or with [`Precision::Hours`] which of the hours.
+    pub fn moments(&self) -> impl Iterator<Item = Range<usize>> + Clone + 'a {
+        let hours = self.events.hours;
+        let mut next = 0;
+        self.rows().map(move |rows| {
+            if hours.is_empty() {
+                return rows;
+            }
+            let is_own = |hour: &&HourRows| (hour.start as usize) < rows.end;
+            let start = next;
+            next += hours[start..].iter().take_while(is_own).count();
+            start..next
+        })
+    }
+
+    /// Each user with its events, which must have times.
     pub fn runs(&self) -> impl Iterator<Item = UserRun<'a>> + '_ {
         let users = self.users;
         (0..users.len()).map(|user| UserRun {
             user: users.name(user),
             events: self.events.slice(users.rows(user)),
         })
+    }
+}
+
+/// What a walk tells of the moments of its events, where all their times are at hand.
+#[derive(Default)]
+pub(crate) struct Told {
+    hours: Vec<HourRows>,
+}
+
+impl Told {
+    /// The times and the hours to give, of which one are none.
+    pub(crate) fn tell<'a>(
+        &'a mut self,
+        precision: Precision,
+        times: &'a [i64],
+        users: impl Iterator<Item = Range<usize>>,
+    ) -> (&'a [i64], &'a [HourRows]) {
+        self.hours.clear();
+        match precision {
+            Precision::Times => (times, &[]),
+            Precision::Hours => {
+                users.for_each(|rows| {
+                    append_hours(&times[rows.clone()], rows.start, &mut self.hours)
+                });
+                (&[], &self.hours)
+            }
+        }
     }
 }
 

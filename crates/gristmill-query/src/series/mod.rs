@@ -6,6 +6,7 @@
 //! distinct users and percentiles are exact. The period before has a walk of its own.
 
 pub(crate) mod cell;
+mod cells;
 mod formula;
 mod group;
 #[cfg(test)]
@@ -22,7 +23,7 @@ mod walk;
 use std::sync::Arc;
 
 use gristmill_model::{
-    Compare, Period, SeriesAnswer, SeriesLine, SeriesQuery, TimeRange, Timestamp, limits,
+    Compare, Interval, Period, SeriesAnswer, SeriesLine, SeriesQuery, TimeRange, Timestamp, limits,
 };
 use jiff::tz::TimeZone;
 
@@ -34,18 +35,25 @@ use crate::QueryError;
 use crate::calendar::Buckets;
 use crate::fold::View;
 use crate::select::Plan;
-use crate::span::{span, zone};
+use crate::span::{laid_out, laid_out_by_hours, zone};
 
 pub(crate) async fn answer(view: &View, query: &SeriesQuery) -> Result<SeriesAnswer, QueryError> {
     question::check(query)?;
     let zone = zone(&query.zone)?;
-    let plan = Plan::new(&query.selection)?;
+    let mut plan = Plan::new(&query.selection)?;
     let mut answer = SeriesAnswer { lines: Vec::new(), previous: None };
-    let Some((first, last)) = span(view, &plan).await? else { return Ok(answer) };
+    let lay_out = |first, last| Ok((last, buckets(query, &zone, first, last)?));
+    let laid_out = if query.compare == Compare::Nothing && query.interval != Interval::Minute {
+        let hours_do = |(_, buckets): &(Timestamp, Buckets)| buckets.are_of_whole_hours();
+        laid_out_by_hours(view, &mut plan, lay_out, hours_do).await?
+    } else {
+        laid_out(view, &plan, lay_out).await?
+    };
+    let Some((first, (last, buckets))) = laid_out else { return Ok(answer) };
     let part = Part {
         period: Period::Range,
         range: query.selection.range,
-        buckets: Arc::new(buckets(query, &zone, first, last)?),
+        buckets: Arc::new(buckets),
         compared_with: None,
     };
     let kept = match query.top {

@@ -50,7 +50,7 @@ impl State {
     pub(super) fn take(&mut self, cell: usize) -> Option<Cell> {
         match self {
             State::Counts(tally) => {
-                let counted = tally.range(cell..cell + 1).first()?;
+                let counted = tally.cell(cell)?;
                 let (count, users) = (counted.count, u64::from(counted.users));
                 (count > 0).then_some(Cell::Counts { count, users })
             }

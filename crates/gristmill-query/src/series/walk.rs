@@ -10,14 +10,15 @@ use gristmill_model::{Field, Metric, Series, SeriesQuery, TimeRange, Totals, lim
 use gristmill_store::{ABSENT, Dictionaries, Events, UserBatch};
 
 use super::cell::Cell;
-use super::group::{Group, Kept, Slots, pair};
-use super::state::{Accumulate, Column, Count, Place, State};
+use super::cells::{Cells, Keys, Layout, NoKeys, OfUser, OneKey, Rows, TwoKeys};
+use super::group::{Group, Kept};
+use super::state::{Column, State};
 use super::too_many_points;
 use crate::QueryError;
 use crate::calendar::Buckets;
 use crate::fold::{BatchFold, EventFold, Fold, View};
-use crate::grid::{Grid, PAGE};
-use crate::select::{Marked, Matcher, Plan, SELECTED};
+use crate::grid::PAGE;
+use crate::select::{Matcher, Plan, SELECTED};
 
 /// What the events of each group came to: buckets in order, each with its cell.
 pub(super) type Groups = HashMap<Group, Vec<(usize, Cell)>>;
@@ -66,6 +67,13 @@ impl Walk {
         }
         let is_number = |metric: &Metric| matches!(metric, Metric::Number(..));
         plan.scan.only_numbers = lines.iter().all(|(_, metric, _)| is_number(metric));
+        let hours_do = match &cut {
+            Cut::Whole => true,
+            Cut::Buckets(buckets, _) => buckets.are_of_whole_hours(),
+        };
+        if hours_do && !plan.scan.only_numbers {
+            plan.tell_hours();
+        }
         let numbers = Arc::new(NumberBudget::default());
         Ok(Self { plan, group, lines, totals: query.totals, cut, numbers })
     }
@@ -169,7 +177,7 @@ impl Fold for SeriesFold {
 
 impl BatchFold for SeriesFold {
     fn users(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError> {
-        self.take(&batch.events, &batch.rows())
+        self.take(&batch.events, &batch.rows().zip(batch.moments()))
     }
 }
 
@@ -177,16 +185,17 @@ impl BatchFold for SeriesFold {
 /// users means nothing.
 impl EventFold for SeriesFold {
     fn events(&mut self, events: &Events<'_>) -> Result<(), QueryError> {
-        self.take(events, &std::iter::once(0..events.times.len()))
+        let moments = events.times.len().max(events.hours.len());
+        self.take(events, &std::iter::once((0..events.rows, 0..moments)))
     }
 }
 
 impl SeriesFold {
-    /// Takes in events, given the rows of each user.
+    /// Takes in events, given the rows and the moments of each user.
     fn take(
         &mut self,
         events: &Events<'_>,
-        users: &(impl Iterator<Item = Range<usize>> + Clone),
+        users: &(impl Iterator<Item = OfUser> + Clone),
     ) -> Result<(), QueryError> {
         let Self { matcher, group, lines, .. } = self;
         let kept = matcher.kept(events);
@@ -234,22 +243,13 @@ struct Line {
 
 impl Line {
     /// Takes in those of some users' events that are of the series.
-    fn take(
-        &mut self,
-        rows: &Rows<'_, '_>,
-        group: &[usize],
-        users: impl Iterator<Item = Range<usize>>,
-    ) {
+    fn take(&mut self, rows: &Rows<'_, '_>, group: &[usize], users: impl Iterator<Item = OfUser>) {
         let columns = &rows.events.columns;
         match *group {
-            [] => self.take_keyed(rows, users, |_| 0),
-            [column] => {
-                let codes = columns[column];
-                self.take_keyed(rows, users, |row| u64::from(codes[row]));
-            }
+            [] => self.take_keyed(rows, users, &NoKeys),
+            [column] => self.take_keyed(rows, users, &OneKey(columns[column])),
             [first, second, ..] => {
-                let (first, second) = (columns[first], columns[second]);
-                self.take_keyed(rows, users, |row| pair(first[row], second[row]));
+                self.take_keyed(rows, users, &TwoKeys(columns[first], columns[second]));
             }
         }
     }
@@ -257,33 +257,33 @@ impl Line {
     fn take_keyed(
         &mut self,
         rows: &Rows<'_, '_>,
-        users: impl Iterator<Item = Range<usize>>,
-        key: impl Fn(usize) -> u64,
+        users: impl Iterator<Item = OfUser>,
+        keys: &impl Keys,
     ) {
         let Self { cells, state, .. } = self;
         let columns = &rows.events.columns;
         match state {
-            State::Counts(tally) => cells.count(rows, users, key, tally),
-            State::Arrivals(arrivals) => cells.count(rows, users, key, arrivals),
+            State::Counts(tally) => cells.count(rows, users, keys, tally),
+            State::Arrivals(arrivals) => cells.count(rows, users, keys, arrivals),
             State::Sessions(column, sessions) => {
                 let codes = columns[column.0];
                 let session = |row: usize| Some(codes[row]).filter(|code| *code != ABSENT);
-                cells.walk(rows, users, key, session, sessions);
+                cells.walk(rows, users, keys, session, sessions);
             }
             State::Sums(numbers, sums) => {
-                cells.walk(rows, users, key, numbers.of(rows.events), sums);
+                cells.walk(rows, users, keys, numbers.of(rows.events), sums);
             }
             State::Highest(numbers, highest) => {
-                cells.walk(rows, users, key, numbers.of(rows.events), highest);
+                cells.walk(rows, users, keys, numbers.of(rows.events), highest);
             }
             State::Lists(numbers, lists) => {
-                cells.walk(rows, users, key, numbers.of(rows.events), lists);
+                cells.walk(rows, users, keys, numbers.of(rows.events), lists);
             }
         }
     }
 
     fn finish(self, dictionaries: Dictionaries<'_>) -> Groups {
-        let Self { cells: Cells { slots, layout }, mut state, .. } = self;
+        let Self { cells: Cells { slots, layout, .. }, mut state, .. } = self;
         let mut groups = Groups::new();
         let mut add = |slot: usize, first_bucket: usize, cells: Range<usize>| {
             let counted = cells.enumerate().filter_map(|(after, cell)| {
@@ -302,172 +302,6 @@ impl Line {
             }
         }
         groups
-    }
-}
-
-/// Events, and which of them count.
-struct Rows<'a, 'e> {
-    events: &'a Events<'e>,
-    kept: Marked<'a>,
-}
-
-/// Where the cell of each group and bucket lies.
-struct Cells {
-    slots: Slots,
-    layout: Layout,
-}
-
-enum Layout {
-    /// One cell for each slot, and whether it was met.
-    Whole {
-        met: Vec<bool>,
-        groups: usize,
-    },
-    Buckets(Arc<Buckets>, Grid),
-}
-
-/// A bucket and the moments that it has.
-#[derive(Default)]
-struct Bucket {
-    number: usize,
-    times: Range<i64>,
-}
-
-impl Cells {
-    fn new(group: &[usize], cut: &Cut) -> Self {
-        let (kept, layout) = match cut {
-            Cut::Whole => (None, Layout::Whole { met: Vec::new(), groups: 0 }),
-            Cut::Buckets(buckets, kept) => {
-                (kept.clone(), Layout::Buckets(Arc::clone(buckets), Grid::new(buckets.len())))
-            }
-        };
-        Self { slots: Slots::new(group.to_vec(), kept), layout }
-    }
-
-    /// Counts the rows of each cell. Those that follow each other are mostly of one cell, and are
-    /// counted together.
-    fn count(
-        &mut self,
-        rows: &Rows<'_, '_>,
-        users: impl Iterator<Item = Range<usize>>,
-        key: impl Fn(usize) -> u64,
-        into: &mut impl Count,
-    ) {
-        let times = rows.events.times;
-        let mut bucket = Bucket::default();
-        for user in users {
-            into.next_user();
-            let mut first = user.start;
-            while first < user.end {
-                let key_of_first = key(first);
-                bucket = self.layout.bucket(times[first], bucket);
-                let is_alike =
-                    |row: &usize| bucket.times.contains(&times[*row]) && key(*row) == key_of_first;
-                // An event that does not count may lie outside all buckets.
-                let next = (first + 1..user.end).find(|row| !is_alike(row)).unwrap_or(user.end);
-                let count = rows.kept.count(first..next);
-                if count > 0 {
-                    let place = self.place(key_of_first, bucket.number, rows.events.dictionaries);
-                    into.grow(place.slot, self.layout.cells());
-                    into.add(place, count);
-                }
-                first = next;
-            }
-        }
-    }
-
-    /// Takes the rows that have an item into their cells.
-    fn walk<Item, Into: Accumulate<Item>>(
-        &mut self,
-        rows: &Rows<'_, '_>,
-        users: impl Iterator<Item = Range<usize>>,
-        key: impl Fn(usize) -> u64,
-        item: impl Fn(usize) -> Option<Item>,
-        into: &mut Into,
-    ) {
-        let times = rows.events.times;
-        let mut bucket = Bucket::default();
-        let (mut current, mut place) = (None, Place::default());
-        for user in users {
-            into.next_user();
-            for row in user {
-                if !rows.kept.has(row) {
-                    continue;
-                }
-                let Some(item) = item(row) else { continue };
-                let key = key(row);
-                if !bucket.times.contains(&times[row]) || current != Some(key) {
-                    bucket = self.layout.bucket(times[row], bucket);
-                    current = Some(key);
-                    place = self.place(key, bucket.number, rows.events.dictionaries);
-                    into.grow(place.slot, self.layout.cells());
-                }
-                into.add(place, item);
-            }
-            into.end_user();
-        }
-    }
-
-    /// Where events with a key belong.
-    fn place(&mut self, key: u64, bucket: usize, dictionaries: Dictionaries<'_>) -> Place {
-        let slot = self.slots.slot(key, dictionaries);
-        Place { slot, cell: self.layout.cell(slot, bucket) }
-    }
-
-    fn check_groups(&self) -> Result<(), QueryError> {
-        match &self.layout {
-            Layout::Whole { groups, .. } => check_groups(*groups, limits::SERIES_RANKED_GROUPS),
-            Layout::Buckets(_, grid) if self.slots.tell_all() => {
-                check_groups(grid.rows(), limits::SERIES_GROUPS)
-            }
-            Layout::Buckets(..) => Ok(()),
-        }
-    }
-
-    /// How many cells there are in buckets.
-    fn in_buckets(&self) -> usize {
-        match &self.layout {
-            Layout::Whole { .. } => 0,
-            Layout::Buckets(_, grid) => grid.cells(),
-        }
-    }
-}
-
-impl Layout {
-    /// The bucket of a moment, which may be the one that was found before.
-    fn bucket(&self, time: i64, found: Bucket) -> Bucket {
-        if found.times.contains(&time) {
-            return found;
-        }
-        match self {
-            Layout::Whole { .. } => Bucket { number: 0, times: i64::MIN..i64::MAX },
-            Layout::Buckets(buckets, _) => {
-                let number = buckets.find(time);
-                Bucket { number, times: buckets.start(number).0..buckets.end(number) }
-            }
-        }
-    }
-
-    /// The cell of a bucket in the group of a slot.
-    fn cell(&mut self, slot: usize, bucket: usize) -> usize {
-        match self {
-            Layout::Whole { met, groups } => {
-                if met.len() <= slot {
-                    met.resize(slot + 1, false);
-                }
-                *groups += usize::from(!met[slot]);
-                met[slot] = true;
-                slot
-            }
-            Layout::Buckets(_, grid) => grid.cell(slot, bucket),
-        }
-    }
-
-    fn cells(&self) -> usize {
-        match self {
-            Layout::Whole { met, .. } => met.len(),
-            Layout::Buckets(_, grid) => grid.cells(),
-        }
     }
 }
 

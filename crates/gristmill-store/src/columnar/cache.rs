@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gristmill_model::{Field, Position};
 
 use super::chunk::{self, Coded, Numbers, Times, Users};
+use super::group_hours::GroupHours;
 use super::kept::Kept;
 use super::lexicon::Lexicon;
 use super::part::OpenPart;
@@ -39,6 +40,7 @@ struct Key {
 enum What {
     Users,
     Times,
+    Hours,
     Positions,
     Coded(Field),
     Numbers(Field),
@@ -48,6 +50,7 @@ enum What {
 enum Column {
     Users(Arc<Users>),
     Times(Arc<Times>),
+    Hours(Arc<GroupHours>),
     Positions(Arc<Vec<Position>>),
     Coded(Arc<Coded>),
     Numbers(Arc<Numbers>),
@@ -59,6 +62,7 @@ impl Column {
         let column = match self {
             Column::Users(users) => users.memory(),
             Column::Times(times) => times.memory(),
+            Column::Hours(hours) => hours.memory(),
             Column::Positions(positions) => positions.capacity() * size_of::<Position>(),
             Column::Coded(coded) => coded.memory(),
             Column::Numbers(numbers) => numbers.memory(),
@@ -102,6 +106,27 @@ impl ColumnCache {
         let read = || Times::read(part, part.group(group)).map(Arc::new).map(Column::Times);
         self.get(part, group, What::Times, read, |column| match column {
             Column::Times(times) => Some(times),
+            _ => None,
+        })
+    }
+
+    /// The hours of a row group. Its times are not kept for that, but used if they are there.
+    pub(super) fn hours(
+        &self,
+        part: &OpenPart,
+        group: usize,
+        users: &Users,
+    ) -> Result<Found<GroupHours>, StoreError> {
+        let read = || {
+            let known = self.columns.get(&Key { file: part.number, group, what: What::Times });
+            let hours = match known {
+                Some(Column::Times(times)) => GroupHours::of(&times, users),
+                _ => GroupHours::of(&Times::read(part, part.group(group))?, users),
+            };
+            Ok(Column::Hours(Arc::new(hours)))
+        };
+        self.get(part, group, What::Hours, read, |column| match column {
+            Column::Hours(hours) => Some(hours),
             _ => None,
         })
     }

@@ -11,7 +11,7 @@ use gristmill_model::{
 use super::ColumnarConfig;
 use super::tests::{Running, commit, config, row};
 use crate::conformance::view::view;
-use crate::{ABSENT, MemoryStore, Row, Scan, Snapshot, Store, UserRun, Work};
+use crate::{ABSENT, MemoryStore, Precision, Row, Scan, Snapshot, Store, UserRun, Work};
 
 const FIELDS: [&str; 7] =
     ["event_type", "session_id", "page_url", "user_id", "plan", "o.k", "event_id"];
@@ -23,6 +23,7 @@ fn all_rows(snapshot: &dyn Snapshot, range: TimeRange) -> Vec<String> {
         project: ProjectId::new("p"),
         user: None,
         range,
+        precision: Precision::Times,
         fields,
         numbers: Vec::new(),
         only_numbers: false,
@@ -126,6 +127,7 @@ fn by_user(store: &dyn Snapshot, user: Option<&str>) -> BTreeMap<String, Vec<(i6
         project: ProjectId::new("p"),
         user,
         range: TimeRange::ALL,
+        precision: Precision::Times,
         fields,
         numbers: Vec::new(),
         only_numbers: false,
@@ -215,6 +217,7 @@ fn scans() -> Vec<Scan> {
         project: ProjectId::new("p"),
         user: None,
         range: TimeRange::ALL,
+        precision: Precision::Times,
         fields: ["plan", "page_url"].map(Field::from_name).into(),
         numbers: ["o.k", "user_id"].map(Field::from_name).into(),
         only_numbers: false,

@@ -4,14 +4,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use gristmill_model::{TimeRange, Timestamp};
+use smallvec::SmallVec;
 
 use super::chunk::Times;
+use super::group_hours::GroupHours;
 use super::part::{RowGroup, UserKey};
 use super::row_group::{GroupColumns, GroupReader};
 use super::run::Run;
 use super::run_users::{append_codes, append_numbers};
 use super::source::Walk;
-use crate::{Dictionaries, Dictionary, EventCursor, Events, Span, StoreError};
+use crate::hours::{append_hours_within, cuts_hours};
+use crate::{Dictionaries, Dictionary, EventCursor, Events, HourRows, Precision, Span, StoreError};
 
 /// How many rows are given at a time: few enough to stay in the fast caches of a core.
 const BATCH_ROWS: usize = if cfg!(test) { 1 << 6 } else { 1 << 12 };
@@ -31,6 +34,9 @@ pub(super) struct ShardEvents {
     /// The times of rows that do not lie side by side.
     times: Vec<i64>,
     cut: Cut,
+    hours: Vec<HourRows>,
+    /// The place of the hour that has the first row left.
+    hour: usize,
 }
 
 /// Which of several walks through the same parts this is.
@@ -43,6 +49,8 @@ pub(super) struct Share {
 enum Source {
     Nothing,
     Group(Arc<Times>, GroupColumns),
+    /// The same with hours, and with times where the range cuts an hour.
+    Hours(Arc<GroupHours>, Arc<Times>, GroupColumns),
     /// Only the rows that have a number; those left are places among these.
     Listed(Arc<Times>, GroupColumns, Arc<[u32]>),
     Run(Arc<Run>),
@@ -70,6 +78,8 @@ impl ShardEvents {
             numbers: vec![Vec::new(); walk.scan.numbers.len()],
             times: Vec::new(),
             cut: Cut::default(),
+            hours: Vec::new(),
+            hour: 0,
             walk,
         }
     }
@@ -108,6 +118,9 @@ impl ShardEvents {
             return Ok(());
         }
         part.work.add_rows(rows.len());
+        if self.walk.scan.precision == Precision::Hours {
+            return self.begin_hours(part, group, rows);
+        }
         let (times, _) = part.times(group, &rows)?;
         if times.may_be_in(&self.walk.scan.range) {
             let columns = part.columns(group, &rows, &mut self.dictionaries)?;
@@ -118,6 +131,98 @@ impl ShardEvents {
             };
         }
         Ok(())
+    }
+
+    fn begin_hours(
+        &mut self,
+        part: &GroupReader,
+        group: usize,
+        rows: Range<usize>,
+    ) -> Result<(), StoreError> {
+        let hours = part.hours(group, &*part.users(group)?)?;
+        if hours.may_be_in(&self.walk.scan.range) {
+            let columns = part.columns(group, &rows, &mut self.dictionaries)?;
+            let times = match cuts_hours(&self.walk.scan.range) {
+                true => part.whole_times(group)?,
+                false => Arc::default(),
+            };
+            self.hour = hours.place_of(rows.start);
+            (self.left, self.source) = (rows, Source::Hours(hours, times, columns));
+        }
+        Ok(())
+    }
+
+    /// Copies what rows at hand have in the fields of the walk.
+    fn copy_columns(&mut self, rows: Range<usize>) {
+        self.columns.iter_mut().for_each(Vec::clear);
+        self.numbers.iter_mut().for_each(Vec::clear);
+        let numbers = self.numbers.iter_mut().enumerate();
+        let targets = self.columns.iter_mut().zip(&mut self.dictionaries).enumerate();
+        match &self.source {
+            Source::Nothing => {}
+            Source::Group(_, columns) | Source::Hours(_, _, columns) => {
+                for (index, (column, dictionary)) in targets {
+                    columns.append(index, rows.clone(), dictionary, column);
+                }
+                for (index, numbers) in numbers {
+                    columns.append_numbers(index, rows.clone(), numbers);
+                }
+            }
+            Source::Listed(_, columns, listed) => {
+                let rows = &listed[rows];
+                for (index, (column, dictionary)) in targets {
+                    columns.append_at(index, rows, dictionary, column);
+                }
+                for (index, numbers) in numbers {
+                    columns.append_numbers_at(index, rows, numbers);
+                }
+            }
+            Source::Run(run) => {
+                let scan = &self.walk.scan;
+                for (index, (column, dictionary)) in targets {
+                    append_codes(run, rows.clone(), &scan.fields[index], dictionary, column);
+                }
+                for (index, numbers) in numbers {
+                    append_numbers(run, rows.clone(), &scan.numbers[index], numbers);
+                }
+            }
+        }
+    }
+
+    /// Rows whose columns have been copied, with their hours.
+    fn events_with_hours(&mut self, rows: &Range<usize>) -> Events<'_> {
+        let range = &self.walk.scan.range;
+        self.hours.clear();
+        match &self.source {
+            Source::Hours(hours, times, _) => {
+                let times = times.values.as_slice();
+                self.hour = hours.append_within(self.hour, rows, (range, times), &mut self.hours);
+            }
+            Source::Run(run) => {
+                append_hours_within(&run.rows.times[rows.clone()], range, &mut self.hours);
+            }
+            Source::Nothing | Source::Group(..) | Source::Listed(..) => {}
+        }
+        Events {
+            rows: rows.len(),
+            times: &[],
+            hours: &self.hours,
+            columns: slices(&self.columns),
+            numbers: slices(&self.numbers),
+            dictionaries: Dictionaries::of(&self.dictionaries),
+        }
+    }
+
+    /// The first and the last time of the row group at hand, if it is wanted as a whole.
+    fn whole_span(&self) -> Option<(i64, i64)> {
+        let (rows, first, last) = match &self.source {
+            Source::Group(times, _) => (times.values.len(), times.first, times.last),
+            Source::Hours(hours, ..) => (hours.len(), hours.first, hours.last),
+            Source::Nothing | Source::Listed(..) | Source::Run(_) => return None,
+        };
+        let range = &self.walk.scan.range;
+        let are_inside = range.contains(Timestamp(first)) && range.contains(Timestamp(last));
+        (self.left.len() == rows && are_inside).then_some((first, last))
     }
 }
 
@@ -153,6 +258,10 @@ impl Cut {
     }
 }
 
+fn slices<'a, A: smallvec::Array<Item = &'a [T]>, T: 'a>(columns: &'a [Vec<T>]) -> SmallVec<A> {
+    columns.iter().map(Vec::as_slice).collect()
+}
+
 /// The places of rows in a list, which is ascending.
 fn places(listed: &[u32], rows: &Range<usize>) -> Range<usize> {
     let before = |end: usize| listed.partition_point(|row| (*row as usize) < end);
@@ -173,59 +282,32 @@ impl EventCursor for ShardEvents {
         }
         let rows = self.left.start..self.left.end.min(self.left.start + BATCH_ROWS);
         self.left.start = rows.end;
-        self.columns.iter_mut().for_each(Vec::clear);
-        self.numbers.iter_mut().for_each(Vec::clear);
-        let numbers = self.numbers.iter_mut().enumerate();
-        let targets = self.columns.iter_mut().zip(&mut self.dictionaries).enumerate();
+        self.copy_columns(rows.clone());
+        if self.walk.scan.precision == Precision::Hours {
+            return Ok(Some(self.events_with_hours(&rows)));
+        }
+        let range = &self.walk.scan.range;
         let (times, are_inside) = match &self.source {
-            Source::Nothing => (&[] as &[i64], true),
-            Source::Group(times, columns) => {
-                for (index, (column, dictionary)) in targets {
-                    columns.append(index, rows.clone(), dictionary, column);
-                }
-                for (index, numbers) in numbers {
-                    columns.append_numbers(index, rows.clone(), numbers);
-                }
-                (&times.values[rows], times.are_in(&self.walk.scan.range))
-            }
-            Source::Listed(times, columns, listed) => {
-                let rows = &listed[rows];
-                for (index, (column, dictionary)) in targets {
-                    columns.append_at(index, rows, dictionary, column);
-                }
-                for (index, numbers) in numbers {
-                    columns.append_numbers_at(index, rows, numbers);
-                }
+            Source::Nothing | Source::Hours(..) => (&[] as &[i64], true),
+            Source::Group(times, _) => (&times.values[rows], times.are_in(range)),
+            Source::Listed(times, _, listed) => {
                 self.times.clear();
-                self.times.extend(rows.iter().map(|row| times.values[*row as usize]));
-                (self.times.as_slice(), times.are_in(&self.walk.scan.range))
+                self.times.extend(listed[rows].iter().map(|row| times.values[*row as usize]));
+                (self.times.as_slice(), times.are_in(range))
             }
-            Source::Run(run) => {
-                let scan = &self.walk.scan;
-                for (index, (column, dictionary)) in targets {
-                    append_codes(run, rows.clone(), &scan.fields[index], dictionary, column);
-                }
-                for (index, numbers) in numbers {
-                    append_numbers(run, rows.clone(), &scan.numbers[index], numbers);
-                }
-                (&run.rows.times[rows], false)
-            }
+            Source::Run(run) => (&run.rows.times[rows], false),
         };
-        let times = if are_inside || self.cut.find(times, &self.walk.scan.range) {
+        let times = if are_inside || self.cut.find(times, range) {
             times
         } else {
             self.columns.iter_mut().for_each(|column| self.cut.keep(column));
             self.numbers.iter_mut().for_each(|numbers| self.cut.keep(numbers));
             &self.cut.times
         };
-        let columns = self.columns.iter().map(Vec::as_slice).collect();
-        let numbers = self.numbers.iter().map(Vec::as_slice).collect();
-        Ok(Some(Events {
-            times,
-            columns,
-            numbers,
-            dictionaries: Dictionaries::of(&self.dictionaries),
-        }))
+        let (columns, numbers) = (slices(&self.columns), slices(&self.numbers));
+        let dictionaries = Dictionaries::of(&self.dictionaries);
+        let rows = times.len();
+        Ok(Some(Events { rows, times, hours: &[], columns, numbers, dictionaries }))
     }
 
     /// For row groups that are wanted as a whole no time is looked at.
@@ -233,12 +315,9 @@ impl EventCursor for ShardEvents {
         if !self.fill()? {
             return Ok(None);
         }
-        if let Source::Group(times, _) = &self.source
-            && self.left.len() == times.values.len()
-            && times.are_in(&self.walk.scan.range)
-        {
+        if let Some(span) = self.whole_span() {
             self.left.start = self.left.end;
-            return Ok(Some(Some((times.first, times.last))));
+            return Ok(Some(Some(span)));
         }
         Ok(self.next_events()?.map(|events| events.span()))
     }

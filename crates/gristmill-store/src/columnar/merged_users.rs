@@ -7,14 +7,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use gristmill_model::Field;
-use smallvec::SmallVec;
 
 use super::cache::ColumnCache;
 use super::sessions::Sessions;
-use super::source::{Place, SourceUser, UserSource};
+use super::source::{Place, SourceUser, UserRows, UserSource};
 use crate::property::finite_number;
 use crate::{
-    BatchUsers, Dictionaries, Dictionary, Events, Scan, StoreError, UserBatch, UserCursor,
+    BatchUsers, Dictionaries, Dictionary, Events, HourRows, Precision, Scan, StoreError, UserBatch,
+    UserCursor,
 };
 
 /// About how many rows a batch has: few enough to stay in the fast caches of a core.
@@ -27,6 +27,9 @@ pub(super) struct MergedUsers {
     cache: Arc<ColumnCache>,
     fields: Vec<Field>,
     numeric: Vec<Field>,
+    precision: Precision,
+    /// Whether anybody asks who the users are.
+    wants_names: bool,
     heads: Vec<Head>,
     dictionaries: Vec<Dictionary>,
     batch: Batch,
@@ -35,12 +38,10 @@ pub(super) struct MergedUsers {
     sessions: Sessions,
 }
 
-/// A source and the hash of its next user.
+/// A source and its next user, if it has users at hand.
 struct Head {
     source: Box<dyn UserSource>,
-    hash: u64,
-    /// Whether it has users at hand.
-    is_filled: bool,
+    user: Option<SourceUser>,
 }
 
 /// Users and their rows.
@@ -48,6 +49,7 @@ struct Head {
 struct Batch {
     users: BatchUsers,
     times: Vec<i64>,
+    hours: Vec<HourRows>,
     columns: Vec<Vec<u32>>,
     numbers: Vec<Vec<f64>>,
     /// Where the rows are, user by user.
@@ -60,10 +62,10 @@ struct Batch {
     rows: usize,
 }
 
-/// Rows that follow each other in a source.
+/// Rows of a user that follow each other in a source.
 struct Piece {
     source: usize,
-    rows: Range<usize>,
+    rows: UserRows,
 }
 
 /// Rows of a source that have been copied, and where they are.
@@ -79,6 +81,8 @@ impl MergedUsers {
             cache,
             fields: scan.fields.clone(),
             numeric: scan.numbers.clone(),
+            precision: scan.precision,
+            wants_names: scan.names_users(),
             heads: Vec::new(),
             dictionaries: scan.fields.iter().map(|_| Dictionary::default()).collect(),
             batch: Batch {
@@ -92,19 +96,19 @@ impl MergedUsers {
     }
 
     pub(super) fn add(&mut self, source: impl UserSource + 'static) {
-        self.heads.push(Head { source: Box::new(source), hash: 0, is_filled: false });
+        self.heads.push(Head { source: Box::new(source), user: None });
     }
 
     /// Sees to it that all sources have users at hand, and drops those that have no more.
     fn fill(&mut self) -> Result<(), StoreError> {
         let mut index = 0;
         while let Some(head) = self.heads.get_mut(index) {
-            if !head.is_filled {
-                let Some(hash) = head.source.fill(&mut self.dictionaries)? else {
+            if head.user.is_none() {
+                head.user = head.source.fill(&mut self.dictionaries)?;
+                if head.user.is_none() {
                     drop(self.heads.swap_remove(index));
                     continue;
-                };
-                (head.hash, head.is_filled) = (hash, true);
+                }
             }
             index += 1;
         }
@@ -115,73 +119,100 @@ impl MergedUsers {
     /// stops before a user whose rows go on in another row group.
     fn find_users(&mut self) -> usize {
         for looked_at in 0..BATCH_USERS {
-            let users = first_users(&self.heads);
-            self.ties.clear();
-            self.ties.extend(users.iter().map(|(source, _)| *source));
-            if users.iter().any(|(_, user)| user.goes_on) {
+            self.find_ties();
+            let Self { heads, batch, ties, .. } = self;
+            let goes_on = |index: &usize| heads[*index].user.as_ref().is_some_and(|u| u.goes_on);
+            if ties.iter().any(goes_on) {
                 return looked_at;
             }
-            self.batch.add_user(&users, &self.heads);
-            drop(users);
-            for &index in &self.ties {
-                let head = &mut self.heads[index];
-                match head.source.advance() {
-                    Some(hash) => head.hash = hash,
-                    None => head.is_filled = false,
-                }
+            batch.add_user(ties, heads, self.precision, self.wants_names);
+            let mut are_filled = true;
+            for &index in &*ties {
+                let head = &mut heads[index];
+                head.user = head.source.advance();
+                are_filled &= head.user.is_some();
             }
-            let all_filled = self.ties.iter().all(|index| self.heads[*index].is_filled);
-            if !all_filled || self.batch.rows >= BATCH_ROWS {
+            if !are_filled || batch.rows >= BATCH_ROWS {
                 return looked_at + 1;
             }
         }
         BATCH_USERS
     }
 
+    /// Finds the sources that have the next user.
+    fn find_ties(&mut self) {
+        let Self { heads, ties, .. } = self;
+        let hash = |head: &Head| head.user.as_ref().map_or(u64::MAX, |user| user.hash);
+        let first = heads.iter().map(hash).min();
+        ties.clear();
+        ties.extend((0..heads.len()).filter(|index| Some(hash(&heads[*index])) == first));
+        if let [one, others @ ..] = ties.as_slice()
+            && others.iter().any(|other| heads[*other].source.name() != heads[*one].source.name())
+        {
+            // Different users may share a hash; their order is that of their names.
+            let least = ties.iter().map(|index| heads[*index].source.name()).min();
+            ties.retain(|index| Some(heads[*index].source.name()) == least);
+        }
+    }
+
     /// Gathers one user whose rows go on in another row group.
     fn gather_long(&mut self) -> Result<(), StoreError> {
-        let Self { heads, dictionaries, batch, ties, sessions, fields, numeric, .. } = self;
+        let Self { heads, dictionaries, batch, ties, sessions, fields, numeric, precision, .. } =
+            self;
         let Some(&first) = ties.first() else { return Ok(()) };
-        let (user, hash) = (heads[first].source.user().name.to_owned(), heads[first].hash);
-        // In this order pieces that do not overlap need no sorting.
-        ties.sort_by_key(|&index| {
-            let source = &heads[index].source;
-            source.times(&source.user().rows).first().copied()
-        });
+        let name = heads[first].source.name().to_owned();
+        let hash = heads[first].user.as_ref().map(|user| user.hash);
+        if *precision == Precision::Times {
+            // In this order pieces that do not overlap need no sorting.
+            ties.sort_by_key(|&index| {
+                let Head { source, user } = &heads[index];
+                user.as_ref().and_then(|user| source.times(&user.rows.rows).first().copied())
+            });
+        }
         sessions.clear();
         let mut places = Vec::new();
         for &index in &*ties {
             let head = &mut heads[index];
-            let mut is_same = true;
-            while is_same {
-                let SourceUser { rows, goes_on, .. } = head.source.user();
-                if !rows.is_empty() {
+            while let Some(SourceUser { rows, goes_on, .. }) = head.user.take() {
+                if !rows.rows.is_empty() {
+                    match precision {
+                        Precision::Times => {
+                            batch.times.extend_from_slice(head.source.times(&rows.rows));
+                        }
+                        Precision::Hours => {
+                            head.source.append_hours(&rows, batch.rows, &mut batch.hours);
+                        }
+                    }
+                    let UserRows { rows, .. } = rows;
+                    batch.rows += rows.len();
                     let fields = (fields.as_slice(), numeric.as_slice());
                     batch.append(&*head.source, rows.clone(), fields, dictionaries, sessions);
                     places.push(Copied { source: index, place: head.source.place(), rows });
                 }
-                let mut next = head.source.advance();
+                head.user = head.source.advance();
                 if goes_on {
-                    next = head.source.fill(dictionaries)?;
+                    head.user = head.source.fill(dictionaries)?;
                 }
-                head.is_filled = next.is_some();
-                head.hash = next.unwrap_or_default();
-                is_same = goes_on && next == Some(hash) && head.source.user().name == user;
+                let next = head.user.as_ref().map(|user| user.hash);
+                if !goes_on || next != hash || head.source.name() != name {
+                    break;
+                }
             }
         }
-        batch.rows = batch.times.len();
         if batch.rows == 0 {
             return Ok(());
         }
-        batch.users.push(&user, batch.rows);
+        batch.users.push(&name, batch.rows);
         batch.append_names(fields, numeric, dictionaries);
         for (field, dictionary) in fields.iter().zip(dictionaries) {
             if *field == Field::SessionWithinUser {
                 dictionary.number(sessions.len());
             }
         }
-        if batch.overlaps(&places) {
-            batch.sort(0, &places, &self.cache)?;
+        match precision {
+            Precision::Hours => sort_hours(&mut batch.hours),
+            Precision::Times if batch.overlaps(&places) => batch.sort(0, &places, &self.cache)?,
+            Precision::Times => {}
         }
         Ok(())
     }
@@ -189,10 +220,11 @@ impl MergedUsers {
     /// Copies the rows that were found.
     fn copy(&mut self) -> Result<(), StoreError> {
         let Self { heads, dictionaries, batch, sessions, fields, numeric, cache, .. } = self;
-        let Batch { times, columns, numbers, pieces, .. } = batch;
-        for (source, rows) in joined(pieces) {
-            times.extend_from_slice(heads[source].source.times(&rows));
+        match self.precision {
+            Precision::Times => batch.copy_times(heads),
+            Precision::Hours => batch.copy_hours(heads),
         }
+        let Batch { columns, numbers, pieces, .. } = batch;
         for (index, numbers) in numbers.iter_mut().enumerate() {
             if numeric[index] != Field::UserId {
                 for (source, rows) in joined(pieces) {
@@ -227,7 +259,7 @@ impl MergedUsers {
             let pieces = &batch.pieces[first..batch.piece_ends[user]];
             let copied = |&Piece { source, ref rows }: &Piece| {
                 let place = heads[source].source.place();
-                Copied { source, place, rows: rows.clone() }
+                Copied { source, place, rows: rows.rows.clone() }
             };
             let copied: Vec<_> = pieces.iter().map(copied).collect();
             batch.sort(batch.users.rows(user).start, &copied, cache)?;
@@ -240,6 +272,7 @@ impl Batch {
     fn clear(&mut self) {
         self.users.clear();
         self.times.clear();
+        self.hours.clear();
         self.columns.iter_mut().for_each(Vec::clear);
         self.numbers.iter_mut().for_each(Vec::clear);
         self.pieces.clear();
@@ -248,17 +281,30 @@ impl Batch {
         self.rows = 0;
     }
 
-    /// Adds a user of some sources, if it has any rows.
-    fn add_user(&mut self, users: &[(usize, SourceUser<'_>)], heads: &[Head]) {
+    /// Adds the next user of some sources, if it has any rows.
+    fn add_user(
+        &mut self,
+        sources: &[usize],
+        heads: &[Head],
+        precision: Precision,
+        wants_names: bool,
+    ) {
         let first = self.pieces.len();
-        for (source, user) in users.iter().filter(|(_, user)| !user.rows.is_empty()) {
-            self.rows += user.rows.len();
-            self.pieces.push(Piece { source: *source, rows: user.rows.clone() });
+        for &source in sources {
+            if let Some(user) = &heads[source].user
+                && !user.rows.rows.is_empty()
+            {
+                self.rows += user.rows.rows.len();
+                self.pieces.push(Piece { source, rows: user.rows.clone() });
+            }
         }
         let pieces = &mut self.pieces[first..];
-        if pieces.len() > 1 {
+        if pieces.is_empty() {
+            return;
+        }
+        if pieces.len() > 1 && precision == Precision::Times {
             let ends = |piece: &Piece| {
-                let times = heads[piece.source].source.times(&piece.rows);
+                let times = heads[piece.source].source.times(&piece.rows.rows);
                 (times.first().copied(), times.last().copied())
             };
             if !pieces.is_sorted_by_key(ends) {
@@ -268,13 +314,33 @@ impl Batch {
                 self.unsorted.push(self.users.len());
             }
         }
-        if let Some((_, user)) = users.first().filter(|_| self.pieces.len() > first) {
-            self.users.push(user.name, self.rows);
-            self.piece_ends.push(self.pieces.len());
+        let name = if wants_names { heads[pieces[0].source].source.name() } else { "" };
+        self.users.push(name, self.rows);
+        self.piece_ends.push(self.pieces.len());
+    }
+
+    fn copy_times(&mut self, heads: &[Head]) {
+        for (source, rows) in joined(&self.pieces) {
+            self.times.extend_from_slice(heads[source].source.times(&rows));
         }
     }
 
-    /// Appends rows of the only user.
+    fn copy_hours(&mut self, heads: &[Head]) {
+        let (mut first, mut start) = (0, 0);
+        for &end in &self.piece_ends {
+            let first_hour = self.hours.len();
+            for Piece { source, rows } in &self.pieces[first..end] {
+                heads[*source].source.append_hours(rows, start, &mut self.hours);
+                start += rows.rows.len();
+            }
+            if end - first > 1 {
+                sort_hours(&mut self.hours[first_hour..]);
+            }
+            first = end;
+        }
+    }
+
+    /// Appends what rows of the only user have in the fields of the walk.
     fn append(
         &mut self,
         source: &dyn UserSource,
@@ -283,7 +349,6 @@ impl Batch {
         dictionaries: &mut [Dictionary],
         sessions: &mut Sessions,
     ) {
-        self.times.extend_from_slice(source.times(&rows));
         for (index, numbers) in self.numbers.iter_mut().enumerate() {
             if numeric[index] != Field::UserId {
                 source.append_numbers(index, rows.clone(), numbers);
@@ -377,27 +442,21 @@ fn reorder<T: Copy>(column: &mut [T], order: &[Sorted]) {
     column[..sorted.len()].copy_from_slice(&sorted);
 }
 
-/// The first user in each source that has it.
-fn first_users(heads: &[Head]) -> SmallVec<[(usize, SourceUser<'_>); 4]> {
-    let first = heads.iter().map(|head| head.hash).min();
-    let heads = heads.iter().enumerate().filter(|(_, head)| Some(head.hash) == first);
-    let mut users: SmallVec<[_; 4]> =
-        heads.map(|(source, head)| (source, head.source.user())).collect();
-    if users.len() > 1 {
-        // Different users may share a hash; their order is that of their names.
-        let least = users.iter().map(|(_, user)| user.name).min();
-        users.retain(|(_, user)| Some(user.name) == least);
-    }
-    users
-}
-
 /// The pieces, those that follow each other in a source as one.
 fn joined(pieces: &[Piece]) -> impl Iterator<Item = (usize, Range<usize>)> + '_ {
-    let follow = |a: &Piece, b: &Piece| a.source == b.source && a.rows.end == b.rows.start;
+    let follow =
+        |a: &Piece, b: &Piece| a.source == b.source && a.rows.rows.end == b.rows.rows.start;
     pieces.chunk_by(follow).filter_map(|pieces| {
         let (first, last) = (pieces.first()?, pieces.last()?);
-        Some((first.source, first.rows.start..last.rows.end))
+        Some((first.source, first.rows.rows.start..last.rows.rows.end))
     })
+}
+
+/// Brings the hours of one user into their order.
+fn sort_hours(hours: &mut [HourRows]) {
+    if !hours.is_sorted_by_key(|hour| hour.hour) {
+        hours.sort_by_key(|hour| hour.hour);
+    }
 }
 
 /// Appends codes for the sessions of one user, and says below what they are.
@@ -410,13 +469,13 @@ fn append_sessions(
 ) -> usize {
     let source = |piece: &Piece| &heads[piece.source].source;
     if let [piece] = pieces
-        && let Some(codes) = source(piece).own_sessions(field, piece.rows.clone(), column)
+        && let Some(codes) = source(piece).own_sessions(field, piece.rows.rows.clone(), column)
     {
         return codes;
     }
     sessions.clear();
     for piece in pieces {
-        source(piece).append_sessions(field, piece.rows.clone(), sessions, column);
+        source(piece).append_sessions(field, piece.rows.rows.clone(), sessions, column);
     }
     sessions.len()
 }
@@ -432,11 +491,11 @@ impl UserCursor for MergedUsers {
             0 => self.gather_long()?,
             _ => self.copy()?,
         }
-        let Batch { users, times, columns, numbers, .. } = &self.batch;
+        let Batch { users, times, hours, columns, numbers, rows, .. } = &self.batch;
         let columns = columns.iter().map(Vec::as_slice).collect();
         let numbers = numbers.iter().map(Vec::as_slice).collect();
-        let events =
-            Events { times, columns, numbers, dictionaries: Dictionaries::of(&self.dictionaries) };
+        let dictionaries = Dictionaries::of(&self.dictionaries);
+        let events = Events { rows: *rows, times, hours, columns, numbers, dictionaries };
         Ok(Some(UserBatch::new(users, events)))
     }
 

@@ -19,6 +19,7 @@ mod compaction;
 mod events;
 mod files;
 mod filter;
+mod group_hours;
 mod hot;
 mod identity_set;
 mod kept;

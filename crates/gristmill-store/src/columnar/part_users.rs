@@ -4,11 +4,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::chunk::{Times, Users};
+use super::group_hours::GroupHours;
 use super::part::UserKey;
 use super::row_group::{GroupColumns, GroupReader};
 use super::sessions::Sessions;
-use super::source::{GroupPositions, Place, SourceUser, UserSource};
-use crate::{Dictionary, StoreError};
+use super::source::{GroupPositions, Place, SourceUser, UserRows, UserSource};
+use crate::hours::cuts_hours;
+use crate::{Dictionary, HourRows, Precision, StoreError};
 
 /// The users of a part.
 pub(super) struct PartUsers {
@@ -28,6 +30,8 @@ struct Chunk {
     times: Arc<Times>,
     /// The row of the first time.
     times_from: usize,
+    /// If the walk wants hours, these instead.
+    hours: Option<Arc<GroupHours>>,
     columns: GroupColumns,
     /// Whether rows may be out of range.
     needs_cut: bool,
@@ -69,18 +73,55 @@ impl PartUsers {
         let reader = &self.reader;
         let rows = users.rows_of(&left);
         reader.work.add_rows(rows.len());
-        let (times, times_from) = reader.times(group, &rows)?;
+        let range = &reader.walk.scan.range;
+        let (mut times, mut times_from, mut hours) = (Arc::default(), 0, None);
+        let needs_cut = match reader.walk.scan.precision {
+            Precision::Times => {
+                (times, times_from) = reader.times(group, &rows)?;
+                !times.are_in(range)
+            }
+            Precision::Hours => {
+                let found = reader.hours(group, &users)?;
+                let needs_cut = !found.are_in(range);
+                if needs_cut && cuts_hours(range) {
+                    times = reader.whole_times(group)?;
+                }
+                hours = Some(found);
+                needs_cut
+            }
+        };
         Ok(Chunk {
             group,
             positions: GroupPositions::default(),
             columns: reader.columns(group, &rows, dictionaries)?,
-            needs_cut: !times.are_in(&reader.walk.scan.range),
+            needs_cut,
             goes_on: self.goes_on(group, &users, left.end - 1),
             times,
             times_from,
+            hours,
             users,
             left,
         })
+    }
+
+    /// The next user at hand.
+    fn user(&self) -> SourceUser {
+        let Chunk { users, left, times, hours, needs_cut, goes_on, .. } = &self.chunk;
+        let range = &self.reader.walk.scan.range;
+        let rows = match hours {
+            Some(hours) if *needs_cut => hours.cut(hours.user(left.start), range, &times.values),
+            Some(hours) => hours.user(left.start),
+            None => {
+                let mut rows = users.rows(left.start);
+                if *needs_cut {
+                    let cut = self.reader.walk.in_range(self.times(&rows));
+                    rows = rows.start + cut.start..rows.start + cut.end;
+                }
+                UserRows { rows, hours: 0..0 }
+            }
+        };
+        let goes_on = *goes_on && left.len() == 1;
+        SourceUser { hash: users.hash(left.start), rows, goes_on }
     }
 
     /// Whether a user's rows may go on in the next row group.
@@ -98,40 +139,38 @@ impl PartUsers {
 }
 
 impl UserSource for PartUsers {
-    fn fill(&mut self, dictionaries: &mut [Dictionary]) -> Result<Option<u64>, StoreError> {
+    fn fill(&mut self, dictionaries: &mut [Dictionary]) -> Result<Option<SourceUser>, StoreError> {
         self.chunk = Chunk::default();
         while let Some(group) = self.groups.next() {
             let users = self.reader.users(group)?;
             let left = self.wanted(&users);
             if !left.is_empty() {
-                let hash = users.hash(left.start);
                 self.chunk = self.load(group, users, left, dictionaries)?;
-                return Ok(Some(hash));
+                return Ok(Some(self.user()));
             }
         }
         Ok(None)
     }
 
-    fn advance(&mut self) -> Option<u64> {
+    fn advance(&mut self) -> Option<SourceUser> {
         let chunk = &mut self.chunk;
         chunk.left.start += 1;
-        (!chunk.left.is_empty()).then(|| chunk.users.hash(chunk.left.start))
+        (!chunk.left.is_empty()).then(|| self.user())
     }
 
-    fn user(&self) -> SourceUser<'_> {
-        let Chunk { users, left, needs_cut, goes_on, .. } = &self.chunk;
-        let mut rows = users.rows(left.start);
-        if *needs_cut {
-            let cut = self.reader.walk.in_range(self.times(&rows));
-            rows = rows.start + cut.start..rows.start + cut.end;
-        }
-        let goes_on = *goes_on && left.len() == 1;
-        SourceUser { name: users.name(left.start), rows, goes_on }
+    fn name(&self) -> &str {
+        self.chunk.users.name(self.chunk.left.start)
     }
 
     fn times(&self, rows: &Range<usize>) -> &[i64] {
         let Chunk { times, times_from, .. } = &self.chunk;
         &times.values[rows.start - times_from..rows.end - times_from]
+    }
+
+    fn append_hours(&self, rows: &UserRows, start: usize, into: &mut Vec<HourRows>) {
+        if let Some(hours) = &self.chunk.hours {
+            hours.append(rows, start, into);
+        }
     }
 
     fn append(

@@ -8,6 +8,7 @@ use gristmill_model::Field;
 
 use super::cache::{ColumnCache, Found};
 use super::chunk::{Coded, Numbers, Times, Users};
+use super::group_hours::GroupHours;
 use super::part::{OpenPart, Selected};
 use super::source::Walk;
 use super::work::WorkDone;
@@ -69,8 +70,17 @@ impl GroupReader {
     ) -> Result<(Arc<Times>, usize), StoreError> {
         match self.walk.scan.user {
             Some(_) => Ok((Arc::new(Times::read(&self.part, self.only(group, rows))?), rows.start)),
-            None => Ok((self.counted(self.cache.times(&self.part, group)?), 0)),
+            None => Ok((self.whole_times(group)?, 0)),
         }
+    }
+
+    /// The times of all rows.
+    pub(super) fn whole_times(&self, group: usize) -> Result<Arc<Times>, StoreError> {
+        Ok(self.counted(self.cache.times(&self.part, group)?))
+    }
+
+    pub(super) fn hours(&self, group: usize, users: &Users) -> Result<Arc<GroupHours>, StoreError> {
+        Ok(self.counted(self.cache.hours(&self.part, group, users)?))
     }
 
     /// What rows have in the fields of the walk.

@@ -8,9 +8,10 @@ use gristmill_model::{Field, Origin};
 
 use super::run::Run;
 use super::sessions::{Sessions, mark};
-use super::source::{Place, SourceUser, UserSource, Walk};
+use super::source::{Place, SourceUser, UserRows, UserSource, Walk};
+use crate::hours::append_hours;
 use crate::property::finite_number;
-use crate::{Dictionary, StoreError, property};
+use crate::{Dictionary, HourRows, StoreError, property};
 
 /// The users of a run. All are at hand at once.
 pub(super) struct RunUsers {
@@ -31,31 +32,40 @@ impl RunUsers {
         Self { run, left, is_begun: false, walk }
     }
 
-    fn hash(&self) -> Option<u64> {
-        (!self.left.is_empty()).then(|| self.run.user(self.left.start).hash)
+    /// The next user.
+    fn user(&self) -> Option<SourceUser> {
+        if self.left.is_empty() {
+            return None;
+        }
+        let user = self.run.user(self.left.start);
+        let rows = self.walk.in_range(&self.run.rows.times[user.first_row..user.end_row]);
+        let rows = user.first_row + rows.start..user.first_row + rows.end;
+        let rows = UserRows { rows, hours: 0..0 };
+        Some(SourceUser { hash: user.hash, rows, goes_on: false })
     }
 }
 
 impl UserSource for RunUsers {
-    fn fill(&mut self, _dictionaries: &mut [Dictionary]) -> Result<Option<u64>, StoreError> {
+    fn fill(&mut self, _dictionaries: &mut [Dictionary]) -> Result<Option<SourceUser>, StoreError> {
         let is_begun = std::mem::replace(&mut self.is_begun, true);
-        Ok(self.hash().filter(|_| !is_begun))
+        Ok(self.user().filter(|_| !is_begun))
     }
 
-    fn advance(&mut self) -> Option<u64> {
+    fn advance(&mut self) -> Option<SourceUser> {
         self.left.start += 1;
-        self.hash()
+        self.user()
     }
 
-    fn user(&self) -> SourceUser<'_> {
-        let user = self.run.user(self.left.start);
-        let rows = self.walk.in_range(&self.run.rows.times[user.first_row..user.end_row]);
-        let rows = user.first_row + rows.start..user.first_row + rows.end;
-        SourceUser { name: user.user, rows, goes_on: false }
+    fn name(&self) -> &str {
+        self.run.user(self.left.start).user
     }
 
     fn times(&self, rows: &Range<usize>) -> &[i64] {
         &self.run.rows.times[rows.clone()]
+    }
+
+    fn append_hours(&self, rows: &UserRows, start: usize, into: &mut Vec<HourRows>) {
+        append_hours(&self.run.rows.times[rows.rows.clone()], start, into);
     }
 
     fn append(

@@ -9,22 +9,25 @@ use super::cache::ColumnCache;
 use super::part::OpenPart;
 use super::run::{Run, shard_of, user_hash};
 use super::sessions::Sessions;
-use crate::{Dictionary, Scan, StoreError};
+use crate::{Dictionary, HourRows, Scan, StoreError};
 
 /// Users in order of (hash, name), each once. Some are at hand at a time; what is asked about a
 /// user is about the next one of these, and rows are given by place as long as they are at hand.
 pub(super) trait UserSource: Send {
-    /// Goes on to the next users, and gives the hash of the first; `None` at the end.
-    fn fill(&mut self, dictionaries: &mut [Dictionary]) -> Result<Option<u64>, StoreError>;
+    /// Goes on to the next users, and gives the first; `None` at the end.
+    fn fill(&mut self, dictionaries: &mut [Dictionary]) -> Result<Option<SourceUser>, StoreError>;
 
-    /// Goes on to the next user at hand, and gives its hash; `None` if there is none.
-    fn advance(&mut self) -> Option<u64>;
+    /// Goes on to the next user at hand; `None` if there is none.
+    fn advance(&mut self) -> Option<SourceUser>;
 
-    /// The user.
-    fn user(&self) -> SourceUser<'_>;
+    /// The name of the user.
+    fn name(&self) -> &str;
 
-    /// The times of rows.
+    /// The times of rows; not if the walk wants hours.
     fn times(&self, rows: &Range<usize>) -> &[i64];
+
+    /// Appends the hours of rows, which are to begin at `start`.
+    fn append_hours(&self, rows: &UserRows, start: usize, into: &mut Vec<HourRows>);
 
     /// Appends the codes that rows have in a field; not of the user's name or sessions.
     fn append(
@@ -57,12 +60,20 @@ pub(super) trait UserSource: Send {
 }
 
 /// A user of a source.
-pub(super) struct SourceUser<'a> {
-    pub(super) name: &'a str,
-    /// The rows that are in range.
-    pub(super) rows: Range<usize>,
+#[derive(Clone)]
+pub(super) struct SourceUser {
+    pub(super) hash: u64,
+    pub(super) rows: UserRows,
     /// Whether the user may have more rows, which come first when there are others at hand.
     pub(super) goes_on: bool,
+}
+
+/// The rows of a user that are in range.
+#[derive(Clone)]
+pub(super) struct UserRows {
+    pub(super) rows: Range<usize>,
+    /// If the walk wants hours, where the source has them.
+    pub(super) hours: Range<usize>,
 }
 
 /// What a walk through some users wants.
@@ -143,6 +154,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Precision;
 
     fn walk(shard: u32, shards: u32) -> (u64, u64) {
         let project = ProjectId::new("p");
@@ -150,6 +162,7 @@ mod tests {
             project,
             user: None,
             range: TimeRange::ALL,
+            precision: Precision::Times,
             fields: Vec::new(),
             numbers: Vec::new(),
             only_numbers: false,

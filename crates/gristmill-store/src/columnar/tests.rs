@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::{ColumnarConfig, ColumnarStore, check};
 use crate::conformance::{self, Subject};
-use crate::{Commit, Row, Scan, Store, StoreError, StoreStats, property};
+use crate::{Commit, Precision, Row, Scan, Store, StoreError, StoreStats, property};
 
 struct FixedClock;
 
@@ -182,6 +182,7 @@ async fn count(store: &dyn Store) -> usize {
         project: ProjectId::new("p"),
         user: None,
         range: TimeRange::ALL,
+        precision: Precision::Times,
         fields: vec![Field::EventType],
         numbers: Vec::new(),
         only_numbers: false,
@@ -313,6 +314,7 @@ async fn frequent_properties_have_columns_in_merged_parts_only() {
         project: ProjectId::new("p"),
         user: None,
         range: TimeRange::ALL,
+        precision: Precision::Times,
         fields,
         numbers: Vec::new(),
         only_numbers: false,

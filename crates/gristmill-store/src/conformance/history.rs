@@ -8,7 +8,7 @@ use gristmill_model::{
 
 use super::Subject;
 use super::view::everything;
-use crate::{Commit, MemoryStore, Quarantined, Row, Scan, Store};
+use crate::{Commit, MemoryStore, Precision, Quarantined, Row, Scan, Store};
 
 /// Offers the same random commits to the subject and to the memory store, and compares all that
 /// can be seen after each.
@@ -69,6 +69,7 @@ fn random_event(dice: &mut Dice) -> Event<'static> {
     let time = match dice.below(10) {
         // Half a year back, far from the others.
         0 => dice.below(5) as i64 - 15_000_000_000_000,
+        1..4 => dice.below(40) as i64 * (Timestamp::HOUR / 4),
         _ => dice.below(40) as i64 * 500_000,
     };
     let properties = match dice.below(5) {
@@ -114,12 +115,16 @@ fn random_scan(dice: &mut Dice) -> Scan {
     let mut numbers: Vec<Field> =
         ["n", "o.k", "user_id", "id", "plan"].map(Field::from_name).into();
     numbers.retain(|_| dice.below(3) == 0);
-    let end =
-        |dice: &mut Dice| (dice.below(2) == 0).then(|| Timestamp(dice.below(41) as i64 * 500_000));
+    let end = |dice: &mut Dice| match dice.below(4) {
+        0 => Some(Timestamp(dice.below(41) as i64 * 500_000)),
+        1 => Some(Timestamp(dice.below(41) as i64 * (Timestamp::HOUR / 4))),
+        _ => None,
+    };
     Scan {
         project: ProjectId::new(dice.pick(&["default", "default", "other", "none"])),
         user: (dice.below(3) == 0).then(|| dice.pick(&["", "a", "hot", "nobody"]).to_owned()),
         range: TimeRange { start: end(dice), end: end(dice) },
+        precision: Precision::Times,
         fields,
         numbers,
         only_numbers: false,

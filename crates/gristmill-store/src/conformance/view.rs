@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Events, Scan, Snapshot, Store};
+use gristmill_model::Timestamp;
+
+use crate::{Events, HourRows, Precision, Scan, Snapshot, Store};
 
 /// One event as a walk gave it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,7 +46,79 @@ pub(crate) fn view(snapshot: &dyn Snapshot, scan: &Scan) -> BTreeMap<String, Vec
         }
     }
     check_events(snapshot, scan, &users);
+    check_hours(snapshot, scan);
     users
+}
+
+/// With their hours the same users and events come.
+fn check_hours(snapshot: &dyn Snapshot, scan: &Scan) {
+    let hour = |time: Timestamp| time.0.div_euclid(Timestamp::HOUR) * Timestamp::HOUR;
+    let by_times = Scan { precision: Precision::Times, ..scan.clone() };
+    let by_hours = Scan { precision: Precision::Hours, ..by_times.clone() };
+    let (mut told, mut expected) = (Vec::new(), Vec::new());
+    let (mut all_told, mut all_expected) = (Vec::new(), Vec::new());
+    for shard in 0..snapshot.shards() {
+        let mut cursor = snapshot.scan(shard, &by_times).unwrap();
+        while let Some(batch) = cursor.next_users().unwrap() {
+            for run in batch.runs() {
+                let in_hours = |seen: Seen| Seen { time: hour(Timestamp(seen.time)), ..seen };
+                let mut rows: Vec<Seen> =
+                    seen(&run.events, scan).into_iter().map(in_hours).collect();
+                rows.sort();
+                all_expected.extend(rows.iter().cloned());
+                expected.push(rows);
+            }
+        }
+        let mut cursor = snapshot.scan(shard, &by_hours).unwrap();
+        while let Some(batch) = cursor.next_users().unwrap() {
+            let events = &batch.events;
+            assert!(events.times.is_empty());
+            assert_eq!(batch.rows().last().map_or(0, |rows| rows.end), events.rows);
+            for (rows, own) in batch.rows().zip(batch.moments()) {
+                let hours = &events.hours[own];
+                assert!(hours.is_sorted_by_key(|hour| hour.hour));
+                assert!(hours.iter().all(|of| rows.start <= of.rows().start));
+                assert_eq!(hours.iter().map(|of| of.rows().len()).sum::<usize>(), rows.len());
+                let mut rows = seen_by_hours(events, hours, scan);
+                rows.sort();
+                told.push(rows);
+            }
+        }
+        let mut cursor = snapshot.scan_events(shard, &by_hours).unwrap();
+        while let Some(events) = cursor.next_events().unwrap() {
+            assert!(events.times.is_empty());
+            all_told.extend(seen_by_hours(&events, events.hours, scan));
+        }
+    }
+    // With their hours users have no names.
+    told.sort();
+    expected.sort();
+    assert_eq!(told, expected);
+    all_told.sort();
+    all_expected.sort();
+    assert_eq!(all_told, all_expected);
+    check_spans(snapshot, &by_hours, &all_expected);
+}
+
+/// The span holds all events, and no more than their hours.
+fn check_spans(snapshot: &dyn Snapshot, by_hours: &Scan, expected: &[Seen]) {
+    let mut spans = Vec::new();
+    for shard in 0..snapshot.shards() {
+        let mut cursor = snapshot.scan_events(shard, by_hours).unwrap();
+        while let Some(span) = cursor.next_span().unwrap() {
+            spans.extend(span);
+        }
+    }
+    let hour = |time: i64| time.div_euclid(Timestamp::HOUR) * Timestamp::HOUR;
+    let first = spans.iter().map(|span| hour(span.0)).min();
+    let last = spans.iter().map(|span| hour(span.1)).max();
+    let hours = || expected.iter().map(|seen| seen.time);
+    assert_eq!((first, last), (hours().min(), hours().max()));
+}
+
+fn seen_by_hours(events: &Events<'_>, hours: &[HourRows], scan: &Scan) -> Vec<Seen> {
+    let rows = hours.iter().flat_map(|hour| hour.rows().map(move |row| (row, hour.begins())));
+    rows.map(|(row, time)| seen_at(events, scan, row, time)).collect()
 }
 
 /// The same events come in no order.
@@ -86,18 +160,23 @@ fn check_only_numbers(snapshot: &dyn Snapshot, scan: &Scan, expected: &[Seen]) {
 }
 
 fn seen(events: &Events<'_>, scan: &Scan) -> Vec<Seen> {
+    assert_eq!(events.times.len(), events.rows);
+    let times = events.times.iter().enumerate();
+    times.map(|(row, time)| seen_at(events, scan, row, *time)).collect()
+}
+
+fn seen_at(events: &Events<'_>, scan: &Scan, row: usize, time: i64) -> Seen {
     assert_eq!(events.columns.len(), scan.fields.len());
-    assert!(events.columns.iter().all(|column| column.len() == events.times.len()));
+    assert!(events.columns.iter().all(|column| column.len() == events.rows));
     assert_eq!(events.numbers.len(), scan.numbers.len());
-    assert!(events.numbers.iter().all(|numbers| numbers.len() == events.times.len()));
-    let row = |row: usize| Seen {
-        time: events.times[row],
+    assert!(events.numbers.iter().all(|numbers| numbers.len() == events.rows));
+    Seen {
+        time,
         texts: (events.columns.iter().enumerate())
             .map(|(field, column)| events.dictionaries[field].text(column[row]).map(str::to_owned))
             .collect(),
         numbers: (events.numbers.iter())
             .map(|numbers| Some(numbers[row]).filter(|number| !number.is_nan()).map(f64::to_bits))
             .collect(),
-    };
-    (0..events.times.len()).map(row).collect()
+    }
 }

@@ -1,6 +1,7 @@
 //! Rows of the server as the columns that a walk gives.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use gristmill_model::{Field, Origin};
 use tokio_postgres::Row;
@@ -8,7 +9,8 @@ use tokio_postgres::Row;
 use super::session::column;
 use super::types::JsonText;
 use crate::property::finite_number;
-use crate::{Dictionaries, Dictionary, Events, Scan, StoreError, property};
+use crate::walk::Told;
+use crate::{Dictionaries, Dictionary, Events, Precision, Scan, StoreError, property};
 
 /// Where the user and the time stand in every row; the other columns follow.
 const USER: usize = 0;
@@ -27,6 +29,8 @@ pub(super) struct Columns {
     dictionaries: Vec<Dictionary>,
     fields: Vec<Source>,
     numeric: Vec<Source>,
+    precision: Precision,
+    told: Told,
 }
 
 /// A field, and the column of the rows that it is read from.
@@ -49,6 +53,8 @@ impl Columns {
             dictionaries: scan.fields.iter().map(|_| Dictionary::default()).collect(),
             fields: scan.fields.iter().map(source).collect(),
             numeric: scan.numbers.iter().map(source).collect(),
+            precision: scan.precision,
+            told: Told::default(),
         }
     }
 
@@ -81,10 +87,17 @@ impl Columns {
         }
     }
 
-    /// The first rows.
-    pub(super) fn events(&self, rows: usize) -> Events<'_> {
+    /// The first rows, which are those of some users.
+    pub(super) fn events(
+        &mut self,
+        rows: usize,
+        users: impl Iterator<Item = Range<usize>>,
+    ) -> Events<'_> {
+        let (times, hours) = self.told.tell(self.precision, &self.times[..rows], users);
         Events {
-            times: &self.times[..rows],
+            rows,
+            times,
+            hours,
             columns: self.codes.iter().map(|codes| &codes[..rows]).collect(),
             numbers: self.numbers.iter().map(|numbers| &numbers[..rows]).collect(),
             dictionaries: Dictionaries::of(&self.dictionaries),

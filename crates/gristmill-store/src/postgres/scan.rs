@@ -252,7 +252,8 @@ impl UserCursor for Users<'_> {
             self.end_user();
         }
         self.given = self.batch.len().checked_sub(1).map_or(0, |last| self.batch.rows(last).end);
-        let events = self.columns.events(self.given);
+        let users = (0..self.batch.len()).map(|user| self.batch.rows(user));
+        let events = self.columns.events(self.given, users);
         Ok(Some(UserBatch::new(&self.batch, events)))
     }
 
@@ -270,7 +271,8 @@ impl EventCursor for Unordered<'_> {
         for row in self.walk.fetch()? {
             self.columns.push(&row)?;
         }
-        Ok(Some(self.columns.events(self.columns.len())))
+        let rows = self.columns.len();
+        Ok(Some(self.columns.events(rows, std::iter::once(0..rows))))
     }
 
     fn dictionaries(&self) -> &[Dictionary] {

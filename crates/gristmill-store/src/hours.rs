@@ -1,0 +1,120 @@
+//! Hours in the place of times: what a walk gives to questions that need to know no more.
+//!
+//! A user comes for a visit and does several things in it, so events have fewer hours than times,
+//! and a question about days looks at each hour once instead of at each event.
+
+use std::ops::Range;
+
+use gristmill_model::{TimeRange, Timestamp};
+
+/// How exactly a walk tells when events happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// The time of each event.
+    Times,
+    /// The hour of UTC of each event.
+    Hours,
+}
+
+/// Rows that lie side by side and are of one hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HourRows {
+    /// How many hours of UTC after 1970 began.
+    pub hour: i32,
+    /// The first row.
+    pub start: u32,
+    /// The row after the last one.
+    pub end: u32,
+}
+
+impl HourRows {
+    /// The rows.
+    pub fn rows(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// The first moment of the hour, in microseconds.
+    pub fn begins(&self) -> i64 {
+        begin_of(self.hour)
+    }
+
+    /// The first moment after the hour.
+    pub fn ends(&self) -> i64 {
+        end_of(self.hour)
+    }
+}
+
+/// Whether a moment, in microseconds, is the first one of an hour of UTC.
+pub fn is_whole_hour(time: i64) -> bool {
+    time % Timestamp::HOUR == 0
+}
+
+/// The hour of a moment.
+pub(crate) fn hour_of(time: i64) -> i32 {
+    time.div_euclid(Timestamp::HOUR) as i32
+}
+
+/// The first moment of an hour.
+pub(crate) fn begin_of(hour: i32) -> i64 {
+    i64::from(hour) * Timestamp::HOUR
+}
+
+/// The first moment after an hour.
+pub(crate) fn end_of(hour: i32) -> i64 {
+    begin_of(hour) + Timestamp::HOUR
+}
+
+/// Whether a range begins or ends within an hour.
+pub(crate) fn cuts_hours(range: &TimeRange) -> bool {
+    range.start.into_iter().chain(range.end).any(|end| !is_whole_hour(end.0))
+}
+
+/// Appends the hours of the rows that are in a range, the first row as row 0.
+pub(crate) fn append_hours_within(times: &[i64], range: &TimeRange, into: &mut Vec<HourRows>) {
+    let is_in = |time: &i64| range.contains(Timestamp(*time));
+    let mut start = 0;
+    for times in times.chunk_by(|a, b| is_in(a) == is_in(b)) {
+        if times.first().is_some_and(is_in) {
+            append_hours(times, start, into);
+        }
+        start += times.len();
+    }
+}
+
+/// Appends the hours of rows of which `start` is the first, those that follow each other in one
+/// hour together.
+pub(crate) fn append_hours(times: &[i64], start: usize, into: &mut Vec<HourRows>) {
+    let mut rest = times;
+    let mut start = start as u32;
+    while let Some(first) = rest.first() {
+        let hour = hour_of(*first);
+        let within = begin_of(hour)..end_of(hour);
+        let count = rest.iter().position(|time| !within.contains(time)).unwrap_or(rest.len());
+        let end = start + count as u32;
+        into.push(HourRows { hour, start, end });
+        (rest, start) = (&rest[count..], end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_row_has_its_hour_and_rows_of_one_hour_are_together(
+            times in proptest::collection::vec(-3 * Timestamp::HOUR..3 * Timestamp::HOUR, 0..40),
+            start in 0..9_usize,
+        ) {
+            let mut hours = Vec::new();
+            append_hours(&times, start, &mut hours);
+            let rows = hours.iter().flat_map(|hour| hour.rows().map(|row| (row, hour.hour)));
+            let expected = (start..).zip(times.iter().map(|time| hour_of(*time)));
+            prop_assert!(rows.eq(expected));
+            prop_assert!(hours.windows(2).all(|pair| pair[0].hour != pair[1].hour));
+            prop_assert!(times.iter().all(|time| begin_of(hour_of(*time)) <= *time));
+        }
+    }
+}
