@@ -1,7 +1,7 @@
 # `make` alone prints what there is. Every target works in a fresh clone.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test example bench bench-queries bench-services chaos clients fuzz lint fmt clean deny
+.PHONY: help run test example bench bench-queries bench-beside bench-services chaos clients fuzz lint fmt clean deny
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ bench: ## Measure ingestion on this machine and print the numbers
 
 bench-queries: ## Compare questions with ClickHouse's engine and DuckDB (ARGS="…" adds flags)
 	@scripts/bench-queries.sh
+
+bench-beside: ## Measure questions and ingestion beside each other (ARGS="…" adds flags)
+	@scripts/bench-beside.sh
 
 bench-services: ## Measure over Kafka, PostgreSQL and Redis, beside Kafka's producer tool and COPY
 	@scripts/bench-services.sh

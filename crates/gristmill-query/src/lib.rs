@@ -16,6 +16,7 @@ mod funnel;
 mod grid;
 mod kept;
 mod lifecycle;
+mod marked;
 mod membership;
 mod page_count;
 mod paths;

@@ -95,6 +95,9 @@ impl Triangle {
     }
 }
 
+/// No bucket.
+const NEVER: (usize, i64) = (usize::MAX, 0);
+
 struct RetentionFold {
     matcher: Matcher,
     entry: Entry,
@@ -105,7 +108,8 @@ struct RetentionFold {
     triangle: Triangle,
     /// Of the user at hand: each bucket with a start event and the time of its first one.
     entries: Vec<(usize, i64)>,
-    /// Each bucket with a return event and the time of its last one.
+    /// Each bucket with a return event and the time of its last one, in front of what is left of
+    /// users before.
     returns: Vec<(usize, i64)>,
 }
 
@@ -146,7 +150,6 @@ impl RetentionFold {
     /// Takes in one user's events, given their times and the bits that each keeps.
     fn user(&mut self, times: &[i64], sets: &[u32]) {
         self.entries.clear();
-        self.returns.clear();
         // Mostly none is before the range.
         let first = match times.first() {
             Some(first) if *first < self.from => times.partition_point(|time| *time < self.from),
@@ -156,8 +159,10 @@ impl RetentionFold {
             // Only events before the range are read where the first one ever counts.
             return;
         }
-        self.returns.resize(times.len(), (usize::MAX, 0));
-        let mut returns = 0_usize;
+        if self.returns.len() < times.len() {
+            self.returns.resize(times.len(), NEVER);
+        }
+        let (mut returns, mut latest) = (0, NEVER.0);
         for (&time, set) in times.iter().zip(sets).skip(first) {
             let bucket = self.buckets.find(time);
             if set & START != 0 {
@@ -171,18 +176,18 @@ impl RetentionFold {
             }
             if set & RETURN != 0 {
                 // Whether a moment is in the bucket of the one before can hardly be foretold.
-                let before = self.returns[returns.saturating_sub(1)].0;
-                returns += usize::from(before != bucket);
+                returns += usize::from(bucket != latest);
                 self.returns[returns - 1] = (bucket, time);
+                latest = bucket;
             }
         }
-        self.returns.truncate(returns);
-        self.count();
+        self.count(returns);
     }
 
-    /// Counts the user at hand in its cohorts.
-    fn count(&mut self) {
-        let Self { triangle, entries, returns, counting, .. } = self;
+    /// Counts the user at hand, who returned in so many buckets, in its cohorts.
+    fn count(&mut self, returns: usize) {
+        let Self { triangle, entries, counting, .. } = self;
+        let returns = &self.returns[..returns];
         for &(cohort, entered) in entries.iter() {
             let counts = &mut triangle.0[cohort];
             counts.users += 1;

@@ -7,7 +7,6 @@
 //! out once for each combination that occurs.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use gristmill_model::{EventMatch, Field, Filter, Grouping, Selection, Test, Value, limits};
@@ -15,6 +14,7 @@ use gristmill_store::{Dictionary, Events, HourRows, Precision, Scan};
 
 use crate::QueryError;
 use crate::cohort::Members;
+use crate::marked::{Marked, Moments};
 use crate::membership::MembershipColumn;
 use crate::value_test::ReadyTest;
 
@@ -214,23 +214,6 @@ pub(crate) struct Matcher {
     hour_sets: Vec<u32>,
 }
 
-/// Times, and the bits that each keeps.
-pub(crate) struct Moments<'a> {
-    pub(crate) times: &'a [i64],
-    pub(crate) sets: &'a [u32],
-}
-
-impl Moments<'_> {
-    /// Calls `each` with the times of some moments that the selection keeps, in order.
-    pub(crate) fn for_each(&self, moments: Range<usize>, mut each: impl FnMut(i64)) {
-        for (time, set) in self.times[moments.clone()].iter().zip(&self.sets[moments]) {
-            if set & SELECTED != 0 {
-                each(*time);
-            }
-        }
-    }
-}
-
 /// The bits to clear from events for which a condition does not hold.
 #[derive(Clone)]
 struct Requirement {
@@ -273,7 +256,7 @@ impl Matcher {
 
     /// Which events the selection keeps.
     pub(crate) fn kept(&mut self, events: &Events<'_>) -> Marked<'_> {
-        Marked { sets: if self.keeps_all() { &[] } else { self.sets(events) }, bit: SELECTED }
+        Marked::new(if self.keeps_all() { &[] } else { self.sets(events) }, SELECTED)
     }
 
     /// Whether there is no condition at all.
@@ -392,48 +375,6 @@ impl Matcher {
         table.tests.push((Arc::new((test.clone(), ReadyTest::of(test)?)), bit));
         self.bits += 1;
         Ok(bit)
-    }
-}
-
-/// Which events keep a bit.
-#[derive(Clone, Copy)]
-pub(crate) struct Marked<'a> {
-    /// The bits of each event; none if all keep all.
-    sets: &'a [u32],
-    bit: u32,
-}
-
-impl Marked<'_> {
-    /// Which keep another one.
-    pub(crate) fn of_bit(self, bit: u32) -> Self {
-        Self { bit, ..self }
-    }
-
-    /// How many of some events do.
-    pub(crate) fn count(&self, rows: Range<usize>) -> usize {
-        match self.sets.get(rows.clone()) {
-            Some(sets) => sets.iter().filter(|set| **set & self.bit != 0).count(),
-            None => rows.len(),
-        }
-    }
-
-    /// Counts up: how many do of the events before each, and in the end of all; nothing if all do.
-    pub(crate) fn count_up(&self, counts: &mut Vec<u32>) {
-        counts.clear();
-        if self.sets.is_empty() {
-            return;
-        }
-        let mut count = 0;
-        counts.push(count);
-        counts.extend(self.sets.iter().map(|set| {
-            count += u32::from(set & self.bit != 0);
-            count
-        }));
-    }
-
-    /// Whether an event does.
-    pub(crate) fn has(&self, row: usize) -> bool {
-        self.sets.get(row).is_none_or(|set| set & self.bit != 0)
     }
 }
 

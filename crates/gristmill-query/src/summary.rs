@@ -9,7 +9,8 @@ use gristmill_store::{ABSENT, Dictionaries, Dictionary, UserBatch};
 
 use crate::QueryError;
 use crate::fold::{BatchFold, Fold, View};
-use crate::select::{Marked, Matcher, Plan};
+use crate::marked::Marked;
+use crate::select::{Matcher, Plan};
 use crate::tally::{FewCounts, Tally, grow};
 
 pub(crate) async fn answer(view: &View, query: &SummaryQuery) -> Result<SummaryAnswer, QueryError> {

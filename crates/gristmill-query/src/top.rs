@@ -10,7 +10,8 @@ use gristmill_store::{Dictionaries, UserBatch};
 
 use crate::QueryError;
 use crate::fold::{BatchFold, Fold, View};
-use crate::select::{Marked, Matcher, Plan};
+use crate::marked::Marked;
+use crate::select::{Matcher, Plan};
 use crate::tally::{FewCounts, Tally};
 
 /// The most distinct values that are counted; each needs about a hundred bytes and its text.
@@ -131,10 +132,18 @@ fn count_few(
     for user in users {
         values.next_user();
         let mut met = 0_u64;
-        for row in user {
-            let (slot, is_kept) = (Tally::slot(codes[row]), kept.has(row));
+        let mut count = |(row, code): (usize, &u32), is_kept: bool| {
+            let slot = Tally::slot(*code) % FewCounts::SLOTS;
             counts.add(row, slot, is_kept);
             met |= u64::from(is_kept) << slot;
+        };
+        let first = user.start;
+        let rows = codes[user].iter().enumerate();
+        // Two loops, so that neither asks for each row which of them it is.
+        if kept.are_all() {
+            rows.for_each(|row| count(row, true));
+        } else {
+            rows.for_each(|row| count(row, kept.has(first + row.0)));
         }
         values.meet(met);
     }

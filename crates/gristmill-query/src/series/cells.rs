@@ -12,7 +12,7 @@ use super::walk::{Cut, check_groups};
 use crate::QueryError;
 use crate::calendar::Buckets;
 use crate::grid::Grid;
-use crate::select::Marked;
+use crate::marked::Marked;
 
 /// The one group that there is without grouping has a cell for each of up to so many buckets at once.
 const MOST_AT_ONCE: usize = 1 << 13;

@@ -9,6 +9,7 @@
 //! one sees each event exactly once, whatever is sealed or merged meanwhile. Commits are in
 //! memory; what they hold becomes durable when it is sealed, and until then the log is the truth.
 
+mod batch;
 mod cache;
 #[cfg(test)]
 mod cache_tests;

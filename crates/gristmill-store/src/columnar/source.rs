@@ -68,6 +68,12 @@ pub(super) struct SourceUser {
     pub(super) goes_on: bool,
 }
 
+/// A source and its next user, if it has users at hand.
+pub(super) struct Head {
+    pub(super) source: Box<dyn UserSource>,
+    pub(super) user: Option<SourceUser>,
+}
+
 /// The rows of a user that are in range.
 #[derive(Clone)]
 pub(super) struct UserRows {

@@ -1,0 +1,139 @@
+"""Questions and ingestion, each alone and both together, on the same machine.
+
+Run it by `make bench-beside`, which builds the binary; README.md says what it does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tempfile
+import threading
+from http.client import HTTPConnection
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from deployed import Process
+from measure import Load, closed_loop
+
+QUESTIONS = (
+    "/v1/analytics/summary",
+    "/v1/analytics/timeseries?metric=unique_users&granularity=hour",
+    "/v1/analytics/top?property=event_type",
+    "/v1/analytics/timeseries?granularity=hour&group_by=event_type",
+)
+FILLING_SECONDS = 10
+
+
+def main() -> None:
+    """Measures and prints the medians of all rounds."""
+    options = _options()
+    rounds: list[dict[str, float]] = []
+    for number in range(options.rounds):
+        with tempfile.TemporaryDirectory(prefix="gristmill-bench-") as folder:
+            rounds.append(_round(options, Path(folder)))
+        print(f"round {number + 1}: {rounds[-1]}", flush=True)
+    print(
+        f"{options.rate:,} events/s in batches of 100, {options.clients} clients that ask "
+        f"{len(QUESTIONS)} questions in turn, medians of {options.rounds} rounds of "
+        f"{options.seconds} s each:"
+    )
+    for name in rounds[0]:
+        values = sorted(one[name] for one in rounds)
+        print(f"  {name:44} {median(values):10,.1f}  ({values[0]:,.1f}-{values[-1]:,.1f})")
+
+
+def _round(options: argparse.Namespace, folder: Path) -> dict[str, float]:
+    server = Process(options.binary, "ingest,process,query", folder, {"GRISTMILL__TELEMETRY__FILTER": "warn"})
+    try:
+        server.wait_ready()
+        _ingest(options, server, folder, FILLING_SECONDS)
+        last = _until_now(server)
+        asked = _ask(options, server, last)
+        sent = _ingest(options, server, folder, options.seconds)
+        both: list[Load] = []
+        asking = threading.Thread(target=lambda: both.append(_ask(options, server, last)))
+        asking.start()
+        sent_beside = _ingest(options, server, folder, options.seconds)
+        asking.join()
+    finally:
+        server.end()
+    return {
+        **_of_sending("alone", sent),
+        **_of_sending("beside questions", sent_beside),
+        **_of_asking("alone", asked),
+        **_of_asking("beside ingestion", both[0]),
+    }
+
+
+def _of_sending(how: str, report: dict[str, Any]) -> dict[str, float]:
+    latencies = report["driven"]["latencies"]
+    return {
+        f"{how}: queryable events/s": report["queryable_per_second"],
+        f"{how}: acknowledgement p50, ms": latencies["p50_ms"],
+        f"{how}: acknowledgement p99, ms": latencies["p99_ms"],
+    }
+
+
+def _of_asking(how: str, load: Load) -> dict[str, float]:
+    def percentile(share: float) -> float:
+        return load.latencies[min(int(len(load.latencies) * share), len(load.latencies) - 1)] * 1e3
+
+    return {
+        f"{how}: answers/s": load.rate,
+        f"{how}: answer p50, ms": percentile(0.5),
+        f"{how}: answer p99, ms": percentile(0.99),
+    }
+
+
+def _ingest(
+    options: argparse.Namespace, server: Process, folder: Path, seconds: int
+) -> dict[str, Any]:
+    report = folder / "report.json"
+    flags = [f"--url=http://{server.address}", f"--seconds={seconds}", f"--json={report}"]
+    command = [options.binary, "bench", "ingest", f"--rate={options.rate}", *flags]
+    subprocess.run(command, check=True, capture_output=True)
+    result: dict[str, Any] = json.loads(report.read_text())
+    return result
+
+
+def _until_now(server: Process) -> str:
+    """The time of the last event, so that later ones change no answer."""
+    summary = json.loads(_get(HTTPConnection(server.address), "/v1/analytics/summary"))
+    return str(summary["last_event"])
+
+
+def _ask(options: argparse.Namespace, server: Process, end: str) -> Load:
+    connections = [HTTPConnection(server.address) for _ in range(options.clients)]
+    questions = [f"{one}{'&' if '?' in one else '?'}end={end}" for one in QUESTIONS]
+    return closed_loop(
+        lambda client, question: _get(connections[client], question),
+        questions,
+        options.clients,
+        options.seconds,
+    )
+
+
+def _get(connection: HTTPConnection, target: str) -> bytes:
+    connection.request("GET", target)
+    response = connection.getresponse()
+    body = response.read()
+    if response.status != 200:
+        raise RuntimeError(f"{target}: status {response.status}: {body[:500]!r}")
+    return body
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--binary", type=Path, required=True, help="the server")
+    parser.add_argument("--rate", type=int, default=200_000, help="events a second")
+    parser.add_argument("--clients", type=int, default=8, help="clients that ask")
+    parser.add_argument("--seconds", type=int, default=20, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
