@@ -49,6 +49,11 @@ impl<F: UserFold> BatchFold for F {
 
 /// A question that events answer in any order.
 pub(crate) trait EventFold: Fold {
+    /// Events of this span change nothing any more.
+    fn known(&self) -> Span {
+        None
+    }
+
     /// Takes in events. An error ends the question.
     fn events(&mut self, events: &Events<'_>) -> Result<(), QueryError>;
 }
@@ -209,8 +214,14 @@ impl Walk {
     fn through_events<F: EventFold>(mut self, mut fold: F) -> Result<F::Partial, QueryError> {
         let mut memberships = std::mem::take(&mut self.memberships);
         let mut cursor = self.snapshot.scan_events(self.shard, &self.scan)?;
-        while let Some(events) = cursor.next_events()? {
+        loop {
             self.check()?;
+            if let Some(known) = fold.known()
+                && cursor.pass_over(known)?
+            {
+                continue;
+            }
+            let Some(events) = cursor.next_events()? else { break };
             fold.events(&memberships.tell(&events))?;
         }
         Ok(fold.finish(memberships.dictionaries(cursor.dictionaries())))

@@ -90,6 +90,10 @@ impl Fold for SpanFold {
 }
 
 impl EventFold for SpanFold {
+    fn known(&self) -> Span {
+        self.span
+    }
+
     fn events(&mut self, events: &Events<'_>) -> Result<(), QueryError> {
         let is_known = |(first, last): (i64, i64)| {
             self.span.is_some_and(|known| known.0 <= first && last <= known.1)

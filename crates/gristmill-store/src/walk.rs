@@ -56,6 +56,12 @@ pub trait EventCursor {
     /// The next events, maybe none; `None` at the end.
     fn next_events(&mut self) -> Result<Option<Events<'_>>, StoreError>;
 
+    /// Passes over the next events if it is known without reading them that all lie in a span, and
+    /// says whether it did so.
+    fn pass_over(&mut self, _known: (i64, i64)) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     /// The span of the next events, which a later call of either kind does not give; `None` at the
     /// end.
     fn next_span(&mut self) -> Result<Option<Span>, StoreError> {

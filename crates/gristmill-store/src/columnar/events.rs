@@ -310,6 +310,15 @@ impl EventCursor for ShardEvents {
         Ok(Some(Events { rows, times, hours: &[], columns, numbers, dictionaries }))
     }
 
+    fn pass_over(&mut self, (first, last): (i64, i64)) -> Result<bool, StoreError> {
+        let is_known =
+            self.fill()? && self.whole_span().is_some_and(|own| first <= own.0 && own.1 <= last);
+        if is_known {
+            self.left.start = self.left.end;
+        }
+        Ok(is_known)
+    }
+
     /// For row groups that are wanted as a whole no time is looked at.
     fn next_span(&mut self) -> Result<Option<Span>, StoreError> {
         if !self.fill()? {

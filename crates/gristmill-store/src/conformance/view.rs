@@ -140,8 +140,29 @@ fn check_events(snapshot: &dyn Snapshot, scan: &Scan, users: &BTreeMap<String, V
     rows.sort();
     assert_eq!(rows, expected);
     check_only_numbers(snapshot, scan, &expected);
+    check_passed_over(snapshot, scan, &expected);
     let (told, times) = (|| spans.iter().flatten(), || expected.iter().map(|row| &row.time));
     assert_eq!((told().min(), told().max()), (times().min(), times().max()));
+}
+
+/// Events outside a span come though others are passed over.
+fn check_passed_over(snapshot: &dyn Snapshot, scan: &Scan, expected: &[Seen]) {
+    let Some(middle) = expected.get(expected.len() / 2) else { return };
+    let known = (expected[0].time, middle.time);
+    let is_outside = |row: &&Seen| row.time > known.1;
+    let mut rows = Vec::new();
+    for shard in 0..snapshot.shards() {
+        let mut cursor = snapshot.scan_events(shard, scan).unwrap();
+        loop {
+            if cursor.pass_over(known).unwrap() {
+                continue;
+            }
+            let Some(events) = cursor.next_events().unwrap() else { break };
+            rows.extend(seen(&events, scan));
+        }
+    }
+    rows.sort();
+    assert!(rows.iter().filter(is_outside).eq(expected.iter().filter(is_outside)));
 }
 
 /// Events with a number come once as well if others may be left out.
