@@ -9,7 +9,7 @@ import argparse
 import json
 import subprocess
 import tempfile
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
@@ -46,25 +46,25 @@ def main() -> None:
 
 
 def _round(options: argparse.Namespace, folder: Path) -> dict[str, float]:
-    server = Process(options.binary, "ingest,process,query", folder, {"GRISTMILL__TELEMETRY__FILTER": "warn"})
+    settings = {"GRISTMILL__TELEMETRY__FILTER": "warn"}
+    server = Process(options.binary, "ingest,process,query", folder, settings)
     try:
         server.wait_ready()
         _ingest(options, server, folder, FILLING_SECONDS)
         last = _until_now(server)
         asked = _ask(options, server, last)
         sent = _ingest(options, server, folder, options.seconds)
-        both: list[Load] = []
-        asking = threading.Thread(target=lambda: both.append(_ask(options, server, last)))
-        asking.start()
-        sent_beside = _ingest(options, server, folder, options.seconds)
-        asking.join()
+        with ThreadPoolExecutor(1) as asking:
+            both = asking.submit(_ask, options, server, last)
+            sent_beside = _ingest(options, server, folder, options.seconds)
+            asked_beside = both.result()
     finally:
         server.end()
     return {
         **_of_sending("alone", sent),
         **_of_sending("beside questions", sent_beside),
         **_of_asking("alone", asked),
-        **_of_asking("beside ingestion", both[0]),
+        **_of_asking("beside ingestion", asked_beside),
     }
 
 
@@ -94,7 +94,9 @@ def _ingest(
     report = folder / "report.json"
     flags = [f"--url=http://{server.address}", f"--seconds={seconds}", f"--json={report}"]
     command = [options.binary, "bench", "ingest", f"--rate={options.rate}", *flags]
-    subprocess.run(command, check=True, capture_output=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(map(str, command))}: {done.stdout}{done.stderr}")
     result: dict[str, Any] = json.loads(report.read_text())
     return result
 

@@ -375,6 +375,9 @@ mod tests {
                 let bucket = buckets.find(time);
                 let start = buckets.start(bucket).0;
                 prop_assert!(start <= time && time < buckets.end(bucket));
+                let hour = time - time.rem_euclid(Timestamp::HOUR);
+                let told = buckets.are_of_whole_hours().then(|| buckets.find(hour));
+                prop_assert!(told.is_none_or(|told| told == bucket));
                 // All of a bucket shows the same unit; a bucket that does not begin on the whole
                 // unit begins where the clock jumped.
                 let shown = expected(&zone, interval, time);

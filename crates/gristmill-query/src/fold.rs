@@ -227,7 +227,8 @@ impl Walk {
         Ok(fold.finish(memberships.dictionaries(cursor.dictionaries())))
     }
 
-    /// The first and the last time of the events, whatever the conditions on them are.
+    /// The first and the last time of the events, or of their hours if the scan tells hours, whatever
+    /// the conditions on them are.
     pub(crate) fn span<F: Fold<Partial = Span>>(mut self, _: F) -> Result<Span, QueryError> {
         self.scan.fields.clear();
         self.scan.numbers.clear();

@@ -228,7 +228,7 @@ mod tests {
                 (Interval::Minute, 1), (Interval::Minute, 10), (Interval::Hour, 400),
                 (Interval::Day, 7_000), (Interval::Week, 20_000), (Interval::Month, 60_000),
             ]),
-            zone in proptest::sample::select(&["UTC", "Asia/Kathmandu", "America/Sao_Paulo"]),
+            zone in proptest::sample::select(&["UTC", "Asia/Kathmandu", "America/Sao_Paulo", "America/Caracas"]),
         ) {
             let world = world.stretched(stretch);
             let query = LifecycleQuery {

@@ -9,7 +9,7 @@ use crate::fold::{EventFold, Fold, View, Walk};
 use crate::select::{Matcher, Plan};
 
 /// The first and the last moment that a question is about: the range, and where it has no end
-/// that of the data. `None` if there is none.
+/// that of the data, or of the hours of the data if the plan tells hours. `None` if there is none.
 pub(crate) async fn span(
     view: &View,
     plan: &Plan,
@@ -49,11 +49,12 @@ pub(crate) async fn laid_out_by_hours<T>(
     hours_do: impl Fn(&T) -> bool,
 ) -> Result<Option<(Timestamp, T)>, QueryError> {
     if plan.tell_hours() {
-        // An error may be due to the whole hours, which are more than the events need.
-        if let Ok(found) = laid_out(view, plan, &lay_out).await
-            && found.as_ref().is_none_or(|(_, layout)| hours_do(layout))
+        let Some((first, last)) = span(view, plan).await? else { return Ok(None) };
+        // A mistake may be due to the whole hours, which are more than the events need.
+        if let Ok(layout) = lay_out(first, last)
+            && hours_do(&layout)
         {
-            return Ok(found);
+            return Ok(Some((first, layout)));
         }
         plan.scan.precision = Precision::Times;
     }

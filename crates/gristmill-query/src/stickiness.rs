@@ -217,7 +217,7 @@ mod tests {
             months: bool,
             // The worlds' two minutes as hours, days, weeks and months.
             stretch in proptest::sample::select(&[100, 2_000, 9_000, 40_000, 200_000]),
-            zone in proptest::sample::select(&["UTC", "Asia/Kathmandu", "America/Sao_Paulo"]),
+            zone in proptest::sample::select(&["UTC", "Asia/Kathmandu", "America/Sao_Paulo", "America/Caracas"]),
         ) {
             let world = world.stretched(stretch);
             let query = StickinessQuery {

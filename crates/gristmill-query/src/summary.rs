@@ -144,7 +144,7 @@ fn count_types(counts: &mut [u64], codes: &[u32], rows: Range<usize>, kept: Mark
     }
     let mut few = FewCounts::new();
     for row in rows {
-        few.add(row, Tally::slot(codes[row]), kept.has(row));
+        few.add(row, Tally::slot(codes[row]), u32::from(kept.has(row)));
     }
     few.sums().for_each(|(slot, count)| counts[slot] += count);
 }

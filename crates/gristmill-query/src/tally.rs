@@ -18,10 +18,10 @@ impl FewCounts {
         Self([[0; Self::SLOTS]; Self::LANES])
     }
 
-    /// Counts a row, once or not at all.
+    /// Adds to what a row's slot has counted.
     #[inline]
-    pub(crate) fn add(&mut self, row: usize, slot: usize, counts: bool) {
-        self.0[row % Self::LANES][slot % Self::SLOTS] += u32::from(counts);
+    pub(crate) fn add(&mut self, row: usize, slot: usize, count: u32) {
+        self.0[row % Self::LANES][slot % Self::SLOTS] += count;
     }
 
     /// What was counted in each slot.

@@ -132,18 +132,18 @@ fn count_few(
     for user in users {
         values.next_user();
         let mut met = 0_u64;
-        let mut count = |(row, code): (usize, &u32), is_kept: bool| {
+        let mut add = |(row, code): (usize, &u32), count: u32| {
             let slot = Tally::slot(*code) % FewCounts::SLOTS;
-            counts.add(row, slot, is_kept);
-            met |= u64::from(is_kept) << slot;
+            counts.add(row, slot, count);
+            met |= u64::from(count) << slot;
         };
         let first = user.start;
         let rows = codes[user].iter().enumerate();
         // Two loops, so that neither asks for each row which of them it is.
         if kept.are_all() {
-            rows.for_each(|row| count(row, true));
+            rows.for_each(|row| add(row, 1));
         } else {
-            rows.for_each(|row| count(row, kept.has(first + row.0)));
+            rows.for_each(|row| add(row, u32::from(kept.has(first + row.0))));
         }
         values.meet(met);
     }
@@ -154,10 +154,11 @@ fn count_few(
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
+    use gristmill_model::{Event, UserId};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{World, field, selection, text, worlds};
+    use crate::testing::{World, all, event, field, selection, text, worlds};
 
     fn expected(world: &World, query: &TopQuery) -> Vec<TopValue> {
         let mut values: BTreeMap<String, (u64, BTreeSet<&str>)> = BTreeMap::new();
@@ -194,6 +195,23 @@ mod tests {
             let answer = world.ask(async |service| service.top(query.clone()).await);
             prop_assert_eq!(answer.unwrap().values, expected(&world, &query));
         }
+    }
+
+    #[test]
+    fn values_become_many_on_the_way() {
+        // Each user has a page of its own, and all have one together.
+        let of_user = |user: i64| {
+            let at = |page: String, id: i64| {
+                let user = UserId::new(format!("u{user}"));
+                Event { user, page_url: page.into(), ..event("", id.to_string(), id) }
+            };
+            [at(format!("/{user}"), 2 * user), at("/all".to_owned(), 2 * user + 1)]
+        };
+        let world = World::of((0..300).flat_map(of_user).collect());
+        let query = TopQuery { selection: all(), field: Field::PageUrl, limit: 1_000 };
+        let answer = world.ask(async |service| service.top(query.clone()).await).unwrap();
+        assert_eq!(answer.values.len(), 301);
+        assert_eq!(answer.values, expected(&world, &query));
     }
 
     #[test]

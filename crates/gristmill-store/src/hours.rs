@@ -49,9 +49,9 @@ pub fn is_whole_hour(time: i64) -> bool {
     time % Timestamp::HOUR == 0
 }
 
-/// The hour of a moment.
+/// The hour of a moment; of one that no calendar reaches the first or the last there is.
 pub(crate) fn hour_of(time: i64) -> i32 {
-    time.div_euclid(Timestamp::HOUR) as i32
+    time.div_euclid(Timestamp::HOUR).clamp(i32::MIN.into(), i32::MAX.into()) as i32
 }
 
 /// The first moment of an hour.
@@ -89,7 +89,8 @@ pub(crate) fn append_hours(times: &[i64], start: usize, into: &mut Vec<HourRows>
     while let Some(first) = rest.first() {
         let hour = hour_of(*first);
         let within = begin_of(hour)..end_of(hour);
-        let count = rest.iter().position(|time| !within.contains(time)).unwrap_or(rest.len());
+        // There is at least one, whatever the hour of an impossible time is.
+        let count = 1 + rest[1..].iter().take_while(|time| within.contains(time)).count();
         let end = start + count as u32;
         into.push(HourRows { hour, start, end });
         (rest, start) = (&rest[count..], end);
@@ -116,5 +117,13 @@ mod tests {
             prop_assert!(hours.windows(2).all(|pair| pair[0].hour != pair[1].hour));
             prop_assert!(times.iter().all(|time| begin_of(hour_of(*time)) <= *time));
         }
+    }
+
+    #[test]
+    fn impossible_times_have_some_hour() {
+        let mut hours = Vec::new();
+        append_hours(&[i64::MIN, i64::MIN, i64::MAX, 9_000_000_000_000_000_000], 0, &mut hours);
+        assert!(hours.iter().flat_map(HourRows::rows).eq(0..4));
+        assert!(hours.is_sorted_by_key(|hour| hour.hour));
     }
 }

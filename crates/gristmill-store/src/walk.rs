@@ -56,7 +56,7 @@ pub trait EventCursor {
     /// The next events, maybe none; `None` at the end.
     fn next_events(&mut self) -> Result<Option<Events<'_>>, StoreError>;
 
-    /// Passes over the next events if it is known without reading them that all lie in a span, and
+    /// Passes over the next events if it is known without looking at them that all lie in a span, and
     /// says whether it did so.
     fn pass_over(&mut self, _known: (i64, i64)) -> Result<bool, StoreError> {
         Ok(false)
@@ -164,7 +164,8 @@ pub struct UserRun<'a> {
 
 /// Several users, each with all its events in range. The rows of a user lie side by side, in order of
 /// (time, log position); with [`Precision::Hours`] they lie side by side in no order, and the hours
-/// of a user in order of time, some maybe more than once, and users need not have names.
+/// of a user in order of time, some maybe more than once; each row has an hour, and users need not have
+/// names.
 pub struct UserBatch<'a> {
     /// The events of all of them.
     pub events: Events<'a>,

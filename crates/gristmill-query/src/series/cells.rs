@@ -27,10 +27,9 @@ pub(super) struct Rows<'a, 'e> {
 pub(super) struct Cells {
     pub(super) slots: Slots,
     pub(super) layout: Layout,
-    /// How many of the rows at hand count, before each and in all.
-    counts: Vec<u32>,
 }
 
+/// How cells are laid out.
 pub(super) enum Layout {
     /// One cell for each slot, and whether it was met.
     Whole {
@@ -50,7 +49,7 @@ struct Bucket {
 impl Cells {
     pub(super) fn new(group: &[usize], cut: &Cut) -> Self {
         let (kept, layout) = match cut {
-            Cut::Whole => (None, Layout::Whole { met: Vec::new(), groups: 0 }),
+            Cut::Whole(_) => (None, Layout::Whole { met: Vec::new(), groups: 0 }),
             Cut::Buckets(buckets, kept) => {
                 let grid = match group {
                     [] if buckets.len() <= MOST_AT_ONCE => Grid::of_one_group(buckets.len()),
@@ -60,21 +59,21 @@ impl Cells {
             }
         };
         let slots = Slots::new(group.to_vec(), kept);
-        Self { slots, layout, counts: Vec::new() }
+        Self { slots, layout }
     }
 
-    /// Counts the rows of each cell.
+    /// Counts the rows of each cell, with room for how many of them count.
     pub(super) fn count(
         &mut self,
         rows: &Rows<'_, '_>,
         users: impl Iterator<Item = OfUser>,
         keys: &impl Keys,
-        into: &mut impl Count,
+        (counts, into): (&mut Vec<u32>, &mut impl Count),
     ) {
         if rows.events.hours.is_empty() {
             self.count_by_times(rows, users, keys, into);
         } else {
-            self.count_by_hours(rows, users, keys, into);
+            self.count_by_hours(rows, users, keys, (counts, into));
         }
     }
 
@@ -111,21 +110,25 @@ impl Cells {
         rows: &Rows<'_, '_>,
         users: impl Iterator<Item = OfUser>,
         keys: &K,
-        into: &mut impl Count,
+        (counts, into): (&mut Vec<u32>, &mut impl Count),
     ) {
         if let Layout::Buckets(buckets, grid) = &self.layout
             && !K::DIFFER
             && buckets.len() <= MOST_AT_ONCE
         {
-            rows.kept.count_up(&mut self.counts);
+            rows.kept.count_up(counts);
             into.grow(0, grid.cells());
-            count_one_group(rows.events.hours, &self.counts, users, buckets, into);
+            count_one_group(rows.events.hours, counts, users, buckets, into);
             return;
         }
         for (_, own) in users {
             into.next_user();
             for hour in &rows.events.hours[own] {
                 let bucket = self.layout.find(hour.begins());
+                if !K::DIFFER {
+                    self.add(rows, keys.key(0), bucket, rows.kept.count(hour.rows()), into);
+                    continue;
+                }
                 for row in hour.rows().filter(|row| rows.kept.has(*row)) {
                     self.add(rows, keys.key(row), bucket, 1, into);
                 }
@@ -330,8 +333,10 @@ pub(super) trait Keys {
 /// Without grouping.
 pub(super) struct NoKeys;
 
+/// By one column.
 pub(super) struct OneKey<'a>(pub(super) &'a [u32]);
 
+/// By two columns.
 pub(super) struct TwoKeys<'a>(pub(super) &'a [u32], pub(super) &'a [u32]);
 
 impl Keys for NoKeys {

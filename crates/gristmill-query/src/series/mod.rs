@@ -23,8 +23,10 @@ mod walk;
 use std::sync::Arc;
 
 use gristmill_model::{
-    Compare, Interval, Period, SeriesAnswer, SeriesLine, SeriesQuery, TimeRange, Timestamp, limits,
+    Compare, Interval, Metric, Period, SeriesAnswer, SeriesLine, SeriesQuery, TimeRange, Timestamp,
+    limits,
 };
+use gristmill_store::Precision;
 use jiff::tz::TimeZone;
 
 use self::group::Kept;
@@ -43,7 +45,9 @@ pub(crate) async fn answer(view: &View, query: &SeriesQuery) -> Result<SeriesAns
     let mut plan = Plan::new(&query.selection)?;
     let mut answer = SeriesAnswer { lines: Vec::new(), previous: None };
     let lay_out = |first, last| Ok((last, buckets(query, &zone, first, last)?));
-    let laid_out = if query.compare == Compare::Nothing && query.interval != Interval::Minute {
+    // Events that have a number are few, and found with their times.
+    let are_numbers = query.series.iter().all(|one| matches!(one.metric, Metric::Number(..)));
+    let laid_out = if !are_numbers && query.interval != Interval::Minute {
         let hours_do = |(_, buckets): &(Timestamp, Buckets)| buckets.are_of_whole_hours();
         laid_out_by_hours(view, &mut plan, lay_out, hours_do).await?
     } else {
@@ -57,7 +61,7 @@ pub(crate) async fn answer(view: &View, query: &SeriesQuery) -> Result<SeriesAns
         compared_with: None,
     };
     let kept = match query.top {
-        Some(top) => Some(Arc::new(top_groups(view, query, top).await?)),
+        Some(top) => Some(Arc::new(top_groups(view, query, top, plan.scan.precision).await?)),
         None => None,
     };
     let before = match query.compare {
@@ -120,9 +124,14 @@ fn part_before(
 }
 
 /// The groups with the highest values of the first series.
-async fn top_groups(view: &View, query: &SeriesQuery, top: usize) -> Result<Kept, QueryError> {
+async fn top_groups(
+    view: &View,
+    query: &SeriesQuery,
+    top: usize,
+    precision: Precision,
+) -> Result<Kept, QueryError> {
     let first = &query.series[..1];
-    let walk = Walk::new(query, first, query.selection.range, Cut::Whole)?;
+    let walk = Walk::new(query, first, query.selection.range, Cut::Whole(precision))?;
     let groups = walk.run(view).await?.pop().unwrap_or_default();
     check_groups(groups.len(), limits::SERIES_RANKED_GROUPS)?;
     let metric = first[0].metric.clone();

@@ -290,7 +290,7 @@ proptest! {
             (Interval::Minute, 1), (Interval::Minute, 10), (Interval::Hour, 400),
             (Interval::Day, 7_000), (Interval::Week, 20_000), (Interval::Month, 60_000),
         ]),
-        zone in select(&["UTC", "Asia/Kathmandu", "America/Sao_Paulo"]),
+        zone in select(&["UTC", "Asia/Kathmandu", "America/Sao_Paulo", "America/Caracas"]),
         group_by in proptest::collection::vec(grouping(), 0..=2),
         top in proptest::option::of(1_usize..5),
         (compare, running) in (any::<bool>(), any::<bool>()),

@@ -48,6 +48,17 @@ fn from(source: &'static str, user: &'static str, id: u8, hour: i64) -> Event<'s
 }
 
 #[test]
+fn more_hours_than_have_cells_at_once_are_counted() {
+    let last = 9_000;
+    let world =
+        World::of(vec![from("x", "u", 1, 0), from("x", "u", 2, last), from("x", "v", 3, last)]);
+    let lines = lines(&world, &question());
+    let mut expected = vec![0.0; last as usize + 1];
+    (expected[0], expected[last as usize]) = (1.0, 2.0);
+    assert_eq!(lines, [(None, expected)]);
+}
+
+#[test]
 fn the_others_are_counted_together_and_are_not_the_value_other() {
     let world = World::of(vec![
         from("other", "u", 1, 0),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gristmill_model::{Field, Metric, Series, SeriesQuery, TimeRange, Totals, limits};
-use gristmill_store::{ABSENT, Dictionaries, Events, UserBatch};
+use gristmill_store::{ABSENT, Dictionaries, Events, Precision, UserBatch};
 
 use super::cell::Cell;
 use super::cells::{Cells, Keys, Layout, NoKeys, OfUser, OneKey, Rows, TwoKeys};
@@ -36,8 +36,9 @@ pub(super) struct Walk {
 /// How time and groups are cut into cells.
 #[derive(Clone)]
 pub(super) enum Cut {
-    /// All of the time is one bucket, all groups are told apart.
-    Whole,
+    /// All of the time is one bucket, all groups are told apart. Moments are told as for the walk that
+    /// follows.
+    Whole(Precision),
     /// Into buckets, and into the groups that are kept, if only some are.
     Buckets(Arc<Buckets>, Option<Arc<Kept>>),
 }
@@ -68,7 +69,7 @@ impl Walk {
         let is_number = |metric: &Metric| matches!(metric, Metric::Number(..));
         plan.scan.only_numbers = lines.iter().all(|(_, metric, _)| is_number(metric));
         let hours_do = match &cut {
-            Cut::Whole => true,
+            Cut::Whole(precision) => *precision == Precision::Hours,
             Cut::Buckets(buckets, _) => buckets.are_of_whole_hours(),
         };
         if hours_do && !plan.scan.only_numbers {
@@ -104,6 +105,7 @@ impl Walk {
             group: self.group.clone(),
             lines: self.lines.iter().map(line).collect(),
             numbers: Arc::clone(&self.numbers),
+            counts: Vec::new(),
         }
     }
 }
@@ -143,6 +145,8 @@ struct SeriesFold {
     group: Vec<usize>,
     lines: Vec<Line>,
     numbers: Arc<NumberBudget>,
+    /// Room for how many of the rows at hand count.
+    counts: Vec<u32>,
 }
 
 impl Fold for SeriesFold {
@@ -197,10 +201,11 @@ impl SeriesFold {
         events: &Events<'_>,
         users: &(impl Iterator<Item = OfUser> + Clone),
     ) -> Result<(), QueryError> {
-        let Self { matcher, group, lines, .. } = self;
+        let Self { matcher, group, lines, counts, .. } = self;
         let kept = matcher.kept(events);
         for line in &mut *lines {
-            line.take(&Rows { events, kept: kept.of_bit(line.bit) }, group, users.clone());
+            let rows = Rows { events, kept: kept.of_bit(line.bit) };
+            line.take(&rows, group, users.clone(), counts);
         }
         let (mut cells, mut numbers) = (0, 0);
         for line in lines {
@@ -242,14 +247,21 @@ struct Line {
 }
 
 impl Line {
-    /// Takes in those of some users' events that are of the series.
-    fn take(&mut self, rows: &Rows<'_, '_>, group: &[usize], users: impl Iterator<Item = OfUser>) {
+    /// Takes in those of some users' events that are of the series, with room for how many count.
+    fn take(
+        &mut self,
+        rows: &Rows<'_, '_>,
+        group: &[usize],
+        users: impl Iterator<Item = OfUser>,
+        counts: &mut Vec<u32>,
+    ) {
         let columns = &rows.events.columns;
         match *group {
-            [] => self.take_keyed(rows, users, &NoKeys),
-            [column] => self.take_keyed(rows, users, &OneKey(columns[column])),
+            [] => self.take_keyed(rows, users, &NoKeys, counts),
+            [column] => self.take_keyed(rows, users, &OneKey(columns[column]), counts),
             [first, second, ..] => {
-                self.take_keyed(rows, users, &TwoKeys(columns[first], columns[second]));
+                let keys = TwoKeys(columns[first], columns[second]);
+                self.take_keyed(rows, users, &keys, counts);
             }
         }
     }
@@ -259,12 +271,13 @@ impl Line {
         rows: &Rows<'_, '_>,
         users: impl Iterator<Item = OfUser>,
         keys: &impl Keys,
+        counts: &mut Vec<u32>,
     ) {
         let Self { cells, state, .. } = self;
         let columns = &rows.events.columns;
         match state {
-            State::Counts(tally) => cells.count(rows, users, keys, tally),
-            State::Arrivals(arrivals) => cells.count(rows, users, keys, arrivals),
+            State::Counts(tally) => cells.count(rows, users, keys, (counts, tally)),
+            State::Arrivals(arrivals) => cells.count(rows, users, keys, (counts, arrivals)),
             State::Sessions(column, sessions) => {
                 let codes = columns[column.0];
                 let session = |row: usize| Some(codes[row]).filter(|code| *code != ABSENT);

@@ -10,6 +10,13 @@ use super::source::{Head, Place, UserRows, UserSource};
 use crate::property::finite_number;
 use crate::{BatchUsers, Dictionary, HourRows, Precision, StoreError};
 
+/// Whether anybody asks who the users are.
+#[derive(Clone, Copy)]
+pub(super) enum Names {
+    Told,
+    LeftOut,
+}
+
 /// Users and their rows.
 #[derive(Default)]
 pub(super) struct Batch {
@@ -60,7 +67,7 @@ impl Batch {
         sources: &[usize],
         heads: &[Head],
         precision: Precision,
-        wants_names: bool,
+        names: Names,
     ) {
         let first = self.pieces.len();
         for &source in sources {
@@ -87,7 +94,10 @@ impl Batch {
                 self.unsorted.push(self.users.len());
             }
         }
-        let name = if wants_names { heads[pieces[0].source].source.name() } else { "" };
+        let name = match names {
+            Names::Told => heads[pieces[0].source].source.name(),
+            Names::LeftOut => "",
+        };
         self.users.push(name, self.rows);
         self.piece_ends.push(self.pieces.len());
     }

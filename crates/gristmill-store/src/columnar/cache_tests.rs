@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use gristmill_model::{
-    Event, Field, Partition, Positions, ProjectId, SessionId, TimeRange, Timestamp, UserId,
+    Field, Partition, Positions, ProjectId, SessionId, TimeRange, Timestamp, UserId,
 };
 
 use super::ColumnarConfig;
@@ -172,14 +172,17 @@ async fn users_are_whole_across_row_groups_and_walks() {
     // Projects before and behind.
     let project = |n: u64| ProjectId::new(["o", "q", "p"][(n as usize % 97).min(2)]);
     let rows = |first: u64, count: u64| -> Vec<Row<'static>> {
-        let rows = (first..first + count).map(|n| Row {
-            event: Event { user: UserId::new(user(n)), project: project(n), ..sample(n).event },
-            ..sample(n)
+        let rows = (first..first + count).map(|n| {
+            let mut row = sample(n);
+            row.event.user = UserId::new(user(n));
+            row.event.project = project(n);
+            row.event.time = Timestamp(row.event.time.0 * STRETCH);
+            row
         });
         rows.collect()
     };
     let folder = tempfile::tempdir().unwrap();
-    let config = ColumnarConfig { shards: 1, slice: 1_000_000, ..config(folder.path()) };
+    let config = ColumnarConfig { shards: 1, slice: 100 * Timestamp::DAY, ..config(folder.path()) };
     let memory = MemoryStore::new(3);
     let running = Running::open(config).unwrap();
     let mut next = 0;
@@ -209,10 +212,13 @@ async fn users_are_whole_across_row_groups_and_walks() {
     }
 }
 
+/// As many times longer is what those samples take, so that they have hours.
+const STRETCH: i64 = Timestamp::HOUR / 100;
+
 /// Walks of three projects and several ranges, one of which cuts off the beginning of a user's rows
 /// over a whole row group.
 fn scans() -> Vec<Scan> {
-    let time = |time| Some(Timestamp(time));
+    let time = |time: i64| Some(Timestamp(time * STRETCH));
     let all = Scan {
         project: ProjectId::new("p"),
         user: None,

@@ -139,10 +139,11 @@ impl ShardEvents {
         group: usize,
         rows: Range<usize>,
     ) -> Result<(), StoreError> {
+        let range = &self.walk.scan.range;
         let hours = part.hours(group, &*part.users(group)?)?;
-        if hours.may_be_in(&self.walk.scan.range) {
+        if hours.may_be_in(range) {
             let columns = part.columns(group, &rows, &mut self.dictionaries)?;
-            let times = match cuts_hours(&self.walk.scan.range) {
+            let times = match cuts_hours(range) && !hours.are_in(range) {
                 true => part.whole_times(group)?,
                 false => Arc::default(),
             };
@@ -196,6 +197,8 @@ impl ShardEvents {
         match &self.source {
             Source::Hours(hours, times, _) => {
                 let times = times.values.as_slice();
+                // There are no times where none is needed.
+                let range = if hours.are_in(range) { &TimeRange::ALL } else { range };
                 self.hour = hours.append_within(self.hour, rows, (range, times), &mut self.hours);
             }
             Source::Run(run) => {

@@ -10,7 +10,7 @@ use crate::HourRows;
 use crate::hours::{append_hours, begin_of, end_of};
 
 /// The hours of some rows, user by user, those of a user in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct GroupHours {
     /// The row after the last one of each hour; the next one begins there.
     ends: Vec<u32>,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use gristmill_model::Field;
 
-use super::batch::{Batch, Copied, Piece, joined, sort_hours};
+use super::batch::{Batch, Copied, Names, Piece, joined, sort_hours};
 use super::cache::ColumnCache;
 use super::sessions::Sessions;
 use super::source::{Head, SourceUser, UserRows, UserSource};
@@ -24,8 +24,7 @@ pub(super) struct MergedUsers {
     fields: Vec<Field>,
     numeric: Vec<Field>,
     precision: Precision,
-    /// Whether anybody asks who the users are.
-    wants_names: bool,
+    names: Names,
     heads: Vec<Head>,
     dictionaries: Vec<Dictionary>,
     batch: Batch,
@@ -41,7 +40,7 @@ impl MergedUsers {
             fields: scan.fields.clone(),
             numeric: scan.numbers.clone(),
             precision: scan.precision,
-            wants_names: scan.names_users(),
+            names: if scan.names_users() { Names::Told } else { Names::LeftOut },
             heads: Vec::new(),
             dictionaries: scan.fields.iter().map(|_| Dictionary::default()).collect(),
             batch: Batch {
@@ -84,7 +83,7 @@ impl MergedUsers {
             if ties.iter().any(goes_on) {
                 return looked_at;
             }
-            batch.add_user(ties, heads, self.precision, self.wants_names);
+            batch.add_user(ties, heads, self.precision, self.names);
             let mut are_filled = true;
             for &index in &*ties {
                 let head = &mut heads[index];

@@ -141,15 +141,28 @@ fn check_events(snapshot: &dyn Snapshot, scan: &Scan, users: &BTreeMap<String, V
     assert_eq!(rows, expected);
     check_only_numbers(snapshot, scan, &expected);
     check_passed_over(snapshot, scan, &expected);
+    let by_hours = Scan { precision: Precision::Hours, ..scan.clone() };
+    check_passed_over(snapshot, &by_hours, &expected);
     let (told, times) = (|| spans.iter().flatten(), || expected.iter().map(|row| &row.time));
     assert_eq!((told().min(), told().max()), (times().min(), times().max()));
 }
 
-/// Events outside a span come though others are passed over.
+/// Events outside a span come though others are passed over, also with their hours.
 fn check_passed_over(snapshot: &dyn Snapshot, scan: &Scan, expected: &[Seen]) {
     let Some(middle) = expected.get(expected.len() / 2) else { return };
-    let known = (expected[0].time, middle.time);
-    let is_outside = |row: &&Seen| row.time > known.1;
+    let hour = |time: i64| time.div_euclid(Timestamp::HOUR) * Timestamp::HOUR;
+    let time_of = |row: &Seen| match scan.precision {
+        Precision::Times => row.time,
+        Precision::Hours => hour(row.time),
+    };
+    let known = (expected[0].time, hour(middle.time) + Timestamp::HOUR - 1);
+    let outside = |rows: &[Seen]| {
+        let rows = rows.iter().filter(|row| row.time > known.1);
+        let mut rows: Vec<Seen> =
+            rows.map(|row| Seen { time: time_of(row), ..row.clone() }).collect();
+        rows.sort();
+        rows
+    };
     let mut rows = Vec::new();
     for shard in 0..snapshot.shards() {
         let mut cursor = snapshot.scan_events(shard, scan).unwrap();
@@ -158,11 +171,13 @@ fn check_passed_over(snapshot: &dyn Snapshot, scan: &Scan, expected: &[Seen]) {
                 continue;
             }
             let Some(events) = cursor.next_events().unwrap() else { break };
-            rows.extend(seen(&events, scan));
+            rows.extend(match scan.precision {
+                Precision::Times => seen(&events, scan),
+                Precision::Hours => seen_by_hours(&events, events.hours, scan),
+            });
         }
     }
-    rows.sort();
-    assert!(rows.iter().filter(is_outside).eq(expected.iter().filter(is_outside)));
+    assert_eq!(outside(&rows), outside(expected));
 }
 
 /// Events with a number come once as well if others may be left out.
