@@ -278,7 +278,7 @@ impl Told {
             Precision::Times => (times, &[]),
             Precision::Hours => {
                 users.for_each(|rows| {
-                    append_hours(&times[rows.clone()], rows.start, &mut self.hours)
+                    append_hours(&times[rows.clone()], rows.start, &mut self.hours);
                 });
                 (&[], &self.hours)
             }
