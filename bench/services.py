@@ -70,6 +70,7 @@ def producer_tool(
     deployed: Deployed, options: argparse.Namespace, *settings: str
 ) -> tuple[float, float]:
     """Records a second of Kafka's own tool, in all and in its best five seconds: it starts slowly."""
+    settle_disk()
     topic = deployed.create_topic(1, *settings)
     records = options.records // 4 if settings else options.records
     flags = ["--topic", topic, "--num-records", str(records), "--record-size", str(RECORD_BYTES)]
@@ -82,6 +83,7 @@ def producer_tool(
 
 def ingest_over_kafka(deployed: Deployed, options: argparse.Namespace) -> float:
     """Events a second that a process with this role only acknowledges."""
+    settle_disk()
     with deployed.process("ingest", deployed.shared(1)) as ingest:
         ingest.wait_ready()
         return accepted(deployed, ingest, f"--seconds={options.seconds}")
@@ -95,6 +97,7 @@ def accepted(deployed: Deployed, ingest: Process, *flags: str) -> float:
 
 def embedded(deployed: Deployed, options: argparse.Namespace) -> float:
     """Events a second that one process acknowledges, which also settles them in its store."""
+    settle_disk()
     report = deployed.load(f"--dir={deployed.scratch}", f"--seconds={options.seconds}")
     return float(report["accepted_per_second"])
 
@@ -129,6 +132,7 @@ def sink(deployed: Deployed, options: argparse.Namespace) -> None:
 
 def settled(deployed: Deployed, environment: dict[str, str], count: int, events: int) -> float:
     """Events a second that so many processors commit, from their first commit to the last."""
+    settle_disk()
     with ExitStack() as stack:
         start = [deployed.process("process", environment) for _ in range(count)]
         processes = [stack.enter_context(process) for process in start]
@@ -147,11 +151,17 @@ def copied(deployed: Deployed, database: str) -> float:
     rows = int(deployed.sql(database, "SELECT count(*) FROM gristmill.events"))
     out = f"\\copy gristmill.events TO '{file}' (FORMAT binary)"
     subprocess.run([*psql, "-c", out], check=True)
+    settle_disk()
     began = perf_counter()
     subprocess.run([*psql, "-c", f"\\copy bare FROM '{file}' (FORMAT binary)"], check=True)
     took = perf_counter() - began
     file.unlink()
     return rows / took
+
+
+def settle_disk() -> None:
+    """Has the kernel write what was left unwritten, so that what comes next does not wait for that."""
+    os.sync()
 
 
 def latency(deployed: Deployed, options: argparse.Namespace) -> None:

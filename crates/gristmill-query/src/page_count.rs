@@ -38,7 +38,9 @@ pub(crate) async fn look_up(
         present: &present,
         key: &name,
         identity: name.as_bytes(),
-        holds: |held: &Entry| number(held).is_some() && present.is_unchanged(user, &held.version),
+        holds: |held: &Entry| {
+            number(held).is_some() && present.is_unchanged(user, page_url, &held.version)
+        },
     };
     let work = || async {
         match count().await {

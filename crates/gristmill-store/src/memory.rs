@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::document::Documents;
 use crate::property::finite_number;
-use crate::version::Changes;
+use crate::version::{Changes, Visits};
 use crate::walk::Told;
 use crate::{
     ABSENT, BatchUsers, Commit, Dictionaries, Dictionary, Document, DocumentKey, Events, Feed,
@@ -106,7 +106,7 @@ impl Store for MemoryStore {
         changes.begin(version(&Positions::start()));
         let change = |row: &Arc<Row<'_>>| {
             let Position { partition, offset } = row.position;
-            (Changes::hash_of(row.event.user.as_str()), feed(partition), offset)
+            (Visits::of(row.event.user.as_str(), &row.event.page_url), feed(partition), offset)
         };
         let now = version(&state.committed);
         changes.note(state.rows.iter().map(change), now.clone());

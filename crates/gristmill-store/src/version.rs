@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use gristmill_model::Partition;
 use thiserror::Error;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// How many records may have come since the last look for it to be worth reading whose they are.
 const MISSED_RECORDS: u64 = 5_000;
@@ -122,22 +122,37 @@ impl Present {
         &self.version
     }
 
-    /// Whether a user's events were certainly the same at an earlier version as they are now. That
-    /// much is remembered of recent versions only.
-    pub fn is_unchanged(&self, user: &str, since: &Version) -> bool {
+    /// Whether a user's events on a page were certainly the same at an earlier version as they are
+    /// now. That much is remembered of recent versions only.
+    pub fn is_unchanged(&self, user: &str, page_url: &str, since: &Version) -> bool {
         let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        self.version.covers(since) && changes.has_none(user, since)
+        self.version.covers(since) && changes.has_none(Visits::of(user, page_url), since)
     }
 }
 
-/// Whose events have changed lately. What is told of a present may include later changes.
+/// The events of a user on a page, by a hash of both. Two that share one are changed together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Visits(u64);
+
+impl Visits {
+    pub(crate) fn of(user: &str, page_url: &str) -> Self {
+        Self::of_hashed(xxh3_64(user.as_bytes()), page_url)
+    }
+
+    /// The same, given the XXH3 of the user.
+    pub(crate) fn of_hashed(user: u64, page_url: &str) -> Self {
+        Self(xxh3_64_with_seed(page_url.as_bytes(), user))
+    }
+}
+
+/// What has changed lately. What is told of a present may include later changes.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     /// What has been looked at; every change between the two is remembered.
     since: Option<Version>,
     until: Option<Version>,
-    /// The newest record of each user, by the user's hash, in each feed that has any.
-    users: HashMap<(u64, Feed), u64>,
+    /// The newest record of each in each feed that has any.
+    newest: HashMap<(Visits, Feed), u64>,
     feeds: Vec<Feed>,
 }
 
@@ -151,11 +166,6 @@ pub(crate) enum Missed {
 }
 
 impl Changes {
-    /// The number by which a user is remembered. Two that share one are changed together.
-    pub(crate) fn hash_of(user: &str) -> u64 {
-        xxh3_64(user.as_bytes())
-    }
-
     /// What would have to be looked at to be up to date with a version.
     pub(crate) fn missed(&self, now: &Version) -> Missed {
         let Some(until) = self.until.as_ref().filter(|until| now.covers(until)) else {
@@ -168,16 +178,20 @@ impl Changes {
         Missed::Records(now.next.iter().map(span).filter(|(_, from, to)| from < to).collect())
     }
 
-    /// Notes whose records have come up to a version: user, feed, offset of the newest.
-    pub(crate) fn note(&mut self, came: impl IntoIterator<Item = (u64, Feed, u64)>, now: Version) {
-        for (user, feed, newest) in came {
-            let held = self.users.entry((user, feed)).or_default();
+    /// Notes what has come up to a version: whose, the feed, the offset of the newest record.
+    pub(crate) fn note(
+        &mut self,
+        came: impl IntoIterator<Item = (Visits, Feed, u64)>,
+        now: Version,
+    ) {
+        for (visits, feed, newest) in came {
+            let held = self.newest.entry((visits, feed)).or_default();
             *held = newest.max(*held);
             if !self.feeds.contains(&feed) {
                 self.feeds.push(feed);
             }
         }
-        if self.users.len() > CHANGES {
+        if self.newest.len() > CHANGES {
             self.begin(now);
         } else {
             self.until = Some(now);
@@ -189,12 +203,13 @@ impl Changes {
         *self = Self { since: Some(now.clone()), until: Some(now), ..Self::default() };
     }
 
-    fn has_none(&self, user: &str, since: &Version) -> bool {
-        let user = Self::hash_of(user);
+    fn has_none(&self, visits: Visits, since: &Version) -> bool {
+        let is_before = |feed: &Feed| {
+            let newest = self.newest.get(&(visits, *feed));
+            newest.is_none_or(|newest| *newest < since.next(*feed))
+        };
         self.since.as_ref().is_some_and(|known| since.covers(known))
-            && self.feeds.iter().all(|feed| {
-                self.users.get(&(user, *feed)).is_none_or(|newest| *newest < since.next(*feed))
-            })
+            && self.feeds.iter().all(is_before)
     }
 }
 
@@ -239,29 +254,31 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_unchanged_where_all_records_are_included() {
+    fn visits_are_unchanged_where_all_records_are_included() {
         let mut changes = Changes::default();
         assert_eq!(changes.missed(&version(5, 0)), Missed::TooMuch);
         changes.begin(version(5, 0));
         assert_eq!(changes.missed(&version(5, 0)), Missed::Records(Vec::new()));
         let came = Missed::Records(vec![(FEED, 5, 8), (OTHER, 0, 1)]);
         assert_eq!(changes.missed(&version(8, 1)), came);
-        let (ada, bob) = (Changes::hash_of("ada"), Changes::hash_of("bob"));
+        let (ada, bob) = (Visits::of("ada", "/"), Visits::of("bob", "/"));
         changes.note([(ada, FEED, 6), (ada, OTHER, 0), (bob, FEED, 7)], version(8, 1));
         let present = present(changes, version(8, 1));
-        for (user, since, expected) in [
-            ("ada", version(8, 1), true),
-            ("ada", version(7, 1), true),
-            ("ada", version(6, 1), false),
-            ("ada", version(8, 0), false),
-            ("bob", version(7, 1), false),
-            ("eve", version(5, 0), true),
+        for (user, page, since, expected) in [
+            ("ada", "/", version(8, 1), true),
+            ("ada", "/", version(7, 1), true),
+            ("ada", "/", version(6, 1), false),
+            ("ada", "/", version(8, 0), false),
+            ("ada", "/a", version(5, 0), true),
+            ("bob", "/", version(7, 1), false),
+            ("eve", "/", version(5, 0), true),
             // What was before is not known, and what comes later has not been.
-            ("eve", version(4, 0), false),
-            ("eve", version(9, 1), false),
-            ("eve", Version::new(8, [(FEED, 8), (OTHER, 1)]), false),
+            ("eve", "/", version(4, 0), false),
+            ("eve", "/", version(9, 1), false),
+            ("eve", "/", Version::new(8, [(FEED, 8), (OTHER, 1)]), false),
         ] {
-            assert_eq!(present.is_unchanged(user, &since), expected, "{user} {since}");
+            let is_unchanged = present.is_unchanged(user, page, &since);
+            assert_eq!(is_unchanged, expected, "{user} {page} {since}");
         }
     }
 
@@ -271,10 +288,11 @@ mod tests {
         changes.begin(version(5, 0));
         assert_eq!(changes.missed(&version(6 + MISSED_RECORDS, 0)), Missed::TooMuch);
         assert_eq!(changes.missed(&version(4, 9)), Missed::TooMuch, "a feed went back");
-        let many = (0..=CHANGES as u64).map(|user| (user, FEED, 5));
+        let many = (0..=CHANGES as u64).map(|user| (Visits::of_hashed(user, "/"), FEED, 5));
         changes.note(many, version(6, 0));
-        assert!(changes.users.is_empty());
-        assert!(!changes.has_none("eve", &version(5, 0)));
-        assert!(changes.has_none("eve", &version(6, 0)));
+        assert!(changes.newest.is_empty());
+        let eve = Visits::of("eve", "/");
+        assert!(!changes.has_none(eve, &version(5, 0)));
+        assert!(changes.has_none(eve, &version(6, 0)));
     }
 }

@@ -9,6 +9,7 @@ use crate::{Store, Version};
 
 const USERS: [&str; 3] = ["a", "b", "Ünï 😀"];
 const PAGES: [&str; 3] = ["/", "/a", ""];
+const UNSEEN: &str = "/b";
 const IDS: [&str; 4] = ["0", "1", "2", "3"];
 
 /// How many events each user made on each page.
@@ -81,19 +82,24 @@ async fn check_present(
     changed: &'static str,
 ) {
     let present = store.present().await.unwrap().unwrap();
-    let of = |counts: &Counts, user: &str| -> Vec<u64> {
-        PAGES.iter().map(|page| counts.get(&(user, *page)).copied().unwrap_or(0)).collect()
-    };
     for (version, counts) in told {
         assert!(present.version().covers(version));
-        for user in USERS {
-            let is_same = of(counts, user) == of(now, user);
-            assert!(is_same || !present.is_unchanged(user, version), "{user:?} since {version}");
+        for key @ (user, page) in USERS.into_iter().flat_map(|user| PAGES.map(|page| (user, page)))
+        {
+            let is_same = counts.get(&key) == now.get(&key);
+            let is_unchanged = present.is_unchanged(user, page, version);
+            assert!(is_same || !is_unchanged, "{user:?} {page:?} since {version}");
         }
     }
     let (newest, _) = &told[told.len() - 1];
-    for user in USERS.into_iter().filter(|user| *user != changed) {
-        assert!(present.is_unchanged(user, newest), "{user:?} since {newest}");
+    for user in USERS {
+        let pages = PAGES.into_iter().filter(|_| user != changed);
+        for page in pages.chain([UNSEEN]) {
+            let is_unchanged = present.is_unchanged(user, page, newest);
+            assert!(is_unchanged, "{user:?} {page:?} since {newest}");
+        }
     }
-    assert!(present.is_unchanged(changed, present.version()));
+    for page in PAGES {
+        assert!(present.is_unchanged(changed, page, present.version()));
+    }
 }

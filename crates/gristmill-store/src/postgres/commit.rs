@@ -2,23 +2,25 @@
 //!
 //! Several may go on at a time, of this process and of others, each of other partitions. All of them
 //! lock in one order, so that they mostly wait for each other in one direction only: positions by
-//! partition, identities by hash, page counts by user and hash, and last the log, where a window of
+//! partition, then events, page counts by user and hash, and last the log, where a window of
 //! activity is closed. Whoever the server chooses to break a deadlock all the same begins again.
 //!
 //! ```text
-//!   lock the positions ── keep the identities, which says what is new ── copy the new rows in
-//!     ── add to the page counts ── keep what was set aside ── move the positions ── COMMIT
+//!   lock the positions ── copy the rows in that are new ── add to the page counts
+//!     ── keep what was set aside ── move the positions ── COMMIT
 //! ```
 //!
-//! Keys that are not there yet are looked for and then copied in, which costs the server half of what
-//! inserting them one by one does. When another commit has been quicker with one of them, the copy is
-//! refused, and this one begins again with inserts, which wait for others instead.
+//! Most events are new, so all of a commit's are copied in at first, which costs the server half of
+//! what inserting them one by one does. If one of them is there, the copy is refused, and the commit
+//! begins again and looks first which are. If another commit has been quicker with one of them then,
+//! it begins again with inserts, which wait for others instead.
 //!
 //! The positions are the fence: whoever has locked them knows what has been taken in, ignores what
 //! lies below, and moves them from there. So a process that was taken for dead, or one that does
 //! not know whether its last COMMIT came through, finds out before it changes anything.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use gristmill_model::{Outcome, Partition};
@@ -28,13 +30,12 @@ use tokio_postgres::{Client, Row, Transaction};
 
 use super::Opened;
 use super::address::Address;
-use super::identities;
 use super::ledger::{Decided, Ledger, Standing, standing_in};
 use super::refusal;
-use super::rows::{self, FreshRow};
+use super::rows;
 use super::session::{SharedConnection, setup, text_of, unavailable};
 use super::windows::{self, Closing, Windows};
-use crate::{Commit, Quarantined, StoreError};
+use crate::{Commit, Quarantined, Row as EventRow, StoreError};
 
 /// How long a commit may take before its connection is given up.
 pub(super) const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -69,21 +70,30 @@ const BY_KEY: &str = "; SET enable_seqscan = off; SET enable_hashjoin = off; \
 const ATTEMPTS: usize = 10;
 
 /// With fewer rows than this, the trips to the server cost more than what it does with each row.
-const FEW_ROWS: usize = 100;
+pub(super) const FEW_ROWS: usize = if cfg!(test) { 20 } else { 100 };
 
-/// How keys are added to a table that may not hold one twice.
+/// After a repeat, so many commits without one are made carefully: where there is one, there are more.
+pub(super) const CAREFUL_COMMITS: u32 = 16;
+
+/// How events are added to a table that may not hold one twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Manner {
-    /// Those that are not there are copied in, which fails if others add one of them meanwhile.
+    /// All are copied in, which fails if one of them is there.
     Quick,
+    /// Those that are not there are copied in, which fails if others add one of them meanwhile.
+    Careful,
     /// One by one, waiting for others.
     Patient,
 }
 
 impl Manner {
-    /// What suits a commit of so many rows.
-    fn of(rows: usize) -> Self {
-        if rows < FEW_ROWS { Self::Patient } else { Self::Quick }
+    /// What is tried when a key was there that this manner did not expect.
+    fn next(self) -> Option<Self> {
+        match self {
+            Self::Quick => Some(Self::Careful),
+            Self::Careful => Some(Self::Patient),
+            Self::Patient => None,
+        }
     }
 }
 
@@ -91,6 +101,8 @@ impl Manner {
 pub(super) struct Committer {
     connections: Vec<SharedConnection>,
     windows: Closing,
+    /// How many commits are still to be made carefully.
+    careful: AtomicU32,
 }
 
 /// Why a transaction was not committed.
@@ -126,7 +138,8 @@ impl Committer {
         let setup = setup(COMMIT_TIMEOUT, SILENCE) + BY_KEY;
         let connection = |_| SharedConnection::new(address.clone(), setup.clone(), COMMIT_TIMEOUT);
         let connections = (0..connections.max(1)).map(connection).collect();
-        Self { connections, windows: Closing::new(windows.map(|windows| windows.events)) }
+        let windows = Closing::new(windows.map(|windows| windows.events));
+        Self { connections, windows, careful: AtomicU32::new(0) }
     }
 
     /// Takes in a batch.
@@ -138,17 +151,24 @@ impl Committer {
     ) -> Result<(), StoreError> {
         refusal::check_texts(&commit.rows)?;
         self.with(async |client| {
-            let (mut manner, mut last) = (Manner::of(commit.rows.len()), String::new());
+            let (mut manner, mut last) = (self.manner(commit.rows.len()), String::new());
             for _ in 0..ATTEMPTS {
                 match self.transact(client, opened, ledger, commit, manner).await {
-                    Ok(()) => return Ok(()),
+                    Ok(has_repeats) => {
+                        self.note(manner, has_repeats);
+                        return Ok(());
+                    }
                     Err(Setback::Failed(error)) => return Err(error),
-                    Err(Setback::Taken(error)) if manner == Manner::Patient => return Err(error),
-                    Err(Setback::Taken(error)) => last = error.to_string(),
-                    Err(Setback::InTheWay(reason)) => last = reason,
+                    Err(Setback::Taken(error)) => {
+                        last = error.to_string();
+                        manner = manner.next().ok_or(error)?;
+                    }
+                    Err(Setback::InTheWay(reason)) => {
+                        manner = Manner::Patient;
+                        last = reason;
+                    }
                 }
                 tracing::debug!(reason = last, "begins again");
-                manner = Manner::Patient;
             }
             let text = format!("the transaction was refused again and again: {last}");
             Err(StoreError::Unavailable(text))
@@ -180,6 +200,25 @@ impl Committer {
         connection.with(work).await
     }
 
+    /// What suits a commit of so many rows.
+    fn manner(&self, rows: usize) -> Manner {
+        match self.careful.load(Relaxed) {
+            _ if rows < FEW_ROWS => Manner::Patient,
+            0 => Manner::Quick,
+            _ => Manner::Careful,
+        }
+    }
+
+    /// A commit was made in a manner, and some of its events were there, or none.
+    fn note(&self, manner: Manner, has_repeats: bool) {
+        if has_repeats {
+            self.careful.store(CAREFUL_COMMITS, Relaxed);
+        } else if manner == Manner::Careful {
+            let _ = self.careful.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        }
+    }
+
+    /// Makes a commit, and says whether some of its events were there.
     async fn transact(
         &self,
         client: &mut Client,
@@ -187,7 +226,7 @@ impl Committer {
         ledger: &Ledger,
         commit: &Commit<'_>,
         manner: Manner,
-    ) -> Result<(), Setback> {
+    ) -> Result<bool, Setback> {
         let mut change = client.transaction().await?;
         let held = match lock_positions(&change, opened, ledger, commit).await {
             Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
@@ -200,9 +239,8 @@ impl Committer {
         let is_new = |position: gristmill_model::Position| {
             held.get(&position.partition).is_none_or(|held| position.offset >= held.next)
         };
-        let fresh: Vec<FreshRow<'_>> = (commit.rows.iter().filter(|row| is_new(row.position)))
-            .map(|row| FreshRow::of(row, &opened.hasher))
-            .collect();
+        let fresh: Vec<&EventRow<'_>> =
+            commit.rows.iter().filter(|row| is_new(row.position)).collect();
         let aside: Vec<&Quarantined> =
             commit.quarantine.iter().filter(|record| is_new(record.position)).collect();
 
@@ -221,7 +259,7 @@ impl Committer {
 
         change.commit().await?;
         ledger.confirm(decided);
-        Ok(())
+        Ok(stored.contains(&false))
     }
 }
 
@@ -287,14 +325,11 @@ fn check_not_behind(
 async fn write(
     change: &Transaction<'_>,
     opened: &Opened,
-    fresh: &[FreshRow<'_>],
+    fresh: &[&EventRow<'_>],
     aside: &[&Quarantined],
     manner: Manner,
 ) -> Result<Vec<bool>, tokio_postgres::Error> {
-    let stored = identities::keep(change, fresh, manner).await?;
-    let rows: Vec<&FreshRow<'_>> =
-        fresh.iter().zip(&stored).filter(|(_, stored)| **stored).map(|(row, _)| row).collect();
-    rows::insert(change, opened, &rows, manner).await?;
+    let stored = rows::store(change, opened, fresh, manner).await?;
     insert_quarantine(change, opened.log, aside).await?;
     Ok(stored)
 }
@@ -322,12 +357,12 @@ async fn insert_quarantine(
 fn decide(
     commit: &Commit<'_>,
     held: &BTreeMap<Partition, Standing>,
-    fresh: &[FreshRow<'_>],
+    fresh: &[&EventRow<'_>],
     stored: &[bool],
     aside: &[&Quarantined],
 ) -> Decided {
-    let of_row = |(row, stored): (&FreshRow<'_>, &bool)| {
-        (row.row.position, if *stored { Outcome::Stored } else { Outcome::Duplicate })
+    let of_row = |(row, stored): (&&EventRow<'_>, &bool)| {
+        (row.position, if *stored { Outcome::Stored } else { Outcome::Duplicate })
     };
     let set_aside = aside.iter().map(|record| (record.position, Outcome::Quarantined));
     let mut outcomes: Vec<_> = fresh.iter().zip(stored).map(of_row).chain(set_aside).collect();

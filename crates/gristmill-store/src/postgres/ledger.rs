@@ -82,7 +82,7 @@ impl Ledger {
             stats.duplicate += standing.duplicate;
             stats.quarantined += standing.quarantined;
         }
-        // Every identity is remembered for ever.
+        // Every event is there with its identity.
         stats.window_identities = stats.stored;
         stats
     }

@@ -16,7 +16,7 @@ use tokio_postgres::{Row, Statement};
 use super::address::Address;
 use super::session::{PATIENCE, Session, column, in_time, unavailable};
 use super::types::Hash;
-use crate::version::{Changes, Missed};
+use crate::version::{Changes, Missed, Visits};
 use crate::{Feed, PageCount, Present, StoreError, Version};
 
 /// How far everything has been taken in.
@@ -30,14 +30,14 @@ const PAGE_COUNT: &str = "
         ON c.user_id = $1 AND c.hash = $2
     WHERE p.next > 0";
 
-/// Whose events lie between two offsets of each of some feeds, and the newest of each user.
+/// Whose events on which pages lie between two offsets of each of some feeds, and the newest of each.
 const WHOSE: &str = "
-    SELECT e.user_hash, e.log, e.log_partition, max(e.log_offset)
+    SELECT e.user_hash, e.page_url, e.log, e.log_partition, max(e.log_offset)
     FROM unnest($1::int[], $2::int[], $3::bigint[], $4::bigint[])
         AS came (log, partition, first, next)
     JOIN gristmill.events e ON e.log = came.log AND e.log_partition = came.partition
         AND e.log_offset >= came.first AND e.log_offset < came.next
-    GROUP BY 1, 2, 3";
+    GROUP BY 1, 2, 3, 4";
 
 /// Plans are made once, for a question takes less time than its plan.
 const SETUP: &str = "SET statement_timeout = 4500; SET default_transaction_read_only = on; \
@@ -166,7 +166,10 @@ impl Prepared {
         Ok(Version::new(self.session.lineage, reached))
     }
 
-    async fn whose(&self, spans: &[(Feed, u64, u64)]) -> Result<Vec<(u64, Feed, u64)>, StoreError> {
+    async fn whose(
+        &self,
+        spans: &[(Feed, u64, u64)],
+    ) -> Result<Vec<(Visits, Feed, u64)>, StoreError> {
         if spans.is_empty() {
             return Ok(Vec::new());
         }
@@ -176,9 +179,10 @@ impl Prepared {
         let nexts: Vec<i64> = spans.iter().map(|(.., next)| *next as i64).collect();
         let rows = self.query(&self.whose, &[&logs, &partitions, &firsts, &nexts]).await?;
         let came = |row: &Row| {
-            let partition = Partition(column::<i32>(row, 2)? as u32);
-            let feed = Feed { log: column::<i32>(row, 1)? as u32, partition };
-            Ok((column::<i64>(row, 0)?.cast_unsigned(), feed, column::<i64>(row, 3)? as u64))
+            let user = column::<i64>(row, 0)?.cast_unsigned();
+            let partition = Partition(column::<i32>(row, 3)? as u32);
+            let feed = Feed { log: column::<i32>(row, 2)? as u32, partition };
+            Ok((Visits::of_hashed(user, column(row, 1)?), feed, column::<i64>(row, 4)? as u64))
         };
         rows.iter().map(came).collect()
     }

@@ -12,7 +12,6 @@ mod address;
 mod columns;
 mod commit;
 mod documents;
-mod identities;
 mod keeper;
 mod ledger;
 mod lookups;

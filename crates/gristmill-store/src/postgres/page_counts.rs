@@ -9,8 +9,8 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::commit::Manner;
-use super::rows::FreshRow;
 use super::types::Hash;
+use crate::Row;
 use crate::identity::IdentityHasher;
 
 /// The key of a count, in the order in which transactions lock them: a user's are beside each other.
@@ -26,12 +26,11 @@ struct Added<'a> {
 pub(super) async fn add(
     change: &Transaction<'_>,
     hasher: &IdentityHasher,
-    rows: &[&FreshRow<'_>],
+    rows: &[&Row<'_>],
     manner: Manner,
 ) -> Result<(), tokio_postgres::Error> {
     let mut counts: BTreeMap<Key<'_>, Added<'_>> = BTreeMap::new();
-    for FreshRow { row, .. } in rows {
-        let event = &row.event;
+    for Row { event, .. } in rows {
         if !event.page_url.is_empty() {
             let (project, user) = (event.project.as_str(), event.user.as_str());
             let hash = Hash(hasher.identity(project, user, &event.page_url));
@@ -42,7 +41,7 @@ pub(super) async fn add(
         return Ok(());
     }
     match manner {
-        Manner::Quick => {
+        Manner::Quick | Manner::Careful => {
             let held = update(change, &counts).await?;
             counts.retain(|(_, hash), _| !held.contains(hash));
             copy_in(change, &counts).await

@@ -4,7 +4,7 @@ use tokio_postgres::Client;
 
 use super::Opened;
 use super::commit::Manner;
-use super::rows::{FreshRow, insert};
+use super::rows::store;
 use super::session::{text_of, unavailable};
 use crate::{Row, StoreError, Unacceptable};
 
@@ -36,11 +36,10 @@ fn unfit(row: &Row<'_>) -> Option<Unacceptable> {
 pub(super) async fn explain(
     client: &mut Client,
     opened: &Opened,
-    rows: &[FreshRow<'_>],
+    rows: &[&Row<'_>],
     error: &tokio_postgres::Error,
 ) -> StoreError {
-    let rows: Vec<_> = rows.iter().collect();
-    match find(client, opened, &rows).await {
+    match find(client, opened, rows).await {
         Ok(Some(refused)) => StoreError::Unacceptable(vec![refused]),
         Ok(None) => unavailable(error),
         Err(error) => error,
@@ -56,7 +55,7 @@ pub(super) fn blames_data(error: &tokio_postgres::Error) -> bool {
 async fn find(
     client: &mut Client,
     opened: &Opened,
-    mut rows: &[&FreshRow<'_>],
+    mut rows: &[&Row<'_>],
 ) -> Result<Option<Unacceptable>, StoreError> {
     let Some(mut reason) = refused(client, opened, rows).await? else { return Ok(None) };
     while rows.len() > 1 {
@@ -72,20 +71,20 @@ async fn find(
     if let Some(why) = refused(client, opened, rows).await? {
         reason = why;
     }
-    Ok(rows.first().map(|row| Unacceptable { position: row.row.position, reason }))
+    Ok(rows.first().map(|row| Unacceptable { position: row.position, reason }))
 }
 
 /// Why the server does not take these rows, if it does not.
 async fn refused(
     client: &mut Client,
     opened: &Opened,
-    rows: &[&FreshRow<'_>],
+    rows: &[&Row<'_>],
 ) -> Result<Option<String>, StoreError> {
     let trial = client.transaction().await.map_err(|error| unavailable(&error))?;
-    let tried = insert(&trial, opened, rows, Manner::Patient).await;
+    let tried = store(&trial, opened, rows, Manner::Patient).await;
     trial.rollback().await.map_err(|error| unavailable(&error))?;
     match tried {
-        Ok(()) => Ok(None),
+        Ok(_) => Ok(None),
         Err(error) if blames_data(&error) => Ok(Some(text_of(&error))),
         Err(error) => Err(unavailable(&error)),
     }

@@ -1,8 +1,12 @@
 //! Rows on their way into the tables.
+//!
+//! The key of the table of events is their identity, so that it is the table that says which of them
+//! are there.
 
+use std::collections::HashSet;
 use std::pin::pin;
 
-use gristmill_model::SessionId;
+use gristmill_model::{Partition, Position, SessionId};
 use tokio_postgres::Transaction;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
@@ -11,24 +15,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Opened;
 use super::commit::Manner;
 use super::page_counts;
-use super::types::{Hash, JsonText};
+use super::types::JsonText;
 use crate::Row;
-use crate::identity::IdentityHasher;
-
-/// A row that was not there before its commit, and its identity.
-pub(super) struct FreshRow<'a> {
-    pub(super) row: &'a Row<'a>,
-    pub(super) identity: Hash,
-}
-
-impl<'a> FreshRow<'a> {
-    pub(super) fn of(row: &'a Row<'a>, hasher: &IdentityHasher) -> Self {
-        let event = &row.event;
-        let identity =
-            hasher.identity(event.project.as_str(), event.user.as_str(), event.id.as_str());
-        Self { row, identity: Hash(identity) }
-    }
-}
 
 /// The hash by which users are put in order and spread over shards. It is in the tables, so it must
 /// never change.
@@ -36,26 +24,78 @@ pub(super) fn user_hash(user: &str) -> i64 {
     xxh3_64(user.as_bytes()).cast_signed()
 }
 
-/// Inserts rows that are new, and counts them.
-pub(super) async fn insert(
+/// Stores the rows whose events are not there, counts them, and says of each row whether it was
+/// stored. Of several rows of the same event the first one is.
+pub(super) async fn store(
     change: &Transaction<'_>,
     opened: &Opened,
-    rows: &[&FreshRow<'_>],
+    rows: &[&Row<'_>],
     manner: Manner,
-) -> Result<(), tokio_postgres::Error> {
-    if rows.is_empty() {
-        return Ok(());
+) -> Result<Vec<bool>, tokio_postgres::Error> {
+    let mut stored = first_of_each(rows);
+    let firsts = chosen(rows, &stored);
+    match manner {
+        Manner::Quick => copy_in(change, opened.log, &firsts).await?,
+        Manner::Careful => {
+            let held = look_for(change, &firsts).await?;
+            keep_new(&mut stored, |first| !held.contains(&first));
+            copy_in(change, opened.log, &chosen(rows, &stored)).await?;
+        }
+        Manner::Patient => {
+            let inserted = insert_missing(change, opened.log, &firsts).await?;
+            keep_new(&mut stored, |first| inserted.contains(&firsts[first].position));
+        }
     }
-    copy_in(change, opened.log, rows).await?;
-    page_counts::add(change, &opened.hasher, rows, manner).await
+    page_counts::add(change, &opened.hasher, &chosen(rows, &stored), manner).await?;
+    Ok(stored)
+}
+
+/// Which rows are the first of their events.
+fn first_of_each(rows: &[&Row<'_>]) -> Vec<bool> {
+    let mut seen = HashSet::with_capacity(rows.len());
+    let identities = rows
+        .iter()
+        .map(|Row { event, .. }| (event.project.as_str(), event.user.as_str(), event.id.as_str()));
+    identities.map(|identity| seen.insert(identity)).collect()
+}
+
+fn chosen<'a>(rows: &[&'a Row<'a>], are_chosen: &[bool]) -> Vec<&'a Row<'a>> {
+    rows.iter().zip(are_chosen).filter(|(_, is_chosen)| **is_chosen).map(|(row, _)| *row).collect()
+}
+
+/// Leaves those chosen that are new, given their numbers among the chosen ones.
+fn keep_new(are_chosen: &mut [bool], is_new: impl Fn(usize) -> bool) {
+    let chosen = are_chosen.iter_mut().filter(|is_chosen| **is_chosen);
+    chosen.enumerate().for_each(|(number, is_chosen)| *is_chosen = is_new(number));
+}
+
+/// The numbers of the rows whose events are there.
+async fn look_for(
+    change: &Transaction<'_>,
+    rows: &[&Row<'_>],
+) -> Result<HashSet<usize>, tokio_postgres::Error> {
+    let look = "SELECT number FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[]) \
+                WITH ORDINALITY AS came (project, user_hash, user_id, event_id, number) \
+                JOIN gristmill.events USING (project, user_hash, user_id, event_id)";
+    let values: [(&(dyn ToSql + Sync), Type); 4] = [
+        (&column(rows, |row| row.event.project.as_str()), Type::TEXT_ARRAY),
+        (&column(rows, |row| user_hash(row.event.user.as_str())), Type::INT8_ARRAY),
+        (&column(rows, |row| row.event.user.as_str()), Type::TEXT_ARRAY),
+        (&column(rows, |row| row.event.id.as_str()), Type::TEXT_ARRAY),
+    ];
+    let found = change.query_typed(look, &values).await?;
+    found.iter().map(|row| Ok(row.try_get::<_, i64>(0)? as usize - 1)).collect()
 }
 
 /// Copies rows into the table of events.
 async fn copy_in(
     change: &Transaction<'_>,
     log: i32,
-    rows: &[&FreshRow<'_>],
+    rows: &[&Row<'_>],
 ) -> Result<(), tokio_postgres::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
     let copy = "COPY gristmill.events (project, user_hash, user_id, time_us, log, log_partition, \
                 log_offset, received_us, event_id, session_id, event_type, source, page_url, \
                 origin, properties) FROM STDIN (FORMAT binary)";
@@ -77,7 +117,7 @@ async fn copy_in(
         Type::JSON,
     ];
     let mut writer = pin!(BinaryCopyInWriter::new(change.copy_in(copy).await?, &types));
-    for FreshRow { row: Row { position, event }, .. } in rows {
+    for Row { position, event } in rows {
         let values: [&(dyn ToSql + Sync); 15] = [
             &event.project.as_str(),
             &user_hash(event.user.as_str()),
@@ -97,6 +137,65 @@ async fn copy_in(
         ];
         writer.as_mut().write(&values).await?;
     }
-    writer.finish().await?;
-    Ok(())
+    writer.finish().await.map(drop)
+}
+
+/// Numbers are given in the order in which events came; keys are locked in an order of their own, so
+/// that two transactions with the same events do not lock each other out.
+const INSERT: &str = "
+    INSERT INTO gristmill.events (id, log, project, user_hash, user_id, event_id, session_id,
+        event_type, source, page_url, time_us, received_us, log_partition, log_offset, origin,
+        properties)
+    OVERRIDING SYSTEM VALUE
+    SELECT * FROM (
+        SELECT nextval(pg_get_serial_sequence('gristmill.events', 'id')), $1::int, *
+        FROM unnest($2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
+            $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::int[], $13::bigint[],
+            $14::smallint[], $15::json[]) AS came (project, user_hash, user_id, event_id)
+    ) AS numbered
+    ORDER BY project, user_hash, user_id, event_id
+    ON CONFLICT (project, user_hash, user_id, event_id) DO NOTHING
+    RETURNING log_partition, log_offset";
+
+/// Inserts the rows whose events are not there, and gives the positions of those.
+async fn insert_missing(
+    change: &Transaction<'_>,
+    log: i32,
+    rows: &[&Row<'_>],
+) -> Result<HashSet<Position>, tokio_postgres::Error> {
+    if rows.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let hashes = column(rows, |row| user_hash(row.event.user.as_str()));
+    let sessions = column(rows, |row| row.event.session.as_ref().map(SessionId::as_str));
+    let partitions = column(rows, |row| row.position.partition.0 as i32);
+    let properties = column(rows, |row| JsonText(&row.event.properties));
+    let values: [(&(dyn ToSql + Sync), Type); 15] = [
+        (&log, Type::INT4),
+        (&column(rows, |row| row.event.project.as_str()), Type::TEXT_ARRAY),
+        (&hashes, Type::INT8_ARRAY),
+        (&column(rows, |row| row.event.user.as_str()), Type::TEXT_ARRAY),
+        (&column(rows, |row| row.event.id.as_str()), Type::TEXT_ARRAY),
+        (&sessions, Type::TEXT_ARRAY),
+        (&column(rows, |row| row.event.event_type.as_ref()), Type::TEXT_ARRAY),
+        (&column(rows, |row| row.event.source.as_ref()), Type::TEXT_ARRAY),
+        (&column(rows, |row| row.event.page_url.as_ref()), Type::TEXT_ARRAY),
+        (&column(rows, |row| row.event.time.0), Type::INT8_ARRAY),
+        (&column(rows, |row| row.event.received.0), Type::INT8_ARRAY),
+        (&partitions, Type::INT4_ARRAY),
+        (&column(rows, |row| row.position.offset as i64), Type::INT8_ARRAY),
+        (&column(rows, |row| i16::from(row.event.origin.number())), Type::INT2_ARRAY),
+        (&properties, Type::JSON_ARRAY),
+    ];
+    let inserted = change.query_typed(INSERT, &values).await?;
+    let position = |row: &tokio_postgres::Row| {
+        let partition = Partition(row.try_get::<_, i32>(0)? as u32);
+        Ok(Position { partition, offset: row.try_get::<_, i64>(1)? as u64 })
+    };
+    inserted.iter().map(position).collect()
+}
+
+/// Something of each row.
+fn column<'a, T>(rows: &[&'a Row<'_>], of: impl Fn(&'a Row<'_>) -> T) -> Vec<T> {
+    rows.iter().map(|row| of(row)).collect()
 }

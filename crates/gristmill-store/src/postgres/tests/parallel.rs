@@ -110,11 +110,11 @@ async fn a_deadlock_is_nobodys_business() {
     let open = Open::at(&database).await;
     commit(&open.store, &records(0, 3)).await;
     let address = Address::parse(&database.url()).unwrap();
-    let other = Session::open(&address, "BEGIN; LOCK TABLE gristmill.identities").await.unwrap();
+    let other = Session::open(&address, "BEGIN; LOCK TABLE gristmill.events").await.unwrap();
     let store = Arc::clone(&open.store);
     let mut committing = JoinSet::new();
     committing.spawn(async move { store.commit(records(3, 6)).await });
-    // The commit holds its positions and waits for the identities.
+    // The commit holds its positions and waits for the events.
     let waits = "SELECT count(*) FROM pg_stat_activity \
                  WHERE datname = current_database() AND wait_event_type = 'Lock'";
     tokio::task::block_in_place(|| {

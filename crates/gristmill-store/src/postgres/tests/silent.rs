@@ -18,7 +18,7 @@ async fn freeze(database: &TestDatabase) -> (Session, Pin<Box<CopyInSink<Bytes>>
     let lock = "SET statement_timeout = '1s'; SET idle_in_transaction_session_timeout = '1s'; \
                 BEGIN; SELECT FROM gristmill.positions FOR UPDATE";
     session.client.batch_execute(lock).await.unwrap();
-    let copy = "COPY gristmill.identities FROM STDIN";
+    let copy = "COPY gristmill.documents FROM STDIN";
     let mut copying = Box::pin(session.client.copy_in(copy).await.unwrap());
     copying.send("0".into()).await.unwrap();
     (session, copying)

@@ -81,14 +81,20 @@ async fn tables_of_an_earlier_version_are_brought_up_to_date_with_their_rows() {
     let open = Open::at(&database).await;
     commit(&open.store, &records(0, 20)).await;
     drop(open);
-    // As they were before there was one index of the page counts.
+    // As they were before the page counts had one index, and events their identity as the key.
     let earlier = "ALTER TABLE gristmill.page_counts DROP CONSTRAINT page_counts_pkey; \
                    ALTER TABLE gristmill.page_counts ADD PRIMARY KEY (hash); \
                    CREATE INDEX page_counts_user ON gristmill.page_counts (user_id); \
-                   DELETE FROM gristmill.migrations WHERE version = 3";
+                   ALTER TABLE gristmill.events DROP CONSTRAINT events_pkey; \
+                   ALTER TABLE gristmill.events ADD PRIMARY KEY \
+                       (project, user_hash, user_id, time_us, log, log_partition, log_offset); \
+                   CREATE TABLE gristmill.identities (hash uuid PRIMARY KEY); \
+                   DELETE FROM gristmill.migrations WHERE version >= 3";
     database.run(earlier).unwrap();
     let open = Open::at(&database).await;
-    commit(&open.store, &records(20, 50)).await;
+    // Also for the events that were there, the key tells repeats.
+    let outcomes = commit(&open.store, &batch(20, (10..50).map(event).collect())).await;
+    assert_eq!(outcomes[..10], [Outcome::Duplicate; 10]);
     assert_eq!(counted(&database), [50; 3]);
 }
 
