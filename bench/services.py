@@ -176,15 +176,20 @@ def latency(deployed: Deployed, options: argparse.Namespace) -> None:
         print(f"at most {most:,.0f} events/s can be queried, all roles in one process")
         for batch, rate in ((100, most / 2), (1, min(most / 2, 2_000))):
             flags = [f"--rate={rate:.0f}", f"--batch={batch}", "--connections=16"]
-            report = deployed.load(url, seconds, *flags)
+            reports = []
+            for _ in range(options.rounds):
+                settle_disk()
+                reports.append(deployed.load(url, seconds, *flags))
             print(f"{rate:,.0f} events/s in batches of {batch}:")
-            print("  acknowledged       ", told(report["driven"]["latencies"]))
-            print("  sent until queryable", told(report["freshness"]["latencies"]))
+            print("  acknowledged        ", told([it["driven"]["latencies"] for it in reports]))
+            print("  sent until queryable", told([it["freshness"]["latencies"] for it in reports]))
 
 
-def told(latencies: dict[str, float]) -> str:
-    """Latencies as the load tells them."""
-    return ", ".join(f"{name} {value:,.2f}" for name, value in latencies.items())
+def told(rounds: Sequence[dict[str, float]]) -> str:
+    """Medians of latencies as the load tells them."""
+    names = ("p50_ms", "p95_ms", "p99_ms", "max_ms")
+    medians = (statistics.median(latencies[name] for latencies in rounds) for name in names)
+    return ", ".join(f"{name} {median:,.2f}" for name, median in zip(names, medians, strict=True))
 
 
 def clicks(deployed: Deployed, options: argparse.Namespace) -> None:
@@ -203,6 +208,7 @@ def clicks(deployed: Deployed, options: argparse.Namespace) -> None:
         gateway.wait_ready()
         send_clicks(ingest, pairs)
         wait_for(lambda: process.settled() >= len(pairs), "the clicks are not settled")
+        settle_disk()
         connection = HTTPConnection(gateway.address)
         print("not in Redis:", quantiles([count(connection, *pair) for pair in pairs]))
         again = [count(connection, *pair) for _ in range(5) for pair in pairs]

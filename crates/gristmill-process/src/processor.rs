@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_log::{Committed, EventLog, LogBatch, LogReader, Payload, ReadError, SetAside};
-use gristmill_model::{Event, Position, Positions};
+use gristmill_model::{Event, Position, Positions, Timestamp};
 use gristmill_store::{Commit, Quarantined, Row, Store, StoreError, Unacceptable};
 use thiserror::Error;
 use tokio::time::Instant;
@@ -210,17 +210,20 @@ fn commit_from<'a>(
             let position = Position { partition: batch.partition, offset: record.offset };
             commit.next.advance(batch.partition, record.offset + 1);
             match record.payload {
-                Ok(Payload::Event(event)) => match refused.get(&position) {
-                    None => {
-                        text_bytes += text_bytes_of(&event);
-                        commit.rows.push(Row { position, event });
+                Ok(Payload::Event(event)) => {
+                    let refused = refused.get(&position).map(String::as_str);
+                    match refused.or_else(|| impossible(&event)) {
+                        None => {
+                            text_bytes += text_bytes_of(&event);
+                            commit.rows.push(Row { position, event });
+                        }
+                        Some(reason) => {
+                            let bytes = batch.original(position.offset, &event);
+                            let reason = reason.to_owned();
+                            commit.quarantine.push(Quarantined { position, reason, bytes });
+                        }
                     }
-                    Some(reason) => {
-                        let bytes = batch.original(position.offset, &event);
-                        let reason = reason.clone();
-                        commit.quarantine.push(Quarantined { position, reason, bytes });
-                    }
-                },
+                }
                 Err(bad) => {
                     let (reason, bytes) = (bad.reason.into_owned(), bad.bytes.to_vec());
                     commit.quarantine.push(Quarantined { position, reason, bytes });
@@ -231,6 +234,12 @@ fn commit_from<'a>(
         commit.next.advance(batch.partition, batch.next_offset);
     }
     (commit, Place { batch: batches.len(), record: 0 })
+}
+
+/// What is wrong with an event that ingestion does not let in, and another producer may have written.
+fn impossible(event: &Event<'_>) -> Option<&'static str> {
+    let is_time = (Timestamp::MIN..Timestamp::MAX).contains(&event.time);
+    (!is_time).then_some("the event's time is not from year 1 to 9999")
 }
 
 fn text_bytes_of(event: &Event<'_>) -> usize {

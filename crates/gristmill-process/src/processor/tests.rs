@@ -66,6 +66,23 @@ async fn what_cannot_be_read_is_set_aside_and_the_rest_goes_on() {
     assert!(!kept[0].reason.is_empty());
 }
 
+#[tokio::test]
+async fn an_event_of_an_impossible_time_is_set_aside() {
+    let log = Arc::new(MemoryLog::new(1));
+    let times = [i64::MIN, Timestamp::MIN.0, Timestamp::MAX.0 - 1, Timestamp::MAX.0];
+    let at = |time: i64| Event { time: Timestamp(time), ..event(&time.to_string(), 0) };
+    let events = times.map(at);
+    log.append(Partition(0), &events).await.unwrap();
+    let store = settled(&log).await;
+    assert_eq!(store.stats().stored, 2);
+    let kept = store.quarantined(10).await.unwrap();
+    assert_eq!(kept.iter().map(|record| record.position.offset).collect::<Vec<_>>(), [3, 0]);
+    let mut original = Vec::new();
+    codec::encode(&events[3..], &mut original);
+    assert_eq!(kept[0].bytes, original);
+    assert!(kept[0].reason.contains("time"), "{}", kept[0].reason);
+}
+
 /// A text that the log writes once must not make a commit of any size.
 #[tokio::test]
 async fn large_commits_are_cut_and_nothing_is_left_out() {

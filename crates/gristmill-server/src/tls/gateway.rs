@@ -30,14 +30,15 @@ pub struct GatewayTlsFiles {
 /// TLS to other processes.
 pub struct GatewayTls {
     connectors: Renewed<TlsConnector>,
-    server_name: Option<String>,
+    server_name: Option<ServerName<'static>>,
 }
 
 impl GatewayTls {
-    /// Reads the files. An error names the setting and the file.
+    /// Reads the files. An error names the setting, and the file or the name.
     pub fn load(files: GatewayTlsFiles) -> Result<Self, TlsError> {
         let named = |setting, path| NamedFile { setting, path };
         let ca = named("gateway.tls.ca", files.ca);
+        let server_name = files.server_name.map(certified_name).transpose()?;
         let identity = files.identity.map(|identity| Identity {
             certificate: named("gateway.tls.certificate", identity.certificate),
             key: named("gateway.tls.key", identity.key),
@@ -58,7 +59,7 @@ impl GatewayTls {
             config.alpn_protocols = vec![HTTP_2.to_vec()];
             Ok(Made { value: Arc::new(config).into(), expires })
         })?;
-        Ok(Self { connectors, server_name: files.server_name })
+        Ok(Self { connectors, server_name })
     }
 
     /// Reads the files again if they have changed and lie still. May block on the disk. If they cannot be used,
@@ -77,8 +78,8 @@ impl GatewayTls {
     /// when it answers.
     pub(crate) async fn connect(&self, host: &str, stream: TcpStream) -> io::Result<Stream> {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let name = self.server_name.as_deref().or(bare).unwrap_or(host);
-        let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+        let of_host = || ServerName::try_from(bare.unwrap_or(host).to_owned());
+        let name = self.server_name.clone().map_or_else(of_host, Ok).map_err(io::Error::other)?;
         let connector = self.connectors.current().value.clone();
         let stream = connector.connect(name, stream).await?;
         Ok(Stream::Tls(Box::new(stream.into())))
@@ -96,6 +97,26 @@ impl fmt::Debug for GatewayTls {
     }
 }
 
+/// A name that a certificate can have.
+fn certified_name(name: String) -> Result<ServerName<'static>, TlsError> {
+    let setting = NamedFile { setting: "gateway.tls.server_name", path: PathBuf::from(&name) };
+    ServerName::try_from(name).map_err(|error| setting.wrong(error))
+}
+
 fn shown(certified: CertifiedKey) -> Arc<dyn ResolvesClientCert> {
     Arc::new(SingleCertAndKey::from(certified))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_no_certificate_has_is_refused_with_its_setting() {
+        for name in ["roles.internal", "10.0.0.1", "::1"] {
+            certified_name(name.to_owned()).unwrap();
+        }
+        let error = certified_name("not a name".to_owned()).unwrap_err().to_string();
+        assert!(error.starts_with("gateway.tls.server_name: cannot use not a name: "), "{error}");
+    }
 }

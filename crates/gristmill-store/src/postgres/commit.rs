@@ -3,7 +3,9 @@
 //! Several may go on at a time, of this process and of others, each of other partitions. All of them
 //! lock in one order, so that they mostly wait for each other in one direction only: positions by
 //! partition, then events, page counts by user and hash, and last the log, where a window of
-//! activity is closed. Whoever the server chooses to break a deadlock all the same begins again.
+//! activity is closed. Events are copied in the order of the log, in which they get their numbers, so
+//! that two commits of the same new events may lock each other out; whoever the server chooses to
+//! break a deadlock begins again, with inserts, which have one order.
 //!
 //! ```text
 //!   lock the positions ── copy the rows in that are new ── add to the page counts
@@ -33,7 +35,7 @@ use super::address::Address;
 use super::ledger::{Decided, Ledger, Standing, standing_in};
 use super::refusal;
 use super::rows;
-use super::session::{SharedConnection, setup, text_of, unavailable};
+use super::session::{BY_KEY, SharedConnection, setup, text_of, unavailable};
 use super::windows::{self, Closing, Windows};
 use crate::{Commit, Quarantined, Row as EventRow, StoreError};
 
@@ -61,10 +63,6 @@ const END_SILENT: &str = "
 
 /// The channel on which processes tell each other of their commits.
 pub(super) const CHANNEL: &str = "gristmill_committed";
-
-/// Commits look up keys, however few of them the server expects to find, or many.
-const BY_KEY: &str = "; SET enable_seqscan = off; SET enable_hashjoin = off; \
-                      SET enable_mergejoin = off; SET jit = off";
 
 /// How often a commit may be in the way of others, one time after the other.
 const ATTEMPTS: usize = 10;
@@ -135,7 +133,7 @@ impl From<StoreError> for Setback {
 impl Committer {
     /// So many commits at a time, and windows that are closed as is said, if at all.
     pub(super) fn new(address: &Address, connections: usize, windows: Option<Windows>) -> Self {
-        let setup = setup(COMMIT_TIMEOUT, SILENCE) + BY_KEY;
+        let setup = format!("{}; {BY_KEY}", setup(COMMIT_TIMEOUT, SILENCE));
         let connection = |_| SharedConnection::new(address.clone(), setup.clone(), COMMIT_TIMEOUT);
         let connections = (0..connections.max(1)).map(connection).collect();
         let windows = Closing::new(windows.map(|windows| windows.events));
@@ -429,4 +427,27 @@ async fn move_positions(
         return Err(StoreError::Unavailable(text.to_owned()).into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_repeat_commits_are_careful_for_a_while() {
+        let address = Address::parse("postgres://nobody@127.0.0.1/none").unwrap();
+        let committer = Committer::new(&address, 1, None);
+        let manner = |committer: &Committer| committer.manner(FEW_ROWS);
+        assert_eq!(committer.manner(FEW_ROWS - 1), Manner::Patient);
+        assert_eq!(manner(&committer), Manner::Quick);
+        committer.note(Manner::Quick, false);
+        assert_eq!(manner(&committer), Manner::Quick);
+        committer.note(Manner::Careful, true);
+        for _ in 0..CAREFUL_COMMITS {
+            assert_eq!(manner(&committer), Manner::Careful);
+            committer.note(Manner::Patient, false);
+            committer.note(Manner::Careful, false);
+        }
+        assert_eq!(manner(&committer), Manner::Quick);
+    }
 }

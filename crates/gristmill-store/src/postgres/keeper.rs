@@ -23,8 +23,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The pause after a first failure, and the longest.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How long bringing the tables up to date may take, or waiting for another process that does.
-const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long bringing the tables up to date may take, or waiting for another process that does. Who gives
+/// up on an index that the server builds has to begin again, so this is no limit in practice.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// Runs until the store is closed.
 pub struct Keeper {

@@ -14,7 +14,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, Statement};
 
 use super::address::Address;
-use super::session::{PATIENCE, Session, column, in_time, unavailable};
+use super::session::{BY_KEY, PATIENCE, Session, column, in_time, unavailable};
 use super::types::Hash;
 use crate::version::{Changes, Missed, Visits};
 use crate::{Feed, PageCount, Present, StoreError, Version};
@@ -39,7 +39,8 @@ const WHOSE: &str = "
         AND e.log_offset >= came.first AND e.log_offset < came.next
     GROUP BY 1, 2, 3, 4";
 
-/// Plans are made once, for a question takes less time than its plan.
+/// Plans are made once, for a question takes less time than its plan. Tables may be empty then, and
+/// will not stay so.
 const SETUP: &str = "SET statement_timeout = 4500; SET default_transaction_read_only = on; \
                      SET plan_cache_mode = force_generic_plan";
 
@@ -104,6 +105,14 @@ impl Lookups {
         .await
     }
 
+    /// Whether the server has to use indexes here, however small the tables were at first.
+    #[cfg(test)]
+    pub(super) async fn looks_up_by_key(&self) -> bool {
+        let prepared = self.prepared().await.unwrap();
+        let question = "SELECT current_setting('enable_seqscan') = 'off'";
+        prepared.session.client.query_one(question, &[]).await.unwrap().get(0)
+    }
+
     fn changes(&self) -> MutexGuard<'_, Changes> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -129,7 +138,8 @@ impl Lookups {
         match held.as_ref().filter(|held| !held.session.client.is_closed()) {
             Some(prepared) => Ok(Arc::clone(prepared)),
             None => {
-                let session = Session::open(&self.address, SETUP).await?;
+                let setup = format!("{SETUP}; {BY_KEY}");
+                let session = Session::open(&self.address, &setup).await?;
                 let prepared = Arc::new(in_time(PATIENCE, Prepared::on(session)).await?);
                 Ok(Arc::clone(held.insert(prepared)))
             }

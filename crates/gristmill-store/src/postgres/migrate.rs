@@ -56,6 +56,9 @@ async fn check_server(client: &Client) -> Result<(), StoreError> {
 async fn apply(client: &mut Client) -> Result<(), StoreError> {
     let failed = |error| unavailable(&error);
     let change = client.transaction().await.map_err(failed)?;
+    // Indexes take as long as they take, whatever the user's limits are.
+    let patience = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0";
+    change.batch_execute(patience).await.map_err(failed)?;
     change.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(failed)?;
     let schema = "SELECT to_regclass('gristmill.migrations') IS NOT NULL";
     let is_there: bool = column(&change.query_one(schema, &[]).await.map_err(failed)?, 0)?;

@@ -148,7 +148,7 @@ const INSERT: &str = "
         properties)
     OVERRIDING SYSTEM VALUE
     SELECT * FROM (
-        SELECT nextval(pg_get_serial_sequence('gristmill.events', 'id')), $1::int, *
+        SELECT nextval((SELECT pg_get_serial_sequence('gristmill.events', 'id')::regclass)), $1::int, *
         FROM unnest($2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
             $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::int[], $13::bigint[],
             $14::smallint[], $15::json[]) AS came (project, user_hash, user_id, event_id)

@@ -174,6 +174,10 @@ pub(super) fn setup(limit: Duration, lock: Duration) -> String {
     )
 }
 
+/// Looks up keys, however few of them the server expects to find, or many.
+pub(super) const BY_KEY: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; \
+                                 SET enable_mergejoin = off; SET jit = off";
+
 /// The connections that questions are answered with, a fixed number at most.
 pub(super) struct Readers {
     address: Address,

@@ -18,7 +18,9 @@ pub(crate) struct ServerTlsSettings {
     pub(crate) key: PathBuf,
     pub(crate) client_ca: PathBuf,
     pub(crate) http_client_auth: ClientAuthSetting,
-    pub(crate) grpc_client_auth: ClientAuthSetting,
+    /// If nobody says so, they must as soon as an authority is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) grpc_client_auth: Option<ClientAuthSetting>,
 }
 
 /// `[gateway.tls]`
@@ -51,7 +53,7 @@ impl Settings {
         let clients = named(&tls.client_ca).map(|ca| ClientAuthority {
             ca,
             http: tls.http_client_auth.into(),
-            grpc: tls.grpc_client_auth.into(),
+            grpc: tls.grpc_client_auth.unwrap_or(ClientAuthSetting::Required).into(),
         });
         Some(ServerTlsFiles { identity, clients })
     }
@@ -88,15 +90,20 @@ impl Settings {
              server.tls.certificate and server.tls.key too"
         );
         let asks = |setting| setting != ClientAuthSetting::None;
-        ensure!(
-            is_named(&server.client_ca) || !asks(server.http_client_auth),
-            "server.tls.client_ca: server.tls.http_client_auth asks for certificates: name the file of the \
-             authority that they come from"
-        );
+        for (name, is_asked) in [
+            ("http_client_auth", asks(server.http_client_auth)),
+            ("grpc_client_auth", server.grpc_client_auth.is_some_and(asks)),
+        ] {
+            ensure!(
+                is_named(&server.client_ca) || !is_asked,
+                "server.tls.client_ca: server.tls.{name} asks for certificates: name the file of the \
+                 authority that they come from"
+            );
+        }
         ensure!(
             !is_named(&server.client_ca)
                 || asks(server.http_client_auth)
-                || asks(server.grpc_client_auth),
+                || server.grpc_client_auth.is_none_or(asks),
             "server.tls.client_ca: nobody is asked for a certificate: leave it out, or set \
              server.tls.http_client_auth or server.tls.grpc_client_auth"
         );
@@ -104,6 +111,11 @@ impl Settings {
             is_named(&gateway.ca) || !is_named(&gateway.certificate),
             "gateway.tls.certificate: it is only shown to processes that gateway.tls.ca vouches for: \
              set that too"
+        );
+        ensure!(
+            is_named(&gateway.ca) || gateway.server_name.is_empty(),
+            "gateway.tls.server_name: it is only asked of processes that gateway.tls.ca vouches for: set \
+             that too"
         );
         let targets = self.gateway.ingest.iter().chain(&self.gateway.query);
         let secure = targets.into_iter().find(|target| target.0.is_secure());
@@ -142,7 +154,7 @@ fn is_named(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{error_of, from_file};
+    use super::super::tests::{environment, error_of, from_file};
     use super::*;
 
     #[test]
@@ -156,9 +168,17 @@ mod tests {
                 "[gateway.tls]\ncertificate = \"c\"\nkey = \"k\"",
                 "gateway.tls.certificate: it is only",
             ),
+            ("[gateway.tls]\nserver_name = \"a\"", "gateway.tls.server_name: it is only"),
             ("[gateway]\nquery = [\"https://a:1\"]", "gateway.tls.ca: https://a:1 is reached"),
             ("[server.tls]\nhttp_client_auth = \"maybe\"", "maybe"),
-            ("[server.tls]\nhttp_client_auth = \"required\"", "server.tls.client_ca: server.tls."),
+            (
+                "[server.tls]\nhttp_client_auth = \"required\"",
+                "server.tls.client_ca: server.tls.http_client_auth",
+            ),
+            (
+                "[server.tls]\ngrpc_client_auth = \"optional\"",
+                "server.tls.client_ca: server.tls.grpc_client_auth",
+            ),
             (
                 "[server.tls]\ncertificate = \"c\"\nkey = \"k\"\nclient_ca = \"a\"\n\
                  grpc_client_auth = \"none\"",
@@ -182,5 +202,17 @@ mod tests {
         let clients = settings.server_tls().unwrap().clients.unwrap();
         assert_eq!((clients.http, clients.grpc), (ClientAuth::None, ClientAuth::Required));
         assert!(settings.gateway_tls().unwrap().identity.is_none());
+        for (http, grpc, expected) in [
+            ("none", "optional", (ClientAuth::None, ClientAuth::Optional)),
+            ("required", "none", (ClientAuth::Required, ClientAuth::None)),
+        ] {
+            let variables = environment(&[
+                ("GRISTMILL__SERVER__TLS__HTTP_CLIENT_AUTH", http),
+                ("GRISTMILL__SERVER__TLS__GRPC_CLIENT_AUTH", grpc),
+            ]);
+            let settings = Settings::load(&flags, &variables).unwrap();
+            let clients = settings.server_tls().unwrap().clients.unwrap();
+            assert_eq!((clients.http, clients.grpc), expected);
+        }
     }
 }

@@ -69,6 +69,7 @@ impl Serialize for Latencies {
             "count": self.count(),
             "p50_ms": self.quantile_ms(0.5),
             "p90_ms": self.quantile_ms(0.9),
+            "p95_ms": self.quantile_ms(0.95),
             "p99_ms": self.quantile_ms(0.99),
             "p999_ms": self.quantile_ms(0.999),
             "max_ms": self.max_ms(),

@@ -150,7 +150,8 @@ fn records(first: u64, next: u64) -> Commit<'static> {
     batch(first, (first..next).map(event).collect())
 }
 
-/// How many rows the tables have: events, different ones, page counts added up.
+/// How many rows the tables have: events, different ones (the hash of a user is in their key too), page
+/// counts added up.
 fn counted(database: &TestDatabase) -> [u64; 3] {
     let question = "SELECT (SELECT count(*) FROM gristmill.events), \
                     (SELECT count(DISTINCT (project, user_id, event_id)) FROM gristmill.events), \

@@ -1,5 +1,6 @@
 //! What the server does not take.
 
+use super::super::commit::FEW_ROWS;
 use super::*;
 use crate::Quarantined;
 
@@ -33,6 +34,32 @@ async fn what_the_server_cannot_hold_is_named() {
     broken.rows.remove(33);
     assert_eq!(commit(&open.store, &broken).await, [Outcome::Stored; 49]);
     assert_eq!(counted(&database), [49; 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_event_among_repeats_is_named() {
+    let few = FEW_ROWS as u64 / 4;
+    for size in [few, few * 10] {
+        let database = TestDatabase::create().unwrap();
+        let open = Open::at(&database).await;
+        commit(&open.store, &records(0, size)).await;
+        // The first half is there; the last event is one of those before it.
+        let mut events: Vec<_> = (size / 2..size * 2).chain([size]).map(event).collect();
+        let bad = size as usize;
+        events[bad].properties = "{not json".into();
+        let broken = batch(size, events);
+        let Err(StoreError::Unacceptable(refused)) = open.store.commit(broken.clone()).await else {
+            panic!("no JSON was taken");
+        };
+        let offsets: Vec<u64> = refused.iter().map(|event| event.position.offset).collect();
+        assert_eq!(offsets, [size + bad as u64]);
+        let mut rest = broken;
+        rest.rows.remove(bad);
+        let outcomes = commit(&open.store, &rest).await;
+        let repeats = outcomes.iter().filter(|outcome| **outcome == Outcome::Duplicate).count();
+        assert_eq!(repeats as u64, size - size / 2 + 1);
+        assert_eq!(counted(&database), [size * 2 - 1; 3]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,6 +76,7 @@ async fn what_nobody_waits_for_ends_in_the_server() {
             row.get::<_, Option<String>>(2).unwrap_or_default(),
         ])
     };
+    assert!(open.store.lookups.looks_up_by_key().await, "a look may walk through a table");
     let [statement, lock, check] = open.store.connection.with(limits).await.unwrap();
     assert_eq!([statement, lock], ["4500ms", "2500ms"]);
     assert!(["5s", ""].contains(&check.as_str()), "{check}");
