@@ -133,8 +133,11 @@ fn question(shard: u32, scan: &Scan, order: Order) -> (String, Vec<Box<dyn ToSql
     }
     match order {
         Order::ByUser => {
-            text +=
-                " ORDER BY project, user_hash, user_id, time_us, log, log_partition, log_offset";
+            text += " ORDER BY project, user_hash, user_id, time_us";
+            // Events of one moment that show nothing else are all alike, and an index has the rest.
+            if !(scan.fields.is_empty() && scan.numbers.is_empty()) {
+                text += ", log, log_partition, log_offset";
+            }
         }
         Order::Any => {}
     }
