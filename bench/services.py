@@ -19,6 +19,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from threading import Event, Thread
 from time import perf_counter
+from typing import Any
 from urllib.parse import quote
 
 from deployed import Deployed, Process, Servers, wait_for
@@ -166,23 +167,27 @@ def settle_disk() -> None:
 
 def latency(deployed: Deployed, options: argparse.Namespace) -> None:
     """How long until an event is acknowledged by Kafka and until it is in PostgreSQL, at half load."""
-    roles = "ingest,process,query"
+    most = float(all_roles(deployed, options)["queryable_per_second"])
+    print(f"at most {most:,.0f} events/s can be queried, all roles in one process")
+    for batch, rate in ((100, most / 2), (1, min(most / 2, 2_000))):
+        flags = [f"--rate={rate:.0f}", f"--batch={batch}", "--connections=16"]
+        reports = [all_roles(deployed, options, *flags) for _ in range(options.rounds)]
+        print(f"{rate:,.0f} events/s in batches of {batch}:")
+        print("  acknowledged        ", told([it["driven"]["latencies"] for it in reports]))
+        print("  sent until queryable", told([it["freshness"]["latencies"] for it in reports]))
+
+
+def all_roles(deployed: Deployed, options: argparse.Namespace, *flags: str) -> dict[str, Any]:
+    """What a load reports of one process with all roles, which has to do with nothing before it."""
     usual = {"GRISTMILL__INGEST__PACED_BACKLOG_RECORDS", "GRISTMILL__INGEST__MAX_BACKLOG_RECORDS"}
     shared = {name: text for name, text in deployed.shared(3).items() if name not in usual}
-    with deployed.process(roles, shared) as process:
+    with deployed.process("ingest,process,query", shared) as process:
         process.wait_ready()
+        settle_disk()
         url, seconds = f"--url=http://{process.address}", f"--seconds={options.seconds}"
-        most = float(deployed.load(url, seconds)["queryable_per_second"])
-        print(f"at most {most:,.0f} events/s can be queried, all roles in one process")
-        for batch, rate in ((100, most / 2), (1, min(most / 2, 2_000))):
-            flags = [f"--rate={rate:.0f}", f"--batch={batch}", "--connections=16"]
-            reports = []
-            for _ in range(options.rounds):
-                settle_disk()
-                reports.append(deployed.load(url, seconds, *flags))
-            print(f"{rate:,.0f} events/s in batches of {batch}:")
-            print("  acknowledged        ", told([it["driven"]["latencies"] for it in reports]))
-            print("  sent until queryable", told([it["freshness"]["latencies"] for it in reports]))
+        report = deployed.load(url, seconds, *flags)
+    deployed.drop_database(shared["DATABASE_URL"])
+    return report
 
 
 def told(rounds: Sequence[dict[str, float]]) -> str:
