@@ -2,10 +2,8 @@
 //!
 //! Several may go on at a time, of this process and of others, each of other partitions. All of them
 //! lock in one order, so that they mostly wait for each other in one direction only: positions by
-//! partition, then events, page counts by user and hash, and last the log, where a window of
-//! activity is closed. Events are copied in the order of the log, in which they get their numbers, so
-//! that two commits of the same new events may lock each other out; whoever the server chooses to
-//! break a deadlock begins again, with inserts, which have one order.
+//! partition, events by key, page counts by user and hash, and last the log, where a window of
+//! activity is closed. Whoever the server chooses to break a deadlock all the same begins again.
 //!
 //! ```text
 //!   lock the positions ── copy the rows in that are new ── add to the page counts

@@ -87,7 +87,8 @@ async fn look_for(
     found.iter().map(|row| Ok(row.try_get::<_, i64>(0)? as usize - 1)).collect()
 }
 
-/// Copies rows into the table of events.
+/// Copies rows into the table of events: with numbers in the order in which they came, and in the order of
+/// their keys, so that two transactions with the same events do not lock each other out.
 async fn copy_in(
     change: &Transaction<'_>,
     log: i32,
@@ -96,10 +97,13 @@ async fn copy_in(
     if rows.is_empty() {
         return Ok(());
     }
-    let copy = "COPY gristmill.events (project, user_hash, user_id, time_us, log, log_partition, \
+    let numbers = draw_numbers(change, rows.len()).await?;
+    let numbered = in_order_of_keys(numbers.into_iter().zip(rows.iter().copied()));
+    let copy = "COPY gristmill.events (id, project, user_hash, user_id, time_us, log, log_partition, \
                 log_offset, received_us, event_id, session_id, event_type, source, page_url, \
                 origin, properties) FROM STDIN (FORMAT binary)";
     let types = [
+        Type::INT8,
         Type::TEXT,
         Type::INT8,
         Type::TEXT,
@@ -117,10 +121,11 @@ async fn copy_in(
         Type::JSON,
     ];
     let mut writer = pin!(BinaryCopyInWriter::new(change.copy_in(copy).await?, &types));
-    for Row { position, event } in rows {
-        let values: [&(dyn ToSql + Sync); 15] = [
+    for (number, hash, Row { position, event }) in numbered {
+        let values: [&(dyn ToSql + Sync); 16] = [
+            &number,
             &event.project.as_str(),
-            &user_hash(event.user.as_str()),
+            &hash,
             &event.user.as_str(),
             &event.time.0,
             &log,
@@ -140,8 +145,35 @@ async fn copy_in(
     writer.finish().await.map(drop)
 }
 
-/// Numbers are given in the order in which events came; keys are locked in an order of their own, so
-/// that two transactions with the same events do not lock each other out.
+/// Rows with a number each, and the hashes of their users between.
+fn in_order_of_keys<'r, 'e>(
+    numbered: impl Iterator<Item = (i64, &'r Row<'e>)>,
+) -> Vec<(i64, i64, &'r Row<'e>)> {
+    fn key<'r>(hash: i64, Row { event, .. }: &'r Row<'_>) -> (&'r str, i64, &'r str, &'r str) {
+        (event.project.as_str(), hash, event.user.as_str(), event.id.as_str())
+    }
+    let with_hash =
+        |(number, row): (i64, &'r Row<'e>)| (number, user_hash(row.event.user.as_str()), row);
+    let mut rows: Vec<_> = numbered.map(with_hash).collect();
+    rows.sort_unstable_by(|(_, a, of_a), (_, b, of_b)| key(*a, of_a).cmp(&key(*b, of_b)));
+    rows
+}
+
+/// So many new numbers, in ascending order.
+async fn draw_numbers(
+    change: &Transaction<'_>,
+    count: usize,
+) -> Result<Vec<i64>, tokio_postgres::Error> {
+    let draw = "SELECT array_agg(nextval(name)) \
+                FROM CAST(pg_get_serial_sequence('gristmill.events', 'id') AS regclass) AS name, \
+                    generate_series(1, $1)";
+    let drawn = change.query_typed_one(draw, &[(&(count as i64), Type::INT8)]).await?;
+    let mut numbers: Vec<i64> = drawn.try_get(0)?;
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// As copies are: numbers in the order in which events came, keys in theirs.
 const INSERT: &str = "
     INSERT INTO gristmill.events (id, log, project, user_hash, user_id, event_id, session_id,
         event_type, source, page_url, time_us, received_us, log_partition, log_offset, origin,
