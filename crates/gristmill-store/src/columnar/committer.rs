@@ -4,11 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use gristmill_model::{Outcome, Positions, Timestamp};
+use gristmill_model::{Event, Outcome, Positions, Timestamp};
+use smallvec::SmallVec;
 
 use super::Shared;
 use super::hot::{Frozen, Hot, runs_of};
 use super::identity::Identity;
+use super::identity_set::FETCHED;
 use super::lookup::{Lookup, Wanted, is_old_and_covers};
 use super::manifest::WindowRecord;
 use super::run::user_hash;
@@ -98,18 +100,17 @@ impl Shared {
     ) -> Result<Decisions<'a>, StoreError> {
         let mut candidates = Vec::with_capacity(commit.rows.len());
         let mut outcomes = Vec::with_capacity(commit.rows.len());
-        for row in &commit.rows {
-            let event = &row.event;
-            let identity = self.hasher.identity(
-                event.project.as_str(),
-                event.user.as_str(),
-                event.id.as_str(),
-            );
-            let is_new =
-                !view.committed.includes(row.position) && committer.window.insert(identity);
-            outcomes.push(if is_new { Outcome::Stored } else { Outcome::Duplicate });
-            if is_new {
-                candidates.push((row, identity));
+        for rows in commit.rows.chunks(FETCHED) {
+            let identities: SmallVec<[Identity; FETCHED]> =
+                rows.iter().map(|row| self.identity_of(&row.event)).collect();
+            committer.window.fetch(&identities);
+            for (row, identity) in rows.iter().zip(identities) {
+                let is_new =
+                    !view.committed.includes(row.position) && committer.window.insert(identity);
+                outcomes.push(if is_new { Outcome::Stored } else { Outcome::Duplicate });
+                if is_new {
+                    candidates.push((row, identity));
+                }
             }
         }
         let old = match self.find_old(committer, view, &candidates) {
@@ -133,6 +134,11 @@ impl Shared {
             old.into_iter().for_each(|identity| committer.window.remove(identity));
         }
         Ok(Decisions { outcomes, stored: candidates })
+    }
+
+    fn identity_of(&self, event: &Event<'_>) -> Identity {
+        let (project, user) = (event.project.as_str(), event.user.as_str());
+        self.hasher.identity(project, user, event.id.as_str())
     }
 
     /// Which candidates are in parts that hold more than the window remembers.

@@ -48,6 +48,9 @@ const SAMPLE_STEP: usize = 8;
 /// queries leave.
 const NICE: i32 = 19;
 const PAUSE: Duration = Duration::from_secs(5);
+/// Parts of one shard that wait to be merged from which on merges go on beside sealing: below, what
+/// comes in needs the processors more, and above, questions need the merges.
+const PRESSING_PARTS: usize = 4 * MOST_INPUTS;
 /// After how many batches of rows tidying looks whether other merges are due.
 const CHUNKS_BY_LOOK: usize = 16;
 
@@ -94,6 +97,12 @@ pub(super) fn most_waiting_parts(view: &View, slice: i64) -> usize {
         *waiting.entry(shard).or_insert(0) += parts.len();
     }
     waiting.into_values().max().unwrap_or(0)
+}
+
+/// Whether merges wait, as they do while tails are sealed unless they are pressing. Whoever commits
+/// waits for the sealer in the end, and for the merger only if it is far behind.
+fn gives_way(view: &View, slice: i64) -> bool {
+    !view.frozen.is_empty() && most_waiting_parts(view, slice) < PRESSING_PARTS
 }
 
 /// The rows of all parts that wait to be merged.
@@ -340,6 +349,7 @@ impl Shared {
         let mut chunks = 0;
         merge(sources, |chunk| {
             chunks += 1;
+            self.let_sealing_pass();
             let looks = *need == Need::Tidying && chunks % CHUNKS_BY_LOOK == 0;
             if self.is_closed() || (looks && !due(&self.view(), self.slice).is_empty()) {
                 return Err(StoreError::Closed);
@@ -363,6 +373,16 @@ impl Shared {
             writer.finish().map(|record| PartRecord { is_rest: slice.is_none(), ..record })
         };
         writers.into_iter().map(finish).collect()
+    }
+
+    fn let_sealing_pass(&self) {
+        let mut state = self.state();
+        while gives_way(&state.view, self.slice) && !self.is_closed() {
+            state = match self.work.wait_timeout(state, PAUSE) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
     }
 
     /// The rows of a chunk by the slice whose part they go to; `None` for those that stay mixed.
@@ -395,5 +415,64 @@ impl Shared {
             *targets.entry((rows >= enough).then_some(slice)).or_default() += rows;
         }
         Ok(targets)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gristmill_model::{Positions, Timestamp};
+
+    use super::*;
+    use crate::columnar::files::Directory;
+    use crate::columnar::hot::{Frozen, Hot};
+    use crate::columnar::manifest::Totals;
+
+    fn part(directory: &Directory, file: u64, shard: u32) -> Arc<Part> {
+        let record = PartRecord {
+            file,
+            shard,
+            rows: 100,
+            bytes: 0,
+            crc: 0,
+            first_time: 0,
+            last_time: 0,
+            first_received: 0,
+            last_received: 0,
+            is_rest: false,
+            is_lasting: false,
+        };
+        Part::new(directory, record)
+    }
+
+    #[test]
+    fn merges_wait_for_sealing_until_many_parts_of_a_shard_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::create(folder.path()).unwrap();
+        let frozen = Frozen {
+            hot: Hot::empty(2),
+            positions: Positions::start(),
+            totals: Totals::default(),
+            expired: Vec::new(),
+            window_start: Timestamp(0),
+        };
+        let mut view = View {
+            committed: Positions::start(),
+            durable: Positions::start(),
+            parts: Arc::default(),
+            frozen: vec![Arc::new(frozen)],
+            hot: Hot::empty(2),
+            quarantines: Arc::default(),
+            totals: Totals::default(),
+        };
+        let evenly = (0..2 * PRESSING_PARTS as u64 - 2)
+            .map(|file| part(&directory, file, (file % 2) as u32));
+        view.parts = Arc::new(evenly.collect());
+        assert!(gives_way(&view, 1));
+        let one_more = part(&directory, u64::MAX, 1);
+        view.parts = Arc::new(view.parts.iter().cloned().chain([one_more]).collect());
+        assert!(!gives_way(&view, 1));
+        view.parts = Arc::default();
+        view.frozen.clear();
+        assert!(!gives_way(&view, 1));
     }
 }

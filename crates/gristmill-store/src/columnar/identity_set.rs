@@ -5,10 +5,17 @@
 //! which as much is removed as is added does not grow. The slots are kept in many small tables,
 //! because a table that grows is copied whole.
 
+use std::hint::black_box;
+
 use super::identity::Identity;
+
+/// How many identities are worth a [`fetch`](IdentitySet::fetch) together.
+pub(super) const FETCHED: usize = 64;
 
 const TABLES: usize = 64;
 const FIRST_SLOTS: usize = 64;
+/// How many slots a line of the processor's cache has.
+const LINE_SLOTS: usize = 64 / size_of::<Identity>();
 /// Marks an empty slot. The one identity in 2^128 that equals it is kept as its neighbour.
 const EMPTY: Identity = 0;
 
@@ -33,6 +40,13 @@ impl IdentitySet {
     /// How many identities there are.
     pub(super) fn len(&self) -> u64 {
         self.tables.iter().map(|table| table.len as u64).sum()
+    }
+
+    /// Looks at the places of identities that are about to be added or removed. The processor does
+    /// many such looks at memory at a time, where each of them alone would be waited for.
+    pub(super) fn fetch(&self, identities: &[Identity]) {
+        let look = |identity: &Identity| self.tables[table_of(*identity)].look_at(*identity);
+        black_box(identities.iter().map(look).fold(0, |all, found| all ^ found));
     }
 
     /// Adds an identity; `false` if it was there.
@@ -67,6 +81,13 @@ fn table_of(identity: Identity) -> usize {
 impl Table {
     fn home(&self, identity: Identity) -> usize {
         identity as usize & (self.slots.len() - 1)
+    }
+
+    /// What lies in the home slot and in the line of the cache behind it.
+    fn look_at(&self, identity: Identity) -> Identity {
+        let home = self.home(identity);
+        let behind = (home + LINE_SLOTS) & (self.slots.len() - 1);
+        self.slots[home] ^ self.slots[behind]
     }
 
     fn next(&self, slot: usize) -> usize {

@@ -3,7 +3,9 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::run::{Run, RunUser};
+use hashbrown::HashMap;
+
+use super::run::Run;
 use crate::StoreError;
 
 /// A sorted source of runs: a run of the hot tail, or a part.
@@ -43,9 +45,10 @@ pub(super) fn merge(
     sources: Vec<Source>,
     mut take: impl FnMut(&Chunk) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
+    let mut projects = Projects::default();
     let mut heap = Vec::with_capacity(sources.len());
     for source in sources {
-        heap.extend(Cursor::start(source)?);
+        heap.extend(Cursor::start(source, &mut projects)?);
     }
     for index in (0..heap.len() / 2).rev() {
         sift_down(&mut heap, index);
@@ -53,7 +56,7 @@ pub(super) fn merge(
     let mut chunk = Chunk::default();
     while let Some(top) = heap.first_mut() {
         chunk.rows.push(top.name_in(&mut chunk.runs));
-        if !top.advance()? {
+        if !top.advance(&mut projects)? {
             heap.swap_remove(0);
         }
         sift_down(&mut heap, 0);
@@ -67,12 +70,34 @@ pub(super) fn merge(
     if chunk.rows.is_empty() { Ok(()) } else { take(&chunk) }
 }
 
+/// Numbers the projects, so that two of them are seldom compared as texts.
+#[derive(Default)]
+struct Projects {
+    names: Vec<String>,
+    numbers: HashMap<String, u32>,
+}
+
+impl Projects {
+    /// The number of a project, which is likely to be `guess`.
+    fn number(&mut self, name: &str, guess: u32) -> u32 {
+        if self.names.get(guess as usize).is_some_and(|guessed| guessed == name) {
+            return guess;
+        }
+        *self.numbers.entry_ref(name).or_insert_with(|| {
+            self.names.push(name.to_owned());
+            self.names.len() as u32 - 1
+        })
+    }
+}
+
 /// A place in a source.
 struct Cursor {
     rest: Source,
     run: Arc<Run>,
     user: usize,
     user_end: usize,
+    /// The number of the user's project, and the user's hash.
+    project: u32,
     hash: u64,
     row: usize,
     /// The index of the run in the chunk at hand, once a row of it was taken.
@@ -80,17 +105,15 @@ struct Cursor {
 }
 
 impl Cursor {
-    fn start(mut rest: Source) -> Result<Option<Self>, StoreError> {
+    fn start(mut rest: Source, projects: &mut Projects) -> Result<Option<Self>, StoreError> {
         let Some(run) = next_run(&mut rest)? else {
             return Ok(None);
         };
-        let mut cursor = Self { rest, run, user: 0, user_end: 0, hash: 0, row: 0, named: None };
-        cursor.enter_user(0);
+        let (project, hash) = (0, 0);
+        let mut cursor =
+            Self { rest, run, user: 0, user_end: 0, project, hash, row: 0, named: None };
+        cursor.enter_user(0, projects);
         Ok(Some(cursor))
-    }
-
-    fn user(&self) -> RunUser<'_> {
-        self.run.user(self.user)
     }
 
     fn name_in(&mut self, runs: &mut Vec<Arc<Run>>) -> RowRef {
@@ -101,19 +124,23 @@ impl Cursor {
         RowRef { run, user: self.user as u32, row: self.row as u32 }
     }
 
-    fn enter_user(&mut self, index: usize) {
-        let user = self.run.user(index);
-        (self.user, self.user_end, self.hash) = (index, user.end_row, user.hash);
+    fn name(&self) -> &str {
+        self.run.user(self.user).user
+    }
+
+    fn enter_user(&mut self, user: usize, projects: &mut Projects) {
+        self.project = projects.number(self.run.project(user), self.project);
+        (self.user, self.user_end, self.hash) = (user, self.run.end_row(user), self.run.hash(user));
     }
 
     /// Goes to the next row; `false` at the end.
-    fn advance(&mut self) -> Result<bool, StoreError> {
+    fn advance(&mut self, projects: &mut Projects) -> Result<bool, StoreError> {
         self.row += 1;
         if self.row < self.user_end {
             return Ok(true);
         }
         if self.user + 1 < self.run.user_count() {
-            self.enter_user(self.user + 1);
+            self.enter_user(self.user + 1, projects);
             return Ok(true);
         }
         let Some(run) = next_run(&mut self.rest)? else {
@@ -122,22 +149,24 @@ impl Cursor {
         self.run = run;
         self.row = 0;
         self.named = None;
-        self.enter_user(0);
+        self.enter_user(0, projects);
         Ok(true)
     }
 
     fn order(&self, other: &Self) -> Ordering {
-        let (mine, others) = (self.user(), other.user());
+        let projects = || match self.project == other.project {
+            true => Ordering::Equal,
+            false => self.run.project(self.user).cmp(other.run.project(other.user)),
+        };
         let same_time = || {
             let (rows, other_rows) = (&self.run.rows, &other.run.rows);
             rows.times[self.row]
                 .cmp(&other_rows.times[other.row])
                 .then_with(|| rows.positions[self.row].cmp(&other_rows.positions[other.row]))
         };
-        mine.project
-            .cmp(others.project)
+        projects()
             .then_with(|| self.hash.cmp(&other.hash))
-            .then_with(|| mine.user.cmp(others.user))
+            .then_with(|| self.name().cmp(other.name()))
             .then_with(same_time)
     }
 }

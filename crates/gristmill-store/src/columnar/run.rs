@@ -2,15 +2,19 @@
 //!
 //! Commits leave runs in the hot tail; seals and merges read and write parts as streams of runs.
 
+use std::hint::black_box;
 use std::ops::Range;
 
 use gristmill_model::{Event, Position, SessionId, TimeRange, Timestamp};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::identity::Identity;
-use super::merge_rows::Chunk;
+use super::merge_rows::{Chunk, RowRef};
 use super::texts::Texts;
 use crate::Span;
+
+/// How many texts are looked at before they are copied.
+const TOUCHED: usize = 64;
 
 /// Hashes a user id. Users are ordered by it, and it decides the shard; it is part of the format
 /// of parts.
@@ -77,16 +81,28 @@ impl Run {
     }
 
     pub(super) fn user(&self, index: usize) -> RunUser<'_> {
-        let span = self.users[index];
-        let end =
-            self.users.get(index + 1).map_or(self.row_count(), |next| next.first_row as usize);
         RunUser {
-            project: self.projects.text(index),
-            hash: span.hash,
+            project: self.project(index),
+            hash: self.hash(index),
             user: self.user_ids.text(index),
-            first_row: span.first_row as usize,
-            end_row: end,
+            first_row: self.users[index].first_row as usize,
+            end_row: self.end_row(index),
         }
+    }
+
+    /// The project of a user.
+    pub(super) fn project(&self, user: usize) -> &str {
+        self.projects.text(user)
+    }
+
+    /// The hash of a user.
+    pub(super) fn hash(&self, user: usize) -> u64 {
+        self.users[user].hash
+    }
+
+    /// Where a user's rows end.
+    pub(super) fn end_row(&self, user: usize) -> usize {
+        self.users.get(user + 1).map_or(self.row_count(), |next| next.first_row as usize)
     }
 
     /// Whether any of its events may be in a range.
@@ -292,7 +308,12 @@ fn extend_texts(target: &mut Texts, chunk: &Chunk, column: impl Fn(&Rows) -> &Te
     let columns: Vec<_> = chunk.runs.iter().map(|run| column(&run.rows)).collect();
     let bytes = chunk.rows.iter().map(|row| columns[row.run as usize].bytes_of(row.row as usize));
     target.reserve(chunk.rows.len(), bytes.sum());
-    for row in &chunk.rows {
-        target.push_option(columns[row.run as usize].option(row.row as usize));
+    for rows in chunk.rows.chunks(TOUCHED) {
+        // The texts lie apart, and the processor can wait for many places in memory at a time.
+        let first_byte = |row: &RowRef| columns[row.run as usize].first_byte(row.row as usize);
+        black_box(rows.iter().map(first_byte).fold(0, |all, byte| all ^ byte));
+        for row in rows {
+            target.push_option(columns[row.run as usize].option(row.row as usize));
+        }
     }
 }

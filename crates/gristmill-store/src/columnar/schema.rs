@@ -103,24 +103,31 @@ pub(super) fn shredded(schema: &Schema) -> Vec<String> {
     names.map(|name| name.strip_prefix(SHREDDED).unwrap_or(name).to_owned()).collect()
 }
 
+/// Columns whose values, or those of their dictionaries, have little in common: a fast compression takes
+/// long and makes them hardly smaller.
+const UNLIKE: [&str; 5] = ["time", "offset", "event_id", "user_id", "session_id"];
+
 pub(super) fn writer_properties(effort: Effort) -> WriterProperties {
-    let compression = match effort {
-        Effort::Brief => Compression::LZ4_RAW,
-        Effort::Lasting => Compression::ZSTD(ZstdLevel::default()),
-    };
     let mut builder = WriterProperties::builder()
-        .set_compression(compression)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_max_row_group_row_count(Some(MOST_GROUP_ROWS))
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_write_batch_size(PAGE_ROWS)
-        .set_dictionary_page_size_limit(4 << 20);
+        .set_dictionary_page_size_limit(4 << 20)
+        .set_column_compression(ColumnPath::from("event_uuid"), Compression::UNCOMPRESSED);
     for name in ["time", "offset", "event_uuid", "event_id", "properties"] {
         builder = builder.set_column_dictionary_enabled(ColumnPath::from(name), false);
     }
-    builder
-        .set_column_compression(ColumnPath::from("event_uuid"), Compression::UNCOMPRESSED)
-        .build()
+    match effort {
+        Effort::Brief => {
+            for name in UNLIKE {
+                let column = ColumnPath::from(name);
+                builder = builder.set_column_compression(column, Compression::UNCOMPRESSED);
+            }
+            builder.set_compression(Compression::LZ4_RAW).build()
+        }
+        Effort::Lasting => builder.set_compression(Compression::ZSTD(ZstdLevel::default())).build(),
+    }
 }
 
 pub(super) fn index_entry(json: String) -> KeyValue {

@@ -77,6 +77,11 @@ impl Texts {
         (self.offsets[row + 1] - self.offsets[row]) as usize
     }
 
+    /// The first byte of a row's text; of an empty one, whatever follows.
+    pub(super) fn first_byte(&self, row: usize) -> u8 {
+        self.bytes.as_bytes().get(self.offsets[row] as usize).copied().unwrap_or(0)
+    }
+
     pub(super) fn reserve(&mut self, rows: usize, bytes: usize) {
         self.offsets.reserve(rows);
         self.bytes.reserve(bytes);

@@ -11,7 +11,7 @@ use gristmill_model::{Micros, Timestamp};
 
 use super::files::{Directory, Kind, append_crc};
 use super::identity::Identity;
-use super::identity_set::IdentitySet;
+use super::identity_set::{FETCHED, IdentitySet};
 use super::manifest::WindowRecord;
 use crate::StoreError;
 
@@ -42,11 +42,19 @@ impl Window {
         let runs: VecDeque<_> = runs.into_iter().collect();
         let mut identities = IdentitySet::new();
         for run in &runs {
-            for identity in read_run(directory, run.file)? {
-                identities.insert(identity);
+            for some in read_run(directory, run.file)?.chunks(FETCHED) {
+                identities.fetch(some);
+                for &identity in some {
+                    identities.insert(identity);
+                }
             }
         }
         Ok(Self { identities, runs, start })
+    }
+
+    /// Looks at what is known of a few identities that are about to be added, all at a time.
+    pub(super) fn fetch(&self, identities: &[Identity]) {
+        self.identities.fetch(identities);
     }
 
     /// Adds an identity; `false` if it was there.
@@ -89,7 +97,12 @@ impl Window {
             }
             let last_received = oldest.last_received;
             match read_run(directory, oldest.file) {
-                Ok(identities) => identities.into_iter().for_each(|identity| self.remove(identity)),
+                Ok(identities) => {
+                    for some in identities.chunks(FETCHED) {
+                        self.identities.fetch(some);
+                        some.iter().for_each(|&identity| self.identities.remove(identity));
+                    }
+                }
                 Err(error) => {
                     tracing::error!(%error, "cannot read a window run, it stays in memory");
                     break;
