@@ -210,7 +210,8 @@ def clicks(deployed: Deployed, options: argparse.Namespace) -> None:
             "GRISTMILL__GATEWAY__INGEST": f"http://{ingest.grpc_address}",
             "GRISTMILL__GATEWAY__QUERY": f"http://{query.grpc_address}",
         }))
-        gateway.wait_ready()
+        for each in (ingest, process, query, gateway):
+            each.wait_ready()
         send_clicks(ingest, pairs)
         wait_for(lambda: process.settled() >= len(pairs), "the clicks are not settled")
         settle_disk()

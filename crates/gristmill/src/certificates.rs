@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use gristmill_model::Clock;
 use gristmill_server::{GatewayTls, ServerTls};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
@@ -31,9 +32,11 @@ enum Which {
 
 impl Certificates {
     /// Reads what the settings name.
-    pub(crate) fn load(settings: &Settings) -> anyhow::Result<Self> {
-        let server = settings.server_tls().map(ServerTls::load).transpose()?;
-        let gateway = settings.gateway_tls().map(GatewayTls::load).transpose()?;
+    pub(crate) fn load(settings: &Settings, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let server = settings.server_tls().map(|files| ServerTls::load(files, Arc::clone(clock)));
+        let gateway =
+            settings.gateway_tls().map(|files| GatewayTls::load(files, Arc::clone(clock)));
+        let (server, gateway) = (server.transpose()?, gateway.transpose()?);
         Ok(Self { server: server.map(Arc::new), gateway: gateway.map(Arc::new) })
     }
 

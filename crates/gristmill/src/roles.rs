@@ -81,7 +81,7 @@ pub(crate) async fn start_all(
     let started = ambient.clock.now();
     raise_open_files_limit();
     let roles = settings.roles();
-    let certificates = Certificates::load(settings)?;
+    let certificates = Certificates::load(settings, &ambient.clock)?;
     let names = roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(",");
     let (tracer, otlp) = telemetry::start_otlp(&settings.telemetry, ambient, &names)?.unzip();
     let shared = Shared { certificates, tracer };

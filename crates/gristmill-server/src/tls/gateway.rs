@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use gristmill_model::Clock;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
@@ -34,8 +35,9 @@ pub struct GatewayTls {
 }
 
 impl GatewayTls {
-    /// Reads the files. An error names the setting, and the file or the name.
-    pub fn load(files: GatewayTlsFiles) -> Result<Self, TlsError> {
+    /// Reads the files. An error names the setting, and the file or the name; the clock tells whether a
+    /// certificate has expired.
+    pub fn load(files: GatewayTlsFiles, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
         let named = |setting, path| NamedFile { setting, path };
         let ca = named("gateway.tls.ca", files.ca);
         let server_name = files.server_name.map(certified_name).transpose()?;
@@ -45,7 +47,7 @@ impl GatewayTls {
         });
         let mut all = vec![ca.clone()];
         all.extend(identity.iter().flat_map(Identity::files));
-        let connectors = Renewed::new(all, move || {
+        let connectors = Renewed::new(all, clock, move || {
             let builder = ClientConfig::builder_with_provider(provider());
             let builder = builder.with_safe_default_protocol_versions();
             let builder = builder.map_err(|error| ca.wrong(error))?;
@@ -62,8 +64,8 @@ impl GatewayTls {
         Ok(Self { connectors, server_name })
     }
 
-    /// Reads the files again if they have changed and lie still. May block on the disk. If they cannot be used,
-    /// the log says why, and what was read before stays.
+    /// Reads the files again if they have changed and lie still. May block on the disk. If they cannot be used
+    /// or their certificate has expired, the log says so, and what was read before stays.
     pub fn renew_if_changed(&self) {
         self.connectors.renew_if_changed();
     }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gristmill_model::Timestamp;
+use gristmill_model::{Clock, Timestamp};
 use tokio::sync::watch;
 
 use super::Status;
@@ -17,6 +17,7 @@ pub(super) struct Renewed<T> {
     make: Make<T>,
     current: watch::Sender<Arc<Made<T>>>,
     looks: Mutex<Looks>,
+    clock: Arc<dyn Clock>,
     renewals: Counter,
     failures: Counter,
 }
@@ -40,13 +41,18 @@ impl<T> Renewed<T> {
     /// Makes it for the first time.
     pub(super) fn new(
         files: Vec<NamedFile>,
+        clock: Arc<dyn Clock>,
         make: impl Fn() -> Result<Made<T>, TlsError> + Send + Sync + 'static,
     ) -> Result<Self, TlsError> {
         let seen = stamps(&files);
-        let current = watch::Sender::new(Arc::new(make()?));
+        let made = make()?;
+        if let Some(expires) = made.expires.filter(|expires| *expires <= clock.now()) {
+            tracing::warn!(%expires, "the certificate has expired: clients will not take it");
+        }
+        let current = watch::Sender::new(Arc::new(made));
         let looks = Mutex::new(Looks { tried: seen.clone(), seen });
         let (renewals, failures) = (Counter::default(), Counter::default());
-        Ok(Self { files, make: Box::new(make), current, looks, renewals, failures })
+        Ok(Self { files, make: Box::new(make), current, looks, clock, renewals, failures })
     }
 
     /// What was made last.
@@ -67,11 +73,20 @@ impl<T> Renewed<T> {
         }
     }
 
-    /// Makes it anew. If that fails, what there was stays.
+    /// Makes it anew. If that fails, or it has expired already, what there was stays.
     pub(super) fn renew(&self) {
         let now = stamps(&self.files);
         self.looks.lock().unwrap_or_else(PoisonError::into_inner).tried = now;
         match (self.make)() {
+            Ok(made) if self.is_worse(&made) => {
+                self.failures.add(1);
+                let expired = made.expires.map(|time| time.to_string());
+                tracing::error!(
+                    files = self.names(),
+                    expired,
+                    "certificates stay as they were: the new one has expired"
+                );
+            }
             Ok(made) => {
                 let expires = made.expires.map(|time| time.to_string());
                 self.current.send_replace(Arc::new(made));
@@ -83,6 +98,13 @@ impl<T> Renewed<T> {
                 tracing::error!(%error, "certificates stay as they were: the new ones are no good");
             }
         }
+    }
+
+    /// Whether it has expired and what there is has not.
+    fn is_worse(&self, made: &Made<T>) -> bool {
+        let now = self.clock.now();
+        let has_expired = |made: &Made<T>| made.expires.is_some_and(|expires| expires <= now);
+        has_expired(made) && !has_expired(&self.current.borrow())
     }
 
     /// What became of it.

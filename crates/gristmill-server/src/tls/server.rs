@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use gristmill_model::Clock;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
@@ -55,8 +56,9 @@ struct Handshakes {
 }
 
 impl ServerTls {
-    /// Reads the files. An error names the setting and the file.
-    pub fn load(files: ServerTlsFiles) -> Result<Self, TlsError> {
+    /// Reads the files. An error names the setting and the file; the clock tells whether a certificate has
+    /// expired.
+    pub fn load(files: ServerTlsFiles, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
         let named = |setting, path| NamedFile { setting, path };
         let identity = Identity {
             certificate: named("server.tls.certificate", files.identity.certificate),
@@ -67,7 +69,7 @@ impl ServerTls {
             (named("server.tls.client_ca", ca), http, grpc)
         });
         let all = identity.files().chain(clients.iter().map(|(ca, ..)| ca.clone())).collect();
-        let renewed = Renewed::new(all, move || {
+        let renewed = Renewed::new(all, clock, move || {
             let (certified, expires) = identity.load()?;
             let certified = Arc::new(certified);
             let acceptor = |auth| {
@@ -84,8 +86,8 @@ impl ServerTls {
         renewed.map(Self)
     }
 
-    /// Reads the files again if they have changed and lie still. May block on the disk. If they cannot be used,
-    /// the log says why, and what was read before stays.
+    /// Reads the files again if they have changed and lie still. May block on the disk. If they cannot be used
+    /// or their certificate has expired, the log says so, and what was read before stays.
     pub fn renew_if_changed(&self) {
         self.0.renew_if_changed();
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use gristmill_server::{
     ClientAuth, ClientAuthority, IdentityFiles, ServerConfig, ServerTls, ServerTlsFiles,
 };
-use gristmill_testkit::{Authority, Issued};
+use gristmill_testkit::{Authority, Issued, ManualClock};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -26,7 +26,7 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 use crate::connections::post_over_http_2;
-use crate::support::{Listening, PATIENCE, post, status_of};
+use crate::support::{Listening, NOW, PATIENCE, post, status_of};
 
 static OLDER: &[&SupportedProtocolVersion] = &[&TLS12];
 static NEWER: &[&SupportedProtocolVersion] = &[&TLS13];
@@ -38,6 +38,8 @@ const LIVE: &[u8] = b"GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\
 struct Secure {
     server: Listening,
     tls: Arc<ServerTls>,
+    /// By which certificates have expired, or not.
+    clock: Arc<ManualClock>,
     authority: Authority,
     folder: TempDir,
 }
@@ -55,13 +57,14 @@ impl Secure {
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("ca.pem"), authority.pem()).unwrap();
         write(&folder, &authority.issue("localhost").unwrap());
-        let tls = ServerTls::load(ServerTlsFiles {
+        let files = ServerTlsFiles {
             identity: IdentityFiles { certificate: path("cert.pem"), key: path("key.pem") },
             clients: Some(ClientAuthority { ca: path("ca.pem"), http, grpc }),
-        });
-        let tls = Arc::new(tls.unwrap());
+        };
+        let clock = Arc::new(ManualClock::at(NOW));
+        let tls = Arc::new(ServerTls::load(files, clock.clone()).unwrap());
         let server = Listening::new(ServerConfig { tls: Some(Arc::clone(&tls)), ..config });
-        Self { server, tls, authority, folder }
+        Self { server, tls, clock, authority, folder }
     }
 
     fn path(&self, name: &str) -> PathBuf {

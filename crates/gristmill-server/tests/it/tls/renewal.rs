@@ -100,6 +100,24 @@ async fn files_that_cannot_be_used_replace_nothing() {
 }
 
 #[tokio::test]
+async fn an_expired_certificate_replaces_only_another() {
+    let secure = Secure::new(ServerConfig::default());
+    let (client, address) = (secure.client(), secure.server.address);
+    let before = shown(&client.connect(address).await.unwrap());
+    write(&secure.folder, &secure.authority.issue_until("localhost", 2040).unwrap());
+    secure.clock.set("2041-01-01T00:00:00Z".parse().unwrap());
+    secure.tls.renew();
+    assert_eq!(shown(&client.connect(address).await.unwrap()), before);
+    let name = "gristmill_tls_renewals_total{of=\"server\",outcome=\"failed\"}";
+    assert_eq!(secure.metric(name).await, 1);
+
+    // By then the one in use has expired too. Whoever connects here goes by the real time.
+    secure.clock.set("2099-01-01T00:00:00Z".parse().unwrap());
+    secure.tls.renew();
+    assert_ne!(shown(&client.connect(address).await.unwrap()), before);
+}
+
+#[tokio::test]
 async fn changed_files_are_taken_when_they_lie_still() {
     let secure = Secure::new(ServerConfig::default());
     let (client, address) = (secure.client(), secure.server.address);
@@ -150,7 +168,8 @@ fn errors_name_the_setting_and_the_file() {
             grpc: ClientAuth::Required,
         };
         let identity = IdentityFiles { certificate: path(certificate), key: path(key) };
-        ServerTls::load(ServerTlsFiles { identity, clients: Some(clients) })
+        let files = ServerTlsFiles { identity, clients: Some(clients) };
+        ServerTls::load(files, Arc::new(ManualClock::at(NOW)))
     };
     for (tried, setting, file) in [
         (load("none.pem", "key.pem", "cert.pem"), "server.tls.certificate: ", "none.pem"),
