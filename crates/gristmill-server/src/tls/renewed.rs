@@ -46,8 +46,12 @@ impl<T> Renewed<T> {
     ) -> Result<Self, TlsError> {
         let seen = stamps(&files);
         let made = make()?;
-        if let Some(expires) = made.expires.filter(|expires| *expires <= clock.now()) {
-            tracing::warn!(%expires, "the certificate has expired: clients will not take it");
+        if made.has_expired(clock.now()) {
+            let names = names(&files);
+            tracing::warn!(
+                files = names,
+                "the certificate has expired: nobody who checks it takes it"
+            );
         }
         let current = watch::Sender::new(Arc::new(made));
         let looks = Mutex::new(Looks { tried: seen.clone(), seen });
@@ -82,7 +86,7 @@ impl<T> Renewed<T> {
                 self.failures.add(1);
                 let expired = made.expires.map(|time| time.to_string());
                 tracing::error!(
-                    files = self.names(),
+                    files = names(&self.files),
                     expired,
                     "certificates stay as they were: the new one has expired"
                 );
@@ -91,7 +95,7 @@ impl<T> Renewed<T> {
                 let expires = made.expires.map(|time| time.to_string());
                 self.current.send_replace(Arc::new(made));
                 self.renewals.add(1);
-                tracing::info!(files = self.names(), expires, "certificates were read again");
+                tracing::info!(files = names(&self.files), expires, "certificates were read again");
             }
             Err(error) => {
                 self.failures.add(1);
@@ -103,8 +107,7 @@ impl<T> Renewed<T> {
     /// Whether it has expired and what there is has not.
     fn is_worse(&self, made: &Made<T>) -> bool {
         let now = self.clock.now();
-        let has_expired = |made: &Made<T>| made.expires.is_some_and(|expires| expires <= now);
-        has_expired(made) && !has_expired(&self.current.borrow())
+        made.has_expired(now) && !self.current.borrow().has_expired(now)
     }
 
     /// What became of it.
@@ -112,11 +115,17 @@ impl<T> Renewed<T> {
         let expires = self.current.borrow().expires;
         Status { expires, renewals: self.renewals.get(), failures: self.failures.get() }
     }
+}
 
-    fn names(&self) -> String {
-        let names: Vec<_> = self.files.iter().map(|file| file.path.to_string_lossy()).collect();
-        names.join(", ")
+impl<T> Made<T> {
+    fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
     }
+}
+
+fn names(files: &[NamedFile]) -> String {
+    let names: Vec<_> = files.iter().map(|file| file.path.to_string_lossy()).collect();
+    names.join(", ")
 }
 
 fn stamps(files: &[NamedFile]) -> Vec<Stamp> {

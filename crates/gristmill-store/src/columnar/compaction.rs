@@ -6,7 +6,7 @@
 //! scattered times do not make a file each.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use super::Shared;
@@ -19,7 +19,7 @@ use super::part_writer::{PartShape, PartWriter};
 use super::schema::{Effort, Texts, column};
 use super::shredded::Census;
 use super::tidying::{Quiet, worth_tidying};
-use super::view::View;
+use super::view::{State, View};
 use crate::StoreError;
 
 /// How many parts of a tier make a merge worth while.
@@ -97,12 +97,6 @@ pub(super) fn most_waiting_parts(view: &View, slice: i64) -> usize {
         *waiting.entry(shard).or_insert(0) += parts.len();
     }
     waiting.into_values().max().unwrap_or(0)
-}
-
-/// Whether merges wait, as they do while tails are sealed unless they are pressing. Whoever commits
-/// waits for the sealer in the end, and for the merger only if it is far behind.
-fn gives_way(view: &View, slice: i64) -> bool {
-    !view.frozen.is_empty() && most_waiting_parts(view, slice) < PRESSING_PARTS
 }
 
 /// The rows of all parts that wait to be merged.
@@ -232,8 +226,13 @@ impl Shared {
             if self.is_closed() {
                 return None;
             }
+            let waiting = most_waiting_parts(&state.view, self.slice);
+            if state.seals_first() && waiting < PRESSING_PARTS {
+                state = self.wait_for_work(state);
+                continue;
+            }
             let due = due(&state.view, self.slice);
-            let is_behind = most_waiting_parts(&state.view, self.slice) >= MOST_INPUTS;
+            let is_behind = waiting >= MOST_INPUTS;
             let smallest = due.into_iter().min_by_key(|((shard, _, tier), _)| (*tier, *shard));
             if let Some((_, parts)) = smallest {
                 let inputs = bounded(parts);
@@ -263,10 +262,14 @@ impl Shared {
             {
                 return Some(Merge::lasting(parts, Need::Tidying));
             }
-            state = match self.work.wait_timeout(state, PAUSE) {
-                Ok((state, _)) => state,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
+            state = self.wait_for_work(state);
+        }
+    }
+
+    fn wait_for_work<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        match self.work.wait_timeout(state, PAUSE) {
+            Ok((state, _)) => state,
+            Err(poisoned) => poisoned.into_inner().0,
         }
     }
 
@@ -375,14 +378,25 @@ impl Shared {
         writers.into_iter().map(finish).collect()
     }
 
+    /// Waits while tails are sealed, unless merges are pressing. Whoever commits waits for the sealer
+    /// in the end, and for the merger only if it is far behind.
     fn let_sealing_pass(&self) {
-        let mut state = self.state();
-        while gives_way(&state.view, self.slice) && !self.is_closed() {
-            state = match self.work.wait_timeout(state, PAUSE) {
-                Ok((state, _)) => state,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
+        while let Some(view) = self.view_to_seal() {
+            if most_waiting_parts(&view, self.slice) >= PRESSING_PARTS {
+                return;
+            }
+            let state = self.state();
+            if Arc::ptr_eq(&state.view, &view) && !self.is_closed() {
+                drop(self.wait_for_work(state));
+            }
         }
+    }
+
+    /// What is visible, if something in it is to be sealed first. Others need the lock, and this is the
+    /// thread that gets the processor last, so that parts are counted without it.
+    fn view_to_seal(&self) -> Option<Arc<View>> {
+        let state = self.state();
+        (state.seals_first() && !self.is_closed()).then(|| Arc::clone(&state.view))
     }
 
     /// The rows of a chunk by the slice whose part they go to; `None` for those that stay mixed.
@@ -415,64 +429,5 @@ impl Shared {
             *targets.entry((rows >= enough).then_some(slice)).or_default() += rows;
         }
         Ok(targets)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use gristmill_model::{Positions, Timestamp};
-
-    use super::*;
-    use crate::columnar::files::Directory;
-    use crate::columnar::hot::{Frozen, Hot};
-    use crate::columnar::manifest::Totals;
-
-    fn part(directory: &Directory, file: u64, shard: u32) -> Arc<Part> {
-        let record = PartRecord {
-            file,
-            shard,
-            rows: 100,
-            bytes: 0,
-            crc: 0,
-            first_time: 0,
-            last_time: 0,
-            first_received: 0,
-            last_received: 0,
-            is_rest: false,
-            is_lasting: false,
-        };
-        Part::new(directory, record)
-    }
-
-    #[test]
-    fn merges_wait_for_sealing_until_many_parts_of_a_shard_wait() {
-        let folder = tempfile::tempdir().unwrap();
-        let directory = Directory::create(folder.path()).unwrap();
-        let frozen = Frozen {
-            hot: Hot::empty(2),
-            positions: Positions::start(),
-            totals: Totals::default(),
-            expired: Vec::new(),
-            window_start: Timestamp(0),
-        };
-        let mut view = View {
-            committed: Positions::start(),
-            durable: Positions::start(),
-            parts: Arc::default(),
-            frozen: vec![Arc::new(frozen)],
-            hot: Hot::empty(2),
-            quarantines: Arc::default(),
-            totals: Totals::default(),
-        };
-        let evenly = (0..2 * PRESSING_PARTS as u64 - 2)
-            .map(|file| part(&directory, file, (file % 2) as u32));
-        view.parts = Arc::new(evenly.collect());
-        assert!(gives_way(&view, 1));
-        let one_more = part(&directory, u64::MAX, 1);
-        view.parts = Arc::new(view.parts.iter().cloned().chain([one_more]).collect());
-        assert!(!gives_way(&view, 1));
-        view.parts = Arc::default();
-        view.frozen.clear();
-        assert!(!gives_way(&view, 1));
     }
 }

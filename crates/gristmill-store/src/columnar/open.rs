@@ -67,6 +67,7 @@ impl ColumnarStore {
                 compactions_done: 0,
                 compaction_target: Positions::start(),
                 compacting: None,
+                is_disk_full: false,
             }),
             cache: Arc::new(ColumnCache::new(config.cache_bytes)),
             work: Condvar::new(),

@@ -44,7 +44,9 @@ impl Sealer {
                 Ok(()) => {}
                 Err(error) if is_full(&error) => {
                     tracing::warn!(%error, "cannot seal: free space in the data directory");
-                    let state = self.shared.state();
+                    let mut state = self.shared.state();
+                    state.is_disk_full = true;
+                    self.shared.work.notify_all();
                     drop(self.shared.work.wait_timeout(state, PAUSE));
                 }
                 Err(error) => return Err(error),
@@ -201,6 +203,7 @@ impl Shared {
         let quarantines = view.quarantines.iter().copied().chain(quarantine);
         view.quarantines = Arc::new(quarantines.collect());
         view.durable = frozen.positions.clone();
+        state.is_disk_full = false;
         self.publish(&mut state, view);
         self.work.notify_all();
     }

@@ -13,9 +13,9 @@ use gristmill_model::{
 };
 use tempfile::TempDir;
 
-use super::{ColumnarConfig, ColumnarStore, check};
+use super::{ColumnarConfig, ColumnarStore, Merger, Sealer, check};
 use crate::conformance::{self, Subject};
-use crate::{Commit, Precision, Row, Scan, Store, StoreError, StoreStats, property};
+use crate::{Commit, Precision, Row, Scan, Store, StoreError, property};
 
 struct FixedClock;
 
@@ -40,14 +40,39 @@ pub(super) struct Running {
 }
 
 impl Running {
-    #[expect(clippy::disallowed_methods, reason = "the test is the supervisor of the loops")]
     pub(super) fn open(config: ColumnarConfig) -> Result<Self, StoreError> {
+        let (mut running, sealer, merger) = Self::still(config)?;
+        running.run(|| sealer.run());
+        running.run(|| merger.run());
+        Ok(running)
+    }
+
+    /// One whose loops do not run.
+    fn still(config: ColumnarConfig) -> Result<(Self, Sealer, Merger), StoreError> {
         let (store, sealer, merger) = ColumnarStore::open(config, Arc::new(FixedClock), &Counter)?;
-        let loops = vec![
-            std::thread::spawn(move || sealer.run()),
-            std::thread::spawn(move || merger.run()),
-        ];
-        Ok(Self { store, loops })
+        Ok((Self { store, loops: Vec::new() }, sealer, merger))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the test is the supervisor of the loops")]
+    fn run(&mut self, the_loop: impl FnOnce() -> Result<(), StoreError> + Send + 'static) {
+        self.loops.push(std::thread::spawn(the_loop));
+    }
+
+    async fn wait_until_durable(&self, next: u64) {
+        let sealed: Positions = [(Partition(0), next)].into_iter().collect();
+        let mut progress = self.store.watch();
+        progress.wait_for(|progress| progress.durable.covers(&sealed)).await.unwrap();
+    }
+
+    async fn wait_for_parts(&self, are_such: impl Fn(u64) -> bool) {
+        let waiting = async {
+            while !are_such(self.store.stats().parts) {
+                // A merge that moves no position may tell nobody.
+                let mut progress = self.store.watch();
+                let _ = tokio::time::timeout(Duration::from_millis(5), progress.changed()).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap();
     }
 }
 
@@ -253,24 +278,65 @@ async fn parts_are_merged_while_nothing_is_committed() {
     let folder = tempfile::tempdir().unwrap();
     let config = ColumnarConfig { seal_bytes: 1, tidy_after: 0, ..config(folder.path()) };
     let running = Running::open(config).unwrap();
-    let mut progress = running.store.watch();
     // Two parts of one size, so each commit must be sealed alone: too few for a merge at any other
     // time, and of sizes that are worth one.
     for first in [0, 100] {
         let rows = (first..first + 100).map(|n| row(n, "u", format!("e{n}"), 7));
         running.store.commit(commit(rows.collect())).await.unwrap();
-        let sealed: Positions = [(Partition(0), first + 100)].into_iter().collect();
-        progress.wait_for(|progress| progress.durable.covers(&sealed)).await.unwrap();
+        running.wait_until_durable(first + 100).await;
     }
-    let is_tidy = |stats: StoreStats| stats.hot_rows == 0 && stats.parts == 1;
-    let tidied = async {
-        while !is_tidy(running.store.stats()) {
-            // A merge that moves no position may tell nobody.
-            let _ = tokio::time::timeout(Duration::from_millis(20), progress.changed()).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), tidied).await.unwrap();
-    assert_eq!(running.store.stats().stored, 200);
+    running.wait_for_parts(|parts| parts == 1).await;
+    let stats = running.store.stats();
+    assert_eq!((stats.stored, stats.hot_rows), (200, 0));
+}
+
+/// A store with parts that are worth a merge, a tail to seal, and a merger that runs.
+async fn merging_beside_a_tail(folder: &Path) -> (Running, Sealer) {
+    let config = ColumnarConfig { seal_bytes: 1, ..config(folder) };
+    let (mut running, sealer, merger) = Running::still(config.clone()).unwrap();
+    running.run(|| sealer.run());
+    for n in 0..PARTS {
+        running.store.commit(commit(vec![row(n, "u", format!("e{n}"), 7)])).await.unwrap();
+        running.wait_until_durable(n + 1).await;
+    }
+    drop((running, merger));
+    let (mut running, sealer, merger) = Running::still(config).unwrap();
+    running.store.commit(commit(vec![row(PARTS, "u", "last".into(), 7)])).await.unwrap();
+    running.run(|| merger.run());
+    // Such a merge takes a few of these.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(running.store.stats().parts, PARTS);
+    (running, sealer)
+}
+
+const PARTS: u64 = 10;
+
+#[tokio::test]
+async fn merges_wait_for_a_seal_and_go_on_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut running, sealer) = merging_beside_a_tail(folder.path()).await;
+    running.run(|| sealer.run());
+    running.wait_for_parts(|parts| parts < PARTS).await;
+    running.wait_until_durable(PARTS + 1).await;
+    assert_eq!(count(running.store.as_ref()).await as u64, PARTS + 1);
+}
+
+#[tokio::test]
+async fn merges_do_not_wait_for_a_full_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let (running, sealer) = merging_beside_a_tail(folder.path()).await;
+    running.store.shared.state().is_disk_full = true;
+    running.store.shared.work.notify_all();
+    running.wait_for_parts(|parts| parts < PARTS).await;
+    drop((running, sealer));
+}
+
+#[tokio::test]
+async fn closing_ends_a_merger_that_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let (running, sealer) = merging_beside_a_tail(folder.path()).await;
+    drop((running, sealer));
+    assert_eq!(check(folder.path()).unwrap().rows, PARTS);
 }
 
 /// A part with columns of properties, one without, and the hot tail, in one walk.

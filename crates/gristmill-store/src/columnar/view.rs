@@ -75,9 +75,18 @@ pub(super) struct State {
     /// become durable, and what they were merged into. Later parts are not its business, so it
     /// comes to an end while more is sealed.
     pub(super) compacting: Option<BTreeSet<u64>>,
+    /// Whether the sealer waits for room on the disk.
+    pub(super) is_disk_full: bool,
 }
 
 impl State {
+    /// Whether there is something to seal that merges should not be in the way of: somebody who waits for
+    /// compaction needs them, and on a full disk they may make room.
+    pub(super) fn seals_first(&self) -> bool {
+        let is_compacting = self.compactions_wanted > self.compactions_done;
+        !self.view.frozen.is_empty() && !self.is_disk_full && !is_compacting
+    }
+
     /// Whether compaction waits for commits to be sealed.
     pub(super) fn compaction_needs_seal(&self) -> bool {
         self.compactions_wanted > self.compactions_done
