@@ -132,7 +132,7 @@ struct Shared {
     settled: Notify,
     progress: watch::Sender<Progress>,
     /// Held for as long as the store is open.
-    _lock: std::fs::File,
+    _lock: open::DirectoryLock,
 }
 
 impl Shared {

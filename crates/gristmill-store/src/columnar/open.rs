@@ -83,11 +83,22 @@ impl ColumnarStore {
     }
 }
 
-pub(super) fn lock(directory: &Path) -> Result<File, StoreError> {
+/// The lock of a directory.
+#[derive(Debug)]
+pub(super) struct DirectoryLock(File);
+
+impl Drop for DirectoryLock {
+    /// Closing the file is not enough: a child process that is being started has it too for a moment.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
+pub(super) fn lock(directory: &Path) -> Result<DirectoryLock, StoreError> {
     let path = directory.join("lock");
     let file = File::create(&path)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(DirectoryLock(file)),
         Err(TryLockError::Error(error)) => Err(error.into()),
         Err(TryLockError::WouldBlock) => Err(StoreError::Io(std::io::Error::other(format!(
             "{} is in use by another process",
@@ -158,4 +169,19 @@ fn remove_garbage(directory: &Directory, contents: &Contents) -> Result<(), Stor
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_though_its_file_is_open_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = lock(folder.path()).unwrap();
+        let _elsewhere = held.0.try_clone().unwrap();
+        assert!(lock(folder.path()).is_err());
+        drop(held);
+        lock(folder.path()).unwrap();
+    }
 }
