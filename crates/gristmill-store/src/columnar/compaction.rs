@@ -92,8 +92,12 @@ impl Merger {
 
 /// How many parts wait to be merged in the shard where most do.
 pub(super) fn most_waiting_parts(view: &View, slice: i64) -> usize {
+    most_in_a_shard(&due(view, slice))
+}
+
+fn most_in_a_shard(due: &BTreeMap<Group, Vec<Arc<Part>>>) -> usize {
     let mut waiting = BTreeMap::new();
-    for ((shard, _, _), parts) in due(view, slice) {
+    for ((shard, _, _), parts) in due {
         *waiting.entry(shard).or_insert(0) += parts.len();
     }
     waiting.into_values().max().unwrap_or(0)
@@ -123,7 +127,7 @@ fn bounded(parts: Vec<Arc<Part>>) -> Vec<Arc<Part>> {
 }
 
 /// What is to be merged.
-struct Merge {
+pub(super) struct Merge {
     inputs: Vec<Arc<Part>>,
     effort: Effort,
     need: Need,
@@ -222,48 +226,48 @@ impl Shared {
     /// Waits for parts that are worth merging; `None` when the store is closed.
     fn next_merge(&self, quiet: &mut Quiet) -> Option<Merge> {
         let mut state = self.state();
-        loop {
-            if self.is_closed() {
-                return None;
-            }
-            let waiting = most_waiting_parts(&state.view, self.slice);
-            if state.seals_first() && waiting < PRESSING_PARTS {
-                state = self.wait_for_work(state);
-                continue;
-            }
-            let due = due(&state.view, self.slice);
-            let is_behind = waiting >= MOST_INPUTS;
-            let smallest = due.into_iter().min_by_key(|((shard, _, tier), _)| (*tier, *shard));
-            if let Some((_, parts)) = smallest {
-                let inputs = bounded(parts);
-                let rows: u64 = inputs.iter().map(|part| part.record.rows).sum();
-                let is_brief = is_behind && rows < LASTING_ROWS;
-                let effort = if is_brief { Effort::Brief } else { Effort::Lasting };
-                return Some(Merge { inputs, effort, need: Need::Due });
-            }
-            if let Some(parts) = many_settled(&state.view, self.slice) {
-                return Some(Merge::lasting(bounded(parts), Need::Due));
-            }
-            let is_wanted = state.compactions_wanted > state.compactions_done;
-            if is_wanted && !state.compaction_needs_seal() {
-                let view = Arc::clone(&state.view);
-                let files = || view.parts.iter().map(|part| part.record.file).collect();
-                let concerned = state.compacting.get_or_insert_with(files);
-                if let Some(inputs) = self.next_compaction(&view, concerned) {
-                    return Some(Merge::lasting(inputs, Need::Due));
-                }
-                state.compacting = None;
-                state.compactions_done = state.compactions_wanted;
-                self.settled.notify_waiters();
-            }
-            let (now, long) = (self.clock.now(), self.config.tidy_after);
-            if quiet.lasts(&state.view.committed, now, long)
-                && let Some(parts) = worth_tidying(&state.view, self.slice)
-            {
-                return Some(Merge::lasting(parts, Need::Tidying));
+        while !self.is_closed() {
+            if let Some(merge) = self.choose_merge(&mut state, quiet) {
+                return Some(merge);
             }
             state = self.wait_for_work(state);
         }
+        None
+    }
+
+    /// The parts that are worth merging now, if any are.
+    pub(super) fn choose_merge(&self, state: &mut State, quiet: &mut Quiet) -> Option<Merge> {
+        let due = due(&state.view, self.slice);
+        let waiting = most_in_a_shard(&due);
+        if state.seals_first() && waiting < PRESSING_PARTS {
+            return None;
+        }
+        let smallest = due.into_iter().min_by_key(|((shard, _, tier), _)| (*tier, *shard));
+        if let Some((_, parts)) = smallest {
+            let inputs = bounded(parts);
+            let rows: u64 = inputs.iter().map(|part| part.record.rows).sum();
+            let is_brief = waiting >= MOST_INPUTS && rows < LASTING_ROWS;
+            let effort = if is_brief { Effort::Brief } else { Effort::Lasting };
+            return Some(Merge { inputs, effort, need: Need::Due });
+        }
+        if let Some(parts) = many_settled(&state.view, self.slice) {
+            return Some(Merge::lasting(bounded(parts), Need::Due));
+        }
+        let is_wanted = state.compactions_wanted > state.compactions_done;
+        if is_wanted && !state.compaction_needs_seal() {
+            let view = Arc::clone(&state.view);
+            let files = || view.parts.iter().map(|part| part.record.file).collect();
+            let concerned = state.compacting.get_or_insert_with(files);
+            if let Some(inputs) = self.next_compaction(&view, concerned) {
+                return Some(Merge::lasting(inputs, Need::Due));
+            }
+            state.compacting = None;
+            state.compactions_done = state.compactions_wanted;
+            self.settled.notify_waiters();
+        }
+        let is_quiet = quiet.lasts(&state.view.committed, self.clock.now(), self.config.tidy_after);
+        let tidied = is_quiet.then(|| worth_tidying(&state.view, self.slice)).flatten();
+        tidied.map(|parts| Merge::lasting(parts, Need::Tidying))
     }
 
     fn wait_for_work<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
@@ -380,7 +384,7 @@ impl Shared {
 
     /// Waits while tails are sealed, unless merges are pressing. Whoever commits waits for the sealer
     /// in the end, and for the merger only if it is far behind.
-    fn let_sealing_pass(&self) {
+    pub(super) fn let_sealing_pass(&self) {
         while let Some(view) = self.view_to_seal() {
             if most_waiting_parts(&view, self.slice) >= PRESSING_PARTS {
                 return;

@@ -73,20 +73,13 @@ pub(super) fn merge(
 /// Numbers the projects, so that two of them are seldom compared as texts.
 #[derive(Default)]
 struct Projects {
-    names: Vec<String>,
     numbers: HashMap<String, u32>,
 }
 
 impl Projects {
-    /// The number of a project, which is likely to be `guess`.
-    fn number(&mut self, name: &str, guess: u32) -> u32 {
-        if self.names.get(guess as usize).is_some_and(|guessed| guessed == name) {
-            return guess;
-        }
-        *self.numbers.entry_ref(name).or_insert_with(|| {
-            self.names.push(name.to_owned());
-            self.names.len() as u32 - 1
-        })
+    fn number(&mut self, name: &str) -> u32 {
+        let next = self.numbers.len() as u32;
+        *self.numbers.entry_ref(name).or_insert(next)
     }
 }
 
@@ -128,8 +121,12 @@ impl Cursor {
         self.run.user(self.user).user
     }
 
+    /// Goes to a user of the run: its first, or the one after the user at hand.
     fn enter_user(&mut self, user: usize, projects: &mut Projects) {
-        self.project = projects.number(self.run.project(user), self.project);
+        let project = self.run.project(user);
+        if user == 0 || project != self.run.project(user - 1) {
+            self.project = projects.number(project);
+        }
         (self.user, self.user_end, self.hash) = (user, self.run.end_row(user), self.run.hash(user));
     }
 

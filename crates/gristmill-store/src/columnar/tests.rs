@@ -13,6 +13,7 @@ use gristmill_model::{
 };
 use tempfile::TempDir;
 
+use super::tidying::Quiet;
 use super::{ColumnarConfig, ColumnarStore, Merger, Sealer, check};
 use crate::conformance::{self, Subject};
 use crate::{Commit, Precision, Row, Scan, Store, StoreError, property};
@@ -290,8 +291,8 @@ async fn parts_are_merged_while_nothing_is_committed() {
     assert_eq!((stats.stored, stats.hot_rows), (200, 0));
 }
 
-/// A store with parts that are worth a merge, a tail to seal, and a merger that runs.
-async fn merging_beside_a_tail(folder: &Path) -> (Running, Sealer) {
+/// A store with parts that are worth a merge and a tail to seal.
+async fn with_parts_and_a_tail(folder: &Path) -> (Running, Sealer, Merger) {
     let config = ColumnarConfig { seal_bytes: 1, ..config(folder) };
     let (mut running, sealer, merger) = Running::still(config.clone()).unwrap();
     running.run(|| sealer.run());
@@ -300,21 +301,38 @@ async fn merging_beside_a_tail(folder: &Path) -> (Running, Sealer) {
         running.wait_until_durable(n + 1).await;
     }
     drop((running, merger));
-    let (mut running, sealer, merger) = Running::still(config).unwrap();
-    running.store.commit(commit(vec![row(PARTS, "u", "last".into(), 7)])).await.unwrap();
-    running.run(|| merger.run());
-    // Such a merge takes a few of these.
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(running.store.stats().parts, PARTS);
-    (running, sealer)
+    let still = Running::still(config).unwrap();
+    still.0.store.commit(commit(vec![row(PARTS, "u", "last".into(), 7)])).await.unwrap();
+    still
 }
 
 const PARTS: u64 = 10;
 
 #[tokio::test]
-async fn merges_wait_for_a_seal_and_go_on_after_it() {
+async fn no_merge_is_chosen_before_a_seal_unless_it_may_make_room() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut running, sealer) = merging_beside_a_tail(folder.path()).await;
+    let (running, _sealer, _merger) = with_parts_and_a_tail(folder.path()).await;
+    let shared = &running.store.shared;
+    let mut state = shared.state();
+    assert!(shared.choose_merge(&mut state, &mut Quiet::default()).is_none());
+    state.is_disk_full = true;
+    assert!(shared.choose_merge(&mut state, &mut Quiet::default()).is_some());
+    state.is_disk_full = false;
+    state.compactions_wanted += 1;
+    assert!(shared.choose_merge(&mut state, &mut Quiet::default()).is_some());
+}
+
+#[tokio::test]
+async fn merges_go_on_after_the_seal_that_they_let_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut running, sealer, merger) = with_parts_and_a_tail(folder.path()).await;
+    let shared = Arc::clone(&running.store.shared);
+    running.run(move || {
+        shared.let_sealing_pass();
+        assert!(shared.view().frozen.is_empty());
+        Ok(())
+    });
+    running.run(|| merger.run());
     running.run(|| sealer.run());
     running.wait_for_parts(|parts| parts < PARTS).await;
     running.wait_until_durable(PARTS + 1).await;
@@ -322,19 +340,15 @@ async fn merges_wait_for_a_seal_and_go_on_after_it() {
 }
 
 #[tokio::test]
-async fn merges_do_not_wait_for_a_full_disk() {
-    let folder = tempfile::tempdir().unwrap();
-    let (running, sealer) = merging_beside_a_tail(folder.path()).await;
-    running.store.shared.state().is_disk_full = true;
-    running.store.shared.work.notify_all();
-    running.wait_for_parts(|parts| parts < PARTS).await;
-    drop((running, sealer));
-}
-
-#[tokio::test]
 async fn closing_ends_a_merger_that_waits() {
     let folder = tempfile::tempdir().unwrap();
-    let (running, sealer) = merging_beside_a_tail(folder.path()).await;
+    let (mut running, sealer, merger) = with_parts_and_a_tail(folder.path()).await;
+    let shared = Arc::clone(&running.store.shared);
+    running.run(|| merger.run());
+    running.run(move || {
+        shared.let_sealing_pass();
+        Ok(())
+    });
     drop((running, sealer));
     assert_eq!(check(folder.path()).unwrap().rows, PARTS);
 }
