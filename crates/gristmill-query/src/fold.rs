@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gristmill_store::{
-    Dictionaries, Events, Scan, Snapshot, Span, StoreError, UserBatch, UserRun, Work,
+    Dictionaries, Events, Scan, Snapshot, Span, StoreError, UserBatch, UserRun, Wanted, Work,
 };
 use tokio::task::{JoinError, JoinSet};
 
@@ -232,7 +232,7 @@ impl Walk {
     pub(crate) fn span<F: Fold<Partial = Span>>(mut self, _: F) -> Result<Span, QueryError> {
         self.scan.fields.clear();
         self.scan.numbers.clear();
-        self.scan.only_numbers = false;
+        self.scan.wanted = Wanted::All;
         let mut cursor = self.snapshot.scan_events(self.shard, &self.scan)?;
         let mut span = None;
         while let Some(more) = cursor.next_span()? {
@@ -336,6 +336,7 @@ mod tests {
                 rows: 1,
                 times: &[0],
                 hours: &[],
+                counts: &[],
                 columns: Vec::new().into(),
                 numbers: Vec::new().into(),
                 dictionaries: Dictionaries::of(&[]),

@@ -10,12 +10,15 @@ pub(crate) struct Marked<'a> {
     /// The bits of each event; none if all keep all.
     sets: &'a [u32],
     bit: u32,
+    /// How many events each row is; none if each is one.
+    counts: &'a [u32],
 }
 
 impl<'a> Marked<'a> {
-    /// Those of these events that keep a bit. No bits mean that all events keep all.
-    pub(crate) fn new(sets: &'a [u32], bit: u32) -> Self {
-        Self { sets, bit }
+    /// Those of these events that keep a bit, given how many each row is. No bits mean that all keep
+    /// all, no counts that each row is one event.
+    pub(crate) fn new(sets: &'a [u32], bit: u32, counts: &'a [u32]) -> Self {
+        Self { sets, bit, counts }
     }
 
     /// Which keep another one.
@@ -23,36 +26,40 @@ impl<'a> Marked<'a> {
         Self { bit, ..self }
     }
 
-    /// Whether it is known that all do.
-    pub(crate) fn are_all(&self) -> bool {
-        self.sets.is_empty()
+    /// Whether it is known that all do, and that each row is one.
+    pub(crate) fn are_rows(&self) -> bool {
+        self.sets.is_empty() && self.counts.is_empty()
     }
 
-    /// How many of some events do.
+    /// How many of the events of some rows do.
     pub(crate) fn count(&self, rows: Range<usize>) -> usize {
-        match self.sets.get(rows.clone()) {
-            Some(sets) => sets.iter().filter(|set| **set & self.bit != 0).count(),
-            None => rows.len(),
-        }
+        if self.are_rows() { rows.len() } else { rows.map(|row| self.events(row) as usize).sum() }
     }
 
-    /// Counts up: how many do of the events before each, and in the end of all; nothing if all do.
-    pub(crate) fn count_up(&self, counts: &mut Vec<u32>) {
+    /// Counts up: how many do of the events before each of some rows, and in the end of all; nothing
+    /// if that is the number of rows.
+    pub(crate) fn count_up(&self, rows: usize, counts: &mut Vec<u32>) {
         counts.clear();
-        if self.are_all() {
+        if self.are_rows() {
             return;
         }
         let mut count = 0;
         counts.push(count);
-        counts.extend(self.sets.iter().map(|set| {
-            count += u32::from(set & self.bit != 0);
+        counts.extend((0..rows).map(|row| {
+            count += self.events(row);
             count
         }));
     }
 
-    /// Whether an event does.
+    /// Whether the events of a row do.
     pub(crate) fn has(&self, row: usize) -> bool {
         self.sets.get(row).is_none_or(|set| set & self.bit != 0)
+    }
+
+    /// How many events of a row do.
+    pub(crate) fn events(&self, row: usize) -> u32 {
+        let count = self.counts.get(row).copied().unwrap_or(1);
+        if self.has(row) { count } else { 0 }
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) async fn answer(
     };
     let buckets = Arc::new(buckets);
     let from = match plan.scan.precision {
-        Precision::Times => first.0,
+        Precision::Times | Precision::Untold => first.0,
         Precision::Hours => first.0 - first.0.rem_euclid(Timestamp::HOUR),
     };
     plan.keep_matching(START, &query.start)?;

@@ -38,15 +38,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// A walk through the selected events.
     pub(crate) fn new(selection: &Selection) -> Result<Self, QueryError> {
-        let scan = Scan {
-            project: selection.project.clone(),
-            user: None,
-            range: selection.range,
-            precision: Precision::Times,
-            fields: Vec::new(),
-            numbers: Vec::new(),
-            only_numbers: false,
-        };
+        let scan = Scan { range: selection.range, ..Scan::of(selection.project.clone()) };
         let mut plan = Self { scan, matcher: Matcher::default(), memberships: Vec::new() };
         plan.keep_types(EVERY, &selection.event_types)?;
         selection.filters.iter().try_for_each(|filter| plan.select(filter))?;
@@ -80,6 +72,13 @@ impl Plan {
             self.scan.precision = Precision::Hours;
         }
         self.scan.precision == Precision::Hours
+    }
+
+    /// Has the walk tell no moments, unless that gains nothing.
+    pub(crate) fn tell_no_moments(&mut self) {
+        if self.scan.user.is_none() {
+            self.scan.precision = Precision::Untold;
+        }
     }
 
     /// The place of a field's column in the runs of the walk.
@@ -243,7 +242,7 @@ struct Table {
 }
 
 impl Matcher {
-    /// Calls `each` with every row that the selection keeps, in order.
+    /// Calls `each` with every row that the selection keeps, in order. Each row must be one event.
     pub(crate) fn for_each(&mut self, events: &Events<'_>, mut each: impl FnMut(usize)) {
         let kept = self.kept(events);
         // There is one call only, so that it becomes a part of the loop.
@@ -255,8 +254,9 @@ impl Matcher {
     }
 
     /// Which events the selection keeps.
-    pub(crate) fn kept(&mut self, events: &Events<'_>) -> Marked<'_> {
-        Marked::new(if self.keeps_all() { &[] } else { self.sets(events) }, SELECTED)
+    pub(crate) fn kept<'a>(&'a mut self, events: &'a Events<'_>) -> Marked<'a> {
+        let counts = events.counts;
+        Marked::new(if self.keeps_all() { &[] } else { self.sets(events) }, SELECTED, counts)
     }
 
     /// Whether there is no condition at all.

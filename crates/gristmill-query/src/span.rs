@@ -17,16 +17,24 @@ pub(crate) async fn span(
     let TimeRange { start, end } = plan.scan.range;
     let start = start.map(|start| start.max(Timestamp::MIN));
     let last = end.map(|end| end.min(Timestamp::MAX).plus(-1));
-    let start_fold = || SpanFold { matcher: plan.matcher.clone(), span: None };
     let span = match (start, last) {
         (Some(start), Some(last)) => Some((start.0, last.0)),
-        _ if plan.matcher.keeps_all() => view.through_shards(plan, start_fold, Walk::span).await?,
-        _ => view.fold_events(plan, start_fold).await?,
+        _ => event_span(view, plan).await?,
     };
     let span = span.map(|(first, until)| {
         (start.unwrap_or(Timestamp(first)), last.unwrap_or(Timestamp(until)))
     });
     Ok(span.filter(|(first, last)| first <= last))
+}
+
+/// The times of the first and of the last event of a plan, or the first and the last moment of their
+/// hours if the plan tells hours.
+pub(crate) async fn event_span(view: &View, plan: &Plan) -> Result<Span, QueryError> {
+    let start = || SpanFold { matcher: plan.matcher.clone(), span: None };
+    if plan.matcher.keeps_all() {
+        return view.through_shards(plan, start, Walk::span).await;
+    }
+    view.fold_events(plan, start).await
 }
 
 /// What is laid out over the span of a plan, with the first moment of that span; `None` if there are

@@ -1,5 +1,5 @@
 //! Totals: events, users, sessions, events by type, first and last time; if asked for, events by
-//! type in the range before too, from the same walk.
+//! type in the range before too.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,11 +11,17 @@ use crate::QueryError;
 use crate::fold::{BatchFold, Fold, View};
 use crate::marked::Marked;
 use crate::select::{Matcher, Plan};
+use crate::span::event_span;
 use crate::tally::{FewCounts, Tally, grow};
 
 pub(crate) async fn answer(view: &View, query: &SummaryQuery) -> Result<SummaryAnswer, QueryError> {
     let plan = Plan::new(&query.selection)?;
-    Ok(totals(view, plan, Timestamp(i64::MIN)).await?.summary)
+    let mut answer = totals(view, plan.clone()).await?;
+    // When the first and the last of them happened is known of most files without a look at events.
+    if let Some((first, last)) = event_span(view, &plan).await? {
+        (answer.first_event, answer.last_event) = (Some(Timestamp(first)), Some(Timestamp(last)));
+    }
+    Ok(answer)
 }
 
 /// The answer, and the event types of the range before.
@@ -23,128 +29,101 @@ pub(crate) async fn compared(
     view: &View,
     query: &SummaryQuery,
 ) -> Result<ComparedSummary, QueryError> {
-    let mut plan = Plan::new(&query.selection)?;
-    let Some((before, from)) = before(query.selection.range) else {
-        let summary = totals(view, plan, Timestamp(i64::MIN)).await?.summary;
-        return Ok(ComparedSummary { summary, previous_by_type: None });
+    let summary = answer(view, query).await?;
+    let previous_by_type = match before(query.selection.range) {
+        None => None,
+        Some(range) => {
+            let mut plan = Plan::new(&query.selection)?;
+            plan.scan.range = range;
+            Some(totals(view, plan).await?.events_by_type)
+        }
     };
-    plan.scan.range.start = Some(before);
-    let Totals { summary, previous } = totals(view, plan, from).await?;
-    Ok(ComparedSummary { summary, previous_by_type: Some(previous) })
+    Ok(ComparedSummary { summary, previous_by_type })
 }
 
-/// Where the range of equal length before begins, and where it ends.
-fn before(range: TimeRange) -> Option<(Timestamp, Timestamp)> {
+/// The range of equal length before.
+fn before(range: TimeRange) -> Option<TimeRange> {
     let (start, end) = (range.start?, range.end?);
-    (start < end).then(|| (start.plus(-end.since(start)), start))
+    let before = TimeRange { start: Some(start.plus(-end.since(start))), end: Some(start) };
+    (start < end).then_some(before)
 }
 
-/// Walks through the events of a plan and counts those before `from` apart.
-async fn totals(view: &View, mut plan: Plan, from: Timestamp) -> Result<Totals, QueryError> {
+/// Walks through the events of a plan and counts them.
+async fn totals(view: &View, mut plan: Plan) -> Result<SummaryAnswer, QueryError> {
     let type_column = plan.column(&Field::EventType);
     let session_column = plan.column(&Field::SessionWithinUser);
+    plan.tell_no_moments();
     let start = || SummaryFold {
         matcher: plan.matcher.clone(),
         type_column,
         session_column,
-        from,
         types: Vec::new(),
-        previous_types: Vec::new(),
         sessions: SessionCount::default(),
         answer: SummaryAnswer::default(),
     };
     view.fold(&plan, start).await
 }
 
-#[derive(Default)]
-struct Totals {
-    summary: SummaryAnswer,
-    previous: BTreeMap<String, u64>,
-}
-
 struct SummaryFold {
     matcher: Matcher,
     type_column: usize,
     session_column: usize,
-    from: Timestamp,
     /// The events of each type's slot.
     types: Vec<u64>,
-    previous_types: Vec<u64>,
     sessions: SessionCount,
     answer: SummaryAnswer,
 }
 
 impl Fold for SummaryFold {
-    type Partial = Totals;
+    type Partial = SummaryAnswer;
 
-    fn finish(self, dictionaries: Dictionaries<'_>) -> Totals {
+    fn finish(self, dictionaries: Dictionaries<'_>) -> SummaryAnswer {
         let types = &dictionaries[self.type_column];
         let mut summary = self.answer;
         summary.events_by_type = by_type(&self.types, types);
         summary.sessions = self.sessions.sessions;
-        Totals { summary, previous: by_type(&self.previous_types, types) }
+        summary
     }
 
-    fn merge(into: &mut Totals, other: Totals) {
-        let Totals { summary, previous } = other;
-        into.summary.total_events += summary.total_events;
-        into.summary.unique_users += summary.unique_users;
-        into.summary.sessions += summary.sessions;
-        add(&mut into.summary.events_by_type, summary.events_by_type);
-        add(&mut into.previous, previous);
-        if let (Some(first), Some(last)) = (summary.first_event, summary.last_event) {
-            extend(&mut into.summary, first, last);
-        }
+    fn merge(into: &mut SummaryAnswer, other: SummaryAnswer) {
+        into.total_events += other.total_events;
+        into.unique_users += other.unique_users;
+        into.sessions += other.sessions;
+        add(&mut into.events_by_type, other.events_by_type);
     }
 }
 
 impl BatchFold for SummaryFold {
     fn users(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError> {
-        let Self { matcher, types, previous_types, sessions, answer, .. } = self;
+        let Self { matcher, types, sessions, answer, .. } = self;
         let events = &batch.events;
-        for types in [&mut *types, previous_types] {
-            grow(types, events.dictionaries[self.type_column].len() + 1);
-        }
+        grow(types, events.dictionaries[self.type_column].len() + 1);
         sessions.grow(events.dictionaries[self.session_column].len());
         let (types_of, sessions_of) =
             (events.columns[self.type_column], events.columns[self.session_column]);
         let kept = matcher.kept(events);
-        let compares = self.from > Timestamp(i64::MIN);
-        if !compares {
-            count_types(types, types_of, 0..events.rows, kept);
-        }
-        for mut rows in batch.rows() {
-            if compares {
-                let is_before = |time: &i64| *time < self.from.0;
-                let before = events.times[rows.clone()].partition_point(is_before);
-                let first = rows.start + before;
-                count_types(previous_types, types_of, rows.start..first, kept);
-                count_types(types, types_of, first..rows.end, kept);
-                rows.start = first;
-            }
-            let mut selected = rows.clone().filter(|row| kept.has(*row));
-            let Some(first) = selected.next() else { continue };
-            let last = selected.next_back().unwrap_or(first);
+        count_types(types, types_of, kept);
+        for rows in batch.rows() {
             sessions.add_user(sessions_of, rows.clone(), kept);
-            answer.total_events += kept.count(rows) as u64;
-            answer.unique_users += 1;
-            extend(answer, Timestamp(events.times[first]), Timestamp(events.times[last]));
+            let count = kept.count(rows);
+            answer.total_events += count as u64;
+            answer.unique_users += u64::from(count > 0);
         }
         Ok(())
     }
 }
 
 /// Counts the events of each type.
-fn count_types(counts: &mut [u64], codes: &[u32], rows: Range<usize>, kept: Marked<'_>) {
-    if counts.len() > FewCounts::SLOTS || rows.len() < FewCounts::SLOTS {
-        for row in rows {
-            counts[Tally::slot(codes[row])] += u64::from(kept.has(row));
+fn count_types(counts: &mut [u64], codes: &[u32], kept: Marked<'_>) {
+    if counts.len() > FewCounts::SLOTS {
+        for (row, code) in codes.iter().enumerate() {
+            counts[Tally::slot(*code)] += u64::from(kept.events(row));
         }
         return;
     }
     let mut few = FewCounts::new();
-    for row in rows {
-        few.add(row, Tally::slot(codes[row]), u32::from(kept.has(row)));
+    for (row, code) in codes.iter().enumerate() {
+        few.add(row, Tally::slot(*code), kept.events(row));
     }
     few.sums().for_each(|(slot, count)| counts[slot] += count);
 }
@@ -192,11 +171,6 @@ fn add(into: &mut BTreeMap<String, u64>, other: BTreeMap<String, u64>) {
     for (event_type, count) in other {
         *into.entry(event_type).or_default() += count;
     }
-}
-
-fn extend(answer: &mut SummaryAnswer, first: Timestamp, last: Timestamp) {
-    answer.first_event = Some(answer.first_event.map_or(first, |known| known.min(first)));
-    answer.last_event = Some(answer.last_event.map_or(last, |known| known.max(last)));
 }
 
 #[cfg(test)]

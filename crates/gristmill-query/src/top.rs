@@ -24,8 +24,7 @@ pub(crate) async fn answer(view: &View, query: &TopQuery) -> Result<TopAnswer, Q
     }
     let mut plan = Plan::new(&query.selection)?;
     let column = plan.column(&query.field);
-    // No moment is looked at, and hours are fewer than times.
-    plan.tell_hours();
+    plan.tell_no_moments();
     let field = query.field.clone();
     let start = || TopFold {
         matcher: plan.matcher.clone(),
@@ -109,7 +108,7 @@ impl BatchFold for TopFold {
             for user in batch.rows() {
                 values.next_user();
                 for row in user.filter(|row| kept.has(*row)) {
-                    values.add(Tally::slot(codes[row]));
+                    values.add_many(Tally::slot(codes[row]), kept.events(row) as usize);
                 }
             }
         }
@@ -135,15 +134,15 @@ fn count_few(
         let mut add = |(row, code): (usize, &u32), count: u32| {
             let slot = Tally::slot(*code) % FewCounts::SLOTS;
             counts.add(row, slot, count);
-            met |= u64::from(count) << slot;
+            met |= u64::from(count > 0) << slot;
         };
         let first = user.start;
         let rows = codes[user].iter().enumerate();
         // Two loops, so that neither asks for each row which of them it is.
-        if kept.are_all() {
+        if kept.are_rows() {
             rows.for_each(|row| add(row, 1));
         } else {
-            rows.for_each(|row| add(row, u32::from(kept.has(first + row.0))));
+            rows.for_each(|row| add(row, kept.events(first + row.0)));
         }
         values.meet(met);
     }

@@ -102,15 +102,7 @@ fn up_to(next: u64) -> Positions {
 }
 
 fn scan(fields: Vec<Field>) -> Scan {
-    Scan {
-        project: ProjectId::new("default"),
-        user: None,
-        range: TimeRange::ALL,
-        precision: Precision::Times,
-        fields,
-        numbers: Vec::new(),
-        only_numbers: false,
-    }
+    Scan { fields, ..Scan::of(ProjectId::new("default")) }
 }
 
 async fn the_first_of_an_identity_is_stored(mut subject: impl Subject) {

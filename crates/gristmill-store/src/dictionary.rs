@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 pub const ABSENT: u32 = u32::MAX;
 
 /// The texts that the codes of a column stand for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Dictionary {
     own: OwnTexts,
     /// The codes of texts that somebody has numbered; [`ABSENT`] where none is known.
@@ -17,7 +17,7 @@ pub struct Dictionary {
 }
 
 /// Texts side by side, and where each is found by its hash.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct OwnTexts {
     bytes: String,
     ends: Vec<usize>,
@@ -62,6 +62,12 @@ impl Dictionary {
     /// The code of a text that may be absent.
     pub(crate) fn code_of(&mut self, text: Option<&str>) -> u32 {
         text.map_or(ABSENT, |text| self.code(text))
+    }
+
+    /// The memory it takes, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        let OwnTexts { bytes, ends, codes } = &self.own;
+        bytes.capacity() + 8 * ends.capacity() + 4 * (codes.capacity() + self.by_number.capacity())
     }
 
     /// Has so many codes without texts.

@@ -8,12 +8,14 @@ use std::ops::Range;
 use gristmill_model::{TimeRange, Timestamp};
 
 /// How exactly a walk tells when events happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// The time of each event.
     Times,
     /// The hour of UTC of each event.
     Hours,
+    /// Not at all. A walk through events in no order tells hours all the same.
+    Untold,
 }
 
 /// Rows that lie side by side and are of one hour.

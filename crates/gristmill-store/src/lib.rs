@@ -30,5 +30,6 @@ pub use port::{
 pub use property::{elements, number, property};
 pub use version::{Feed, Present, Version, VersionParseError};
 pub use walk::{
-    BatchUsers, Dictionaries, EventCursor, Events, Scan, Span, UserBatch, UserCursor, UserRun,
+    BatchUsers, Dictionaries, EventCursor, Events, Scan, Span, Ties, UserBatch, UserCursor,
+    UserRun, Wanted,
 };

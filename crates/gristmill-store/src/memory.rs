@@ -315,6 +315,7 @@ impl UserCursor for MemoryCursor<'_> {
             rows: rows.len(),
             times,
             hours,
+            counts: &[],
             columns: self.columns.iter().map(Vec::as_slice).collect(),
             numbers: self.numbers.iter().map(Vec::as_slice).collect(),
             dictionaries: Dictionaries::of(&self.dictionaries),

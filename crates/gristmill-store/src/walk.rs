@@ -23,11 +23,47 @@ pub struct Scan {
     pub fields: Vec<Field>,
     /// The columns that are wanted as numbers, in this order.
     pub numbers: Vec<Field>,
-    /// Events that have none of these numbers may be left out.
-    pub only_numbers: bool,
+    /// Which events may be left out.
+    pub wanted: Wanted,
+    /// How the events of a user with the same time are ordered.
+    pub ties: Ties,
+}
+
+/// Which events a walk must give. It may give others.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// All.
+    All,
+    /// Those that have one of the wanted numbers.
+    WithNumber,
+    /// Those that have one of these texts, in ascending order, in a wanted field, given by its place.
+    WithText(usize, Vec<String>),
+}
+
+/// How the events of a user with the same time are ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ties {
+    /// By their positions in the log.
+    ByPosition,
+    /// In any order.
+    InAnyOrder,
 }
 
 impl Scan {
+    /// A walk through all events of a project, with their times and no other column.
+    pub fn of(project: ProjectId<'static>) -> Self {
+        Self {
+            project,
+            user: None,
+            range: TimeRange::ALL,
+            precision: Precision::Times,
+            fields: Vec::new(),
+            numbers: Vec::new(),
+            wanted: Wanted::All,
+            ties: Ties::ByPosition,
+        }
+    }
+
     /// Whether the users of a batch must have their names.
     pub(crate) fn names_users(&self) -> bool {
         let mut fields = self.fields.iter().chain(&self.numbers);
@@ -75,7 +111,7 @@ pub trait EventCursor {
 /// Events, as column slices of equal length.
 ///
 /// With [`Precision::Hours`] there may be more rows than events: those that no hour has are not of
-/// the walk.
+/// the walk. And without times a row may be several events that are alike in all that is told of them.
 ///
 /// A column holds codes into a dictionary that belongs to the cursor and only grows: a code means
 /// the same text for as long as the cursor lives. The codes of [`Field::SessionWithinUser`] tell the
@@ -85,10 +121,12 @@ pub trait EventCursor {
 pub struct Events<'a> {
     /// How many rows there are.
     pub rows: usize,
-    /// The times, in microseconds; none with [`Precision::Hours`].
+    /// With [`Precision::Times`] the times, in microseconds, otherwise none.
     pub times: &'a [i64],
     /// With [`Precision::Hours`] the hours, otherwise none.
     pub hours: &'a [HourRows],
+    /// How many events each row is; none if each is one.
+    pub counts: &'a [u32],
     /// One slice of codes per wanted field.
     pub columns: SmallVec<[&'a [u32]; 8]>,
     /// One slice per field that is wanted as numbers: the [`number`](crate::number) that the text
@@ -115,6 +153,11 @@ impl<'a> Dictionaries<'a> {
     #[must_use]
     pub fn with(self, instead: &'a [(usize, Dictionary)]) -> Self {
         Self { instead, ..self }
+    }
+
+    /// Those of the store.
+    pub(crate) fn all(self) -> &'a [Dictionary] {
+        self.all
     }
 
     /// That of a column, which must be there.
@@ -147,6 +190,7 @@ impl<'a> Events<'a> {
             rows: rows.len(),
             times: &self.times[rows.clone()],
             hours: &[],
+            counts: &[],
             columns: self.columns.iter().map(|column| &column[rows.clone()]).collect(),
             numbers: self.numbers.iter().map(|numbers| &numbers[rows.clone()]).collect(),
             dictionaries: self.dictionaries,
@@ -163,9 +207,9 @@ pub struct UserRun<'a> {
 }
 
 /// Several users, each with all its events in range. The rows of a user lie side by side, in order of
-/// (time, log position); with [`Precision::Hours`] they lie side by side in no order, and the hours
-/// of a user in order of time, some maybe more than once; each row has an hour, and users need not have
-/// names.
+/// (time, log position); without times they lie side by side in no order, and users need not have
+/// names. With [`Precision::Hours`] each row has an hour, and the hours of a user are in order of time,
+/// some maybe more than once.
 pub struct UserBatch<'a> {
     /// The events of all of them.
     pub events: Events<'a>,
@@ -177,14 +221,14 @@ pub struct UserBatch<'a> {
 pub struct BatchUsers {
     names: String,
     /// For each user where its name and its rows end.
-    ends: Vec<(usize, usize)>,
+    ends: Vec<(u32, u32)>,
 }
 
 impl BatchUsers {
     /// Adds a user whose rows end before `end`; they begin where those of the one before end.
     pub fn push(&mut self, user: &str, end: usize) {
         self.names.push_str(user);
-        self.ends.push((self.names.len(), end));
+        self.ends.push((self.names.len() as u32, end as u32));
     }
 
     /// How many users there are.
@@ -200,13 +244,29 @@ impl BatchUsers {
     /// Who a user is.
     pub fn name(&self, user: usize) -> &str {
         let start = user.checked_sub(1).map_or(0, |before| self.ends[before].0);
-        &self.names[start..self.ends[user].0]
+        &self.names[start as usize..self.ends[user].0 as usize]
     }
 
     /// A user's rows.
     pub fn rows(&self, user: usize) -> Range<usize> {
         let start = user.checked_sub(1).map_or(0, |before| self.ends[before].1);
-        start..self.ends[user].1
+        start as usize..self.ends[user].1 as usize
+    }
+
+    /// The user of a row.
+    pub(crate) fn user_of(&self, row: usize) -> usize {
+        self.ends.partition_point(|(_, end)| *end as usize <= row)
+    }
+
+    /// Gives back the memory that is not used.
+    pub(crate) fn shrink(&mut self) {
+        self.names.shrink_to_fit();
+        self.ends.shrink_to_fit();
+    }
+
+    /// The memory it takes, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.names.capacity() + size_of::<(u32, u32)>() * self.ends.capacity()
     }
 
     /// Forgets all users.
@@ -228,13 +288,19 @@ impl<'a> UserBatch<'a> {
         Self { events, ..self }
     }
 
+    /// Who a user is; means nothing if users have no names.
+    pub(crate) fn name(&self, user: usize) -> &'a str {
+        self.users.name(user)
+    }
+
     /// The rows of each user.
     pub fn rows(&self) -> impl Iterator<Item = Range<usize>> + Clone + 'a {
         let users = self.users;
         (0..users.len()).map(|user| users.rows(user))
     }
 
-    /// For each user which of the times are its own, or with [`Precision::Hours`] which of the hours.
+    /// For each user which of the times are its own, or with [`Precision::Hours`] which of the hours;
+    /// means nothing with [`Precision::Untold`].
     pub fn moments(&self) -> impl Iterator<Item = Range<usize>> + Clone + 'a {
         let hours = self.events.hours;
         let mut next = 0;
@@ -276,6 +342,7 @@ impl Told {
         self.hours.clear();
         match precision {
             Precision::Times => (times, &[]),
+            Precision::Untold => (&[], &[]),
             Precision::Hours => {
                 users.for_each(|rows| {
                     append_hours(&times[rows.clone()], rows.start, &mut self.hours);

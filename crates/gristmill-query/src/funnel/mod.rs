@@ -21,13 +21,14 @@ mod oracle;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use gristmill_model::{
     Attribution, Field, Filter, FunnelAnswer, FunnelExclusion, FunnelOrder, FunnelQuery, Micros,
     limits,
 };
-use gristmill_store::{Dictionaries, UserBatch};
+use gristmill_store::{Dictionaries, Ties, UserBatch, Wanted};
 
 use self::groups::{GroupCounts, Groups};
 use self::journey::Journey;
@@ -71,6 +72,15 @@ fn plan(query: &FunnelQuery) -> Result<(Plan, Option<Column>), QueryError> {
     }
     for (index, exclusion) in query.exclusions.iter().enumerate() {
         keep(FIRST_EXCLUSION << index, &exclusion.event_type, &exclusion.filters)?;
+    }
+    if query.order != FunnelOrder::Strict && query.breakdown.is_none() {
+        // Other events change nothing, nor does which of two at the same time comes first.
+        let steps = query.steps.iter().map(|step| &step.event_type);
+        let exclusions = query.exclusions.iter().map(|exclusion| &exclusion.event_type);
+        let types: BTreeSet<String> = steps.chain(exclusions).cloned().collect();
+        let column = plan.column(&Field::EventType);
+        plan.scan.wanted = Wanted::WithText(column, types.into_iter().collect());
+        plan.scan.ties = Ties::InAnyOrder;
     }
     let column = query.breakdown.as_ref().map(|breakdown| Column {
         column: plan.grouping(&breakdown.by),

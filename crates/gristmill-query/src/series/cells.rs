@@ -116,7 +116,7 @@ impl Cells {
             && !K::DIFFER
             && buckets.len() <= MOST_AT_ONCE
         {
-            rows.kept.count_up(counts);
+            rows.kept.count_up(rows.events.rows, counts);
             into.grow(0, grid.cells());
             count_one_group(rows.events.hours, counts, users, buckets, into);
             return;
@@ -129,8 +129,9 @@ impl Cells {
                     self.add(rows, keys.key(0), bucket, rows.kept.count(hour.rows()), into);
                     continue;
                 }
-                for row in hour.rows().filter(|row| rows.kept.has(*row)) {
-                    self.add(rows, keys.key(row), bucket, 1, into);
+                for row in hour.rows() {
+                    let count = rows.kept.events(row) as usize;
+                    self.add(rows, keys.key(row), bucket, count, into);
                 }
             }
         }
@@ -154,7 +155,7 @@ impl Cells {
     }
 
     /// Takes the rows that have an item into their cells.
-    pub(super) fn walk<Item, Into: Accumulate<Item>>(
+    pub(super) fn walk<Item: Copy, Into: Accumulate<Item>>(
         &mut self,
         rows: &Rows<'_, '_>,
         users: impl Iterator<Item = OfUser>,
@@ -168,7 +169,10 @@ impl Cells {
             let mut stretches = Stretches::of(rows.events, user);
             while let Some(stretch) = stretches.next(&self.layout, &mut bucket) {
                 let (mut current, mut place) = (None, Place::default());
-                for row in stretch.filter(|row| rows.kept.has(*row)) {
+                for (row, count) in stretch.map(|row| (row, rows.kept.events(row))) {
+                    if count == 0 {
+                        continue;
+                    }
                     let Some(item) = item(row) else { continue };
                     let key = keys.key(row);
                     if current != Some(key) {
@@ -176,7 +180,7 @@ impl Cells {
                         place = self.place(key, bucket.number, rows.events.dictionaries);
                         into.grow(place.slot, self.layout.cells());
                     }
-                    into.add(place, item);
+                    (0..count).for_each(|_| into.add(place, item));
                 }
             }
             into.end_user();
@@ -208,7 +212,7 @@ impl Cells {
     }
 }
 
-/// Counts hours, given how many rows count before each row, or nothing if all do. The cell of a
+/// Counts hours, given how many events count before each row, or nothing if each row is one. The cell of a
 /// bucket is its number.
 fn count_one_group(
     hours: &[HourRows],

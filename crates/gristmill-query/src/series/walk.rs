@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gristmill_model::{Field, Metric, Series, SeriesQuery, TimeRange, Totals, limits};
-use gristmill_store::{ABSENT, Dictionaries, Events, Precision, UserBatch};
+use gristmill_store::{ABSENT, Dictionaries, Events, Precision, UserBatch, Wanted};
 
 use super::cell::Cell;
 use super::cells::{Cells, Keys, Layout, NoKeys, OfUser, OneKey, Rows, TwoKeys};
@@ -67,12 +67,15 @@ impl Walk {
             lines.push((bit, one.metric.clone(), Column(column)));
         }
         let is_number = |metric: &Metric| matches!(metric, Metric::Number(..));
-        plan.scan.only_numbers = lines.iter().all(|(_, metric, _)| is_number(metric));
+        let are_numbers = lines.iter().all(|(_, metric, _)| is_number(metric));
+        if are_numbers {
+            plan.scan.wanted = Wanted::WithNumber;
+        }
         let hours_do = match &cut {
             Cut::Whole(precision) => *precision == Precision::Hours,
             Cut::Buckets(buckets, _) => buckets.are_of_whole_hours(),
         };
-        if hours_do && !plan.scan.only_numbers {
+        if hours_do && !are_numbers {
             plan.tell_hours();
         }
         let numbers = Arc::new(NumberBudget::default());

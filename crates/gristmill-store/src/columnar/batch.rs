@@ -8,7 +8,7 @@ use super::cache::ColumnCache;
 use super::sessions::Sessions;
 use super::source::{Head, Place, UserRows, UserSource};
 use crate::property::finite_number;
-use crate::{BatchUsers, Dictionary, HourRows, Precision, StoreError};
+use crate::{BatchUsers, Dictionary, HourRows, Precision, StoreError, Ties};
 
 /// Whether anybody asks who the users are.
 #[derive(Clone, Copy)]
@@ -25,6 +25,7 @@ pub(super) struct Batch {
     pub(super) hours: Vec<HourRows>,
     pub(super) columns: Vec<Vec<u32>>,
     pub(super) numbers: Vec<Vec<f64>>,
+    pub(super) counts: Vec<u32>,
     /// Where the rows are, user by user.
     pub(super) pieces: Vec<Piece>,
     /// For each user where its pieces end.
@@ -55,6 +56,7 @@ impl Batch {
         self.hours.clear();
         self.columns.iter_mut().for_each(Vec::clear);
         self.numbers.iter_mut().for_each(Vec::clear);
+        self.counts.clear();
         self.pieces.clear();
         self.piece_ends.clear();
         self.unsorted.clear();
@@ -105,6 +107,12 @@ impl Batch {
     pub(super) fn copy_times(&mut self, heads: &[Head]) {
         for (source, rows) in joined(&self.pieces) {
             self.times.extend_from_slice(heads[source].source.times(&rows));
+        }
+    }
+
+    pub(super) fn copy_counts(&mut self, heads: &[Head]) {
+        for (source, rows) in joined(&self.pieces) {
+            heads[source].source.append_counts(rows, &mut self.counts);
         }
     }
 
@@ -187,7 +195,7 @@ impl Batch {
         &mut self,
         first: usize,
         copied: &[Copied],
-        cache: &ColumnCache,
+        (ties, cache): (Ties, &ColumnCache),
     ) -> Result<(), StoreError> {
         let sources = copied.iter().flat_map(|one| one.rows.clone().map(|_| one.source as u32));
         let sorted = |(row, source): (u32, u32)| Sorted {
@@ -198,7 +206,7 @@ impl Batch {
         let mut order: Vec<Sorted> = (0..).zip(sources).map(sorted).collect();
         order.sort_by_key(|sorted| sorted.time);
         let are_tied = |a: &Sorted, b: &Sorted| a.time == b.time && a.source != b.source;
-        if order.windows(2).any(|pair| are_tied(&pair[0], &pair[1])) {
+        if ties == Ties::ByPosition && order.windows(2).any(|pair| are_tied(&pair[0], &pair[1])) {
             let mut positions = Vec::with_capacity(order.len());
             for Copied { place, rows, .. } in copied {
                 place.append_positions(rows.clone(), cache, &mut positions)?;

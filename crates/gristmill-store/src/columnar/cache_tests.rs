@@ -19,15 +19,7 @@ const FIELDS: [&str; 7] =
 /// Every row of every user, as text, shard by shard.
 fn all_rows(snapshot: &dyn Snapshot, range: TimeRange) -> Vec<String> {
     let fields = FIELDS.map(Field::from_name).to_vec();
-    let scan = Scan {
-        project: ProjectId::new("p"),
-        user: None,
-        range,
-        precision: Precision::Times,
-        fields,
-        numbers: Vec::new(),
-        only_numbers: false,
-    };
+    let scan = Scan { range, fields, ..Scan::of(ProjectId::new("p")) };
     let mut rows = Vec::new();
     for shard in 0..snapshot.shards() {
         let mut cursor = snapshot.scan(shard, &scan).unwrap();
@@ -123,15 +115,7 @@ fn by_user(store: &dyn Snapshot, user: Option<&str>) -> BTreeMap<String, Vec<(i6
     let mut users = BTreeMap::new();
     let fields = vec![Field::EventId, Field::SessionId, Field::SessionWithinUser];
     let user = user.map(str::to_owned);
-    let scan = Scan {
-        project: ProjectId::new("p"),
-        user,
-        range: TimeRange::ALL,
-        precision: Precision::Times,
-        fields,
-        numbers: Vec::new(),
-        only_numbers: false,
-    };
+    let scan = Scan { user, fields, ..Scan::of(ProjectId::new("p")) };
     for shard in 0..store.shards() {
         let mut cursor = store.scan(shard, &scan).unwrap();
         while let Some(batch) = cursor.next_users().unwrap() {
@@ -220,13 +204,9 @@ const STRETCH: i64 = Timestamp::HOUR / 100;
 fn scans() -> Vec<Scan> {
     let time = |time: i64| Some(Timestamp(time * STRETCH));
     let all = Scan {
-        project: ProjectId::new("p"),
-        user: None,
-        range: TimeRange::ALL,
-        precision: Precision::Times,
         fields: ["plan", "page_url"].map(Field::from_name).into(),
         numbers: ["o.k", "user_id"].map(Field::from_name).into(),
-        only_numbers: false,
+        ..Scan::of(ProjectId::new("p"))
     };
     let of = |project| Scan { project: ProjectId::new(project), ..all.clone() };
     let within = |start, end| Scan { range: TimeRange { start, end }, ..all.clone() };

@@ -329,6 +329,7 @@ impl Shared {
         drop(state);
         let files: Vec<u64> = inputs.iter().map(|part| part.record.file).collect();
         self.cache.forget(&files);
+        self.digests.forget(&files);
         self.work.notify_all();
         Ok(())
     }

@@ -14,7 +14,9 @@ use super::run::Run;
 use super::run_users::{append_codes, append_numbers};
 use super::source::Walk;
 use crate::hours::{append_hours_within, cuts_hours};
-use crate::{Dictionaries, Dictionary, EventCursor, Events, HourRows, Precision, Span, StoreError};
+use crate::{
+    Dictionaries, Dictionary, EventCursor, Events, HourRows, Precision, Span, StoreError, Wanted,
+};
 
 /// How many rows are given at a time: few enough to stay in the fast caches of a core.
 const BATCH_ROWS: usize = if cfg!(test) { 1 << 6 } else { 1 << 12 };
@@ -84,6 +86,21 @@ impl ShardEvents {
         }
     }
 
+    /// Whether there is nothing to walk through any more.
+    pub(super) fn is_empty(&self) -> bool {
+        self.left.is_empty() && self.groups.is_empty() && self.runs.is_empty()
+    }
+
+    /// Has the codes mean what they mean elsewhere; nothing must have been given yet.
+    pub(super) fn beginning_with(self, dictionaries: Vec<Dictionary>) -> Self {
+        Self { dictionaries, ..self }
+    }
+
+    /// What the codes of the walk mean when it is over.
+    pub(super) fn into_dictionaries(self) -> Vec<Dictionary> {
+        self.dictionaries
+    }
+
     /// Goes on to the next row group or run, which may have no wanted rows; `false` at the end.
     fn fill(&mut self) -> Result<bool, StoreError> {
         if !self.left.is_empty() {
@@ -118,13 +135,14 @@ impl ShardEvents {
             return Ok(());
         }
         part.work.add_rows(rows.len());
-        if self.walk.scan.precision == Precision::Hours {
+        if self.walk.scan.precision != Precision::Times {
             return self.begin_hours(part, group, rows);
         }
         let (times, _) = part.times(group, &rows)?;
         if times.may_be_in(&self.walk.scan.range) {
             let columns = part.columns(group, &rows, &mut self.dictionaries)?;
-            let listed = columns.rows_with_number().filter(|_| self.walk.scan.only_numbers);
+            let may_list = self.walk.scan.wanted == Wanted::WithNumber;
+            let listed = columns.rows_with_number().filter(|_| may_list);
             (self.left, self.source) = match listed {
                 Some(listed) => (places(&listed, &rows), Source::Listed(times, columns, listed)),
                 None => (rows, Source::Group(times, columns)),
@@ -210,6 +228,7 @@ impl ShardEvents {
             rows: rows.len(),
             times: &[],
             hours: &self.hours,
+            counts: &[],
             columns: slices(&self.columns),
             numbers: slices(&self.numbers),
             dictionaries: Dictionaries::of(&self.dictionaries),
@@ -231,14 +250,14 @@ impl ShardEvents {
 
 /// Which of some rows are in range.
 #[derive(Default)]
-struct Cut {
+pub(super) struct Cut {
     rows: Vec<usize>,
     times: Vec<i64>,
 }
 
 impl Cut {
     /// Finds those whose times are in range, and says whether all are.
-    fn find(&mut self, times: &[i64], range: &TimeRange) -> bool {
+    pub(super) fn find(&mut self, times: &[i64], range: &TimeRange) -> bool {
         self.rows.resize(times.len(), 0);
         let mut count = 0;
         // Which rows are in range can hardly be foretold, so nothing branches on it.
@@ -252,8 +271,13 @@ impl Cut {
         count == times.len()
     }
 
+    /// The times of those that are.
+    pub(super) fn times(&self) -> &[i64] {
+        &self.times
+    }
+
     /// Keeps of a column what these rows have.
-    fn keep<T: Copy>(&self, column: &mut Vec<T>) {
+    pub(super) fn keep<T: Copy>(&self, column: &mut Vec<T>) {
         for (to, from) in self.rows.iter().enumerate() {
             column[to] = column[*from];
         }
@@ -286,7 +310,7 @@ impl EventCursor for ShardEvents {
         let rows = self.left.start..self.left.end.min(self.left.start + BATCH_ROWS);
         self.left.start = rows.end;
         self.copy_columns(rows.clone());
-        if self.walk.scan.precision == Precision::Hours {
+        if self.walk.scan.precision != Precision::Times {
             return Ok(Some(self.events_with_hours(&rows)));
         }
         let range = &self.walk.scan.range;
@@ -310,7 +334,7 @@ impl EventCursor for ShardEvents {
         let (columns, numbers) = (slices(&self.columns), slices(&self.numbers));
         let dictionaries = Dictionaries::of(&self.dictionaries);
         let rows = times.len();
-        Ok(Some(Events { rows, times, hours: &[], columns, numbers, dictionaries }))
+        Ok(Some(Events { rows, times, hours: &[], counts: &[], columns, numbers, dictionaries }))
     }
 
     fn pass_over(&mut self, (first, last): (i64, i64)) -> Result<bool, StoreError> {

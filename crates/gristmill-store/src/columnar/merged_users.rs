@@ -9,9 +9,12 @@ use gristmill_model::Field;
 
 use super::batch::{Batch, Copied, Names, Piece, joined, sort_hours};
 use super::cache::ColumnCache;
+use super::digest::DigestUsers;
 use super::sessions::Sessions;
 use super::source::{Head, SourceUser, UserRows, UserSource};
-use crate::{Dictionaries, Dictionary, Events, Precision, Scan, StoreError, UserBatch, UserCursor};
+use crate::{
+    Dictionaries, Dictionary, Events, Precision, Scan, StoreError, Ties, UserBatch, UserCursor,
+};
 
 /// About how many rows a batch has: few enough to stay in the fast caches of a core.
 const BATCH_ROWS: usize = if cfg!(test) { 1 << 6 } else { 1 << 12 };
@@ -24,7 +27,10 @@ pub(super) struct MergedUsers {
     fields: Vec<Field>,
     numeric: Vec<Field>,
     precision: Precision,
+    ties_in: Ties,
     names: Names,
+    /// Whether rows of a source may be several events.
+    are_counted: bool,
     heads: Vec<Head>,
     dictionaries: Vec<Dictionary>,
     batch: Batch,
@@ -40,6 +46,8 @@ impl MergedUsers {
             fields: scan.fields.clone(),
             numeric: scan.numbers.clone(),
             precision: scan.precision,
+            ties_in: scan.ties,
+            are_counted: false,
             names: if scan.names_users() { Names::Told } else { Names::LeftOut },
             heads: Vec::new(),
             dictionaries: scan.fields.iter().map(|_| Dictionary::default()).collect(),
@@ -55,6 +63,23 @@ impl MergedUsers {
 
     pub(super) fn add(&mut self, source: impl UserSource + 'static) {
         self.heads.push(Head { source: Box::new(source), user: None });
+    }
+
+    /// Adds the users of a digest, before any other source.
+    pub(super) fn add_digest(&mut self, users: DigestUsers) {
+        self.are_counted = self.precision != Precision::Times;
+        self.dictionaries = users.dictionaries();
+        self.add(users);
+    }
+
+    /// Has it tell the names of users, whatever is asked.
+    pub(super) fn tell_names(&mut self) {
+        self.names = Names::Told;
+    }
+
+    /// What the codes of the walk mean when it is over.
+    pub(super) fn into_dictionaries(self) -> Vec<Dictionary> {
+        self.dictionaries
     }
 
     /// Sees to it that all sources have users at hand, and drops those that have no more.
@@ -117,6 +142,7 @@ impl MergedUsers {
     fn gather_long(&mut self) -> Result<(), StoreError> {
         let Self { heads, dictionaries, batch, ties, sessions, fields, numeric, precision, .. } =
             self;
+        let (ties_in, are_counted) = (self.ties_in, self.are_counted);
         let Some(&first) = ties.first() else { return Ok(()) };
         let name = heads[first].source.name().to_owned();
         let hash = heads[first].user.as_ref().map(|user| user.hash);
@@ -140,9 +166,13 @@ impl MergedUsers {
                         Precision::Hours => {
                             head.source.append_hours(&rows, batch.rows, &mut batch.hours);
                         }
+                        Precision::Untold => {}
                     }
                     let UserRows { rows, .. } = rows;
                     batch.rows += rows.len();
+                    if are_counted {
+                        head.source.append_counts(rows.clone(), &mut batch.counts);
+                    }
                     let fields = (fields.as_slice(), numeric.as_slice());
                     batch.append(&*head.source, rows.clone(), fields, dictionaries, sessions);
                     places.push(Copied { source: index, place: head.source.place(), rows });
@@ -169,8 +199,10 @@ impl MergedUsers {
         }
         match precision {
             Precision::Hours => sort_hours(&mut batch.hours),
-            Precision::Times if batch.overlaps(&places) => batch.sort(0, &places, &self.cache)?,
-            Precision::Times => {}
+            Precision::Times if batch.overlaps(&places) => {
+                batch.sort(0, &places, (ties_in, &self.cache))?;
+            }
+            Precision::Times | Precision::Untold => {}
         }
         Ok(())
     }
@@ -181,6 +213,10 @@ impl MergedUsers {
         match self.precision {
             Precision::Times => batch.copy_times(heads),
             Precision::Hours => batch.copy_hours(heads),
+            Precision::Untold => {}
+        }
+        if self.are_counted {
+            batch.copy_counts(heads);
         }
         let Batch { columns, numbers, pieces, .. } = batch;
         for (index, numbers) in numbers.iter_mut().enumerate() {
@@ -220,7 +256,7 @@ impl MergedUsers {
                 Copied { source, place, rows: rows.rows.clone() }
             };
             let copied: Vec<_> = pieces.iter().map(copied).collect();
-            batch.sort(batch.users.rows(user).start, &copied, cache)?;
+            batch.sort(batch.users.rows(user).start, &copied, (self.ties_in, cache))?;
         }
         Ok(())
     }
@@ -258,11 +294,11 @@ impl UserCursor for MergedUsers {
             0 => self.gather_long()?,
             _ => self.copy()?,
         }
-        let Batch { users, times, hours, columns, numbers, rows, .. } = &self.batch;
+        let Batch { users, times, hours, counts, columns, numbers, rows, .. } = &self.batch;
         let columns = columns.iter().map(Vec::as_slice).collect();
         let numbers = numbers.iter().map(Vec::as_slice).collect();
         let dictionaries = Dictionaries::of(&self.dictionaries);
-        let events = Events { rows: *rows, times, hours, columns, numbers, dictionaries };
+        let events = Events { rows: *rows, times, hours, counts, columns, numbers, dictionaries };
         Ok(Some(UserBatch::new(users, events)))
     }
 

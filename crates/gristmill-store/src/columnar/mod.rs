@@ -17,6 +17,7 @@ mod check;
 mod chunk;
 mod committer;
 mod compaction;
+mod digest;
 mod events;
 mod files;
 mod filter;
@@ -73,6 +74,7 @@ use crate::{
 };
 use cache::ColumnCache;
 use committer::Committer;
+use digest::Digests;
 use files::Directory;
 use manifest::{DocumentName, Manifest};
 use view::{State, View};
@@ -97,7 +99,8 @@ pub struct ColumnarConfig {
     pub window: Micros,
     /// The memory of the identity window, in bytes.
     pub window_bytes: usize,
-    /// The memory of decoded columns that are kept for the next question, in bytes.
+    /// The memory of what is kept for the next question, in bytes: three fifths of it for decoded
+    /// columns, the rest for digests of them.
     pub cache_bytes: usize,
 }
 
@@ -126,6 +129,7 @@ struct Shared {
     manifest: Mutex<Manifest>,
     state: Mutex<State>,
     cache: Arc<ColumnCache>,
+    digests: Arc<Digests>,
     /// Wakes the sealer and the merger.
     work: Condvar,
     /// Wakes a commit that waits for the sealer, and whoever waits for compaction.
@@ -224,8 +228,8 @@ impl Store for ColumnarStore {
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        let cache = Arc::clone(&self.shared.cache);
-        Ok(Box::new(scan::ColumnarSnapshot::new(self.shared.view(), cache, self.shared.shards)))
+        let kept = (Arc::clone(&self.shared.cache), Arc::clone(&self.shared.digests));
+        Ok(Box::new(scan::ColumnarSnapshot::new(self.shared.view(), kept, self.shared.shards)))
     }
 
     async fn outcomes(

@@ -9,6 +9,7 @@ use gristmill_model::{Clock, Entropy, Positions, Timestamp, limits};
 use tokio::sync::{Notify, watch};
 
 use super::cache::ColumnCache;
+use super::digest::Digests;
 use super::committer::Committer;
 use super::files::{Directory, Kind};
 use super::hot::Hot;
@@ -69,7 +70,8 @@ impl ColumnarStore {
                 compacting: None,
                 is_disk_full: false,
             }),
-            cache: Arc::new(ColumnCache::new(config.cache_bytes)),
+            cache: Arc::new(ColumnCache::new(config.cache_bytes / 5 * 3)),
+            digests: Arc::new(Digests::new(config.cache_bytes / 5 * 2)),
             work: Condvar::new(),
             settled: Notify::new(),
             progress: watch::Sender::new(progress),

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use gristmill_model::TimeRange;
+
 use super::chunk::{Times, Users};
 use super::group_hours::GroupHours;
 use super::part::UserKey;
@@ -80,7 +82,8 @@ impl PartUsers {
                 (times, times_from) = reader.times(group, &rows)?;
                 !times.are_in(range)
             }
-            Precision::Hours => {
+            Precision::Untold if *range == TimeRange::ALL => false,
+            Precision::Hours | Precision::Untold => {
                 let found = reader.hours(group, &users)?;
                 let needs_cut = !found.are_in(range);
                 if needs_cut && cuts_hours(range) {

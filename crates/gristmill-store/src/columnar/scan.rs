@@ -1,10 +1,14 @@
 //! What a snapshot shows, shard by shard.
 
-use std::sync::{Arc, Once};
+use std::sync::{Arc, OnceLock};
 
-use gristmill_model::{Field, Positions, ProjectId, Timestamp};
+use gristmill_model::{Field, Positions, ProjectId, TimeRange, Timestamp};
 
 use super::cache::ColumnCache;
+use super::digest::{
+    Covers, Digest, DigestCursor, DigestEvents, DigestKey, DigestUsers, Digests, Shape, Walked,
+    digest_events, digest_users,
+};
 use super::events::{ShardEvents, Share};
 use super::merged_users::MergedUsers;
 use super::part::Part;
@@ -23,6 +27,11 @@ use crate::{EventCursor, Scan, Snapshot, StoreError, UserCursor, Work};
 const ROWS_PER_WALK: u64 = if cfg!(test) { 1 << 12 } else { 1 << 20 };
 /// The most walks that a shard is cut into.
 const WALKS_PER_SHARD: u64 = 16;
+/// Parts with fewer rows in a shard are not worth a digest.
+const ROWS_PER_DIGEST: u64 = if cfg!(test) { 1 } else { 1 << 15 };
+/// A part is digested if it has at least one of so many rows of its shard: smaller ones are soon
+/// merged away.
+const SHARE_DIGESTED: u64 = 16;
 
 /// A view that somebody reads.
 ///
@@ -31,15 +40,20 @@ const WALKS_PER_SHARD: u64 = 16;
 pub(super) struct ColumnarSnapshot {
     view: Arc<View>,
     cache: Arc<ColumnCache>,
-    /// Done when a walk has begun that reads whole columns.
-    question: Once,
+    digests: Arc<Digests>,
+    /// The number of the question, once a walk has begun that reads whole columns.
+    question: OnceLock<u64>,
     work: Arc<WorkDone>,
     walks_per_shard: u32,
     shards: u32,
 }
 
 impl ColumnarSnapshot {
-    pub(super) fn new(view: Arc<View>, cache: Arc<ColumnCache>, shards: u32) -> Self {
+    pub(super) fn new(
+        view: Arc<View>,
+        (cache, digests): (Arc<ColumnCache>, Arc<Digests>),
+        shards: u32,
+    ) -> Self {
         let mut rows = vec![0; shards as usize];
         for part in view.parts.iter() {
             rows[part.record.shard as usize] += part.record.rows;
@@ -47,8 +61,8 @@ impl ColumnarSnapshot {
         let most_rows = rows.into_iter().max().unwrap_or(0);
         let walks = (most_rows / ROWS_PER_WALK).clamp(1, WALKS_PER_SHARD);
         let work = Arc::default();
-        let (question, walks_per_shard) = (Once::new(), walks as u32);
-        Self { view, cache, question, work, walks_per_shard, shards }
+        let (question, walks_per_shard) = (OnceLock::new(), walks as u32);
+        Self { view, cache, digests, question, work, walks_per_shard, shards }
     }
 }
 
@@ -62,12 +76,22 @@ impl Snapshot for ColumnarSnapshot {
     }
 
     fn scan(&self, shard: u32, scan: &Scan) -> Result<Box<dyn UserCursor + '_>, StoreError> {
-        let walk = Arc::new(Walk::of(scan, shard, self.shards()));
+        let parts = self.parts(shard, scan);
+        let (digest, parts) = self.digested(Walked::Users, (shard, scan), parts)?;
+        let runs: Vec<_> = self.runs(shard, scan).collect();
         let mut users = MergedUsers::new(Arc::clone(&self.cache), scan);
-        for part in self.parts(shard, &walk)? {
+        match digest {
+            Some((digest, Covers::All)) if parts.is_empty() && runs.is_empty() => {
+                return Ok(Box::new(DigestCursor::of(digest)));
+            }
+            Some((digest, _)) => users.add_digest(DigestUsers::of(digest, scan.range)),
+            None => {}
+        }
+        let walk = Arc::new(Walk::of(scan, shard, self.shards()));
+        for part in self.open(&parts, &walk)? {
             users.add(PartUsers::of(part));
         }
-        for run in self.runs(shard, scan) {
+        for run in runs {
             users.add(RunUsers::of(run, Arc::clone(&walk)));
         }
         Ok(Box::new(users))
@@ -83,13 +107,13 @@ impl Snapshot for ColumnarSnapshot {
         if scan.user.is_some() || fields.any(asks_users) {
             return Ok(Box::new(UserByUser::of(self.scan(shard, scan)?)));
         }
-        let walk = Arc::new(Walk::of(scan, shard, self.shards()));
-        let share = Share {
-            number: (shard % self.walks_per_shard) as usize,
-            walks: self.walks_per_shard as usize,
-        };
-        let parts = self.parts(shard, &walk)?;
-        Ok(Box::new(ShardEvents::new(walk, share, &parts, self.runs(shard, scan).collect())))
+        let parts = self.parts(shard, scan);
+        let (digest, parts) = self.digested(Walked::Events, (shard, scan), parts)?;
+        let events = self.events(shard, scan, &parts, self.runs(shard, scan).collect())?;
+        Ok(match digest {
+            Some((digest, _)) => Box::new(DigestEvents::of(digest, scan.range, events)),
+            None => Box::new(events),
+        })
     }
 
     fn shard_of(&self, _project: &ProjectId<'_>, user: &str) -> u32 {
@@ -103,16 +127,24 @@ impl Snapshot for ColumnarSnapshot {
 
 impl ColumnarSnapshot {
     /// The parts that a walk reads.
-    fn parts(&self, shard: u32, walk: &Arc<Walk>) -> Result<Vec<GroupReader>, StoreError> {
-        if walk.scan.user.is_none() {
-            self.question.call_once(|| self.cache.begin_question());
-        }
+    fn parts(&self, shard: u32, scan: &Scan) -> Vec<Arc<Part>> {
         let stored_in = shard / self.walks_per_shard;
         let is_wanted = |part: &&Arc<Part>| {
             let record = &part.record;
             let (first, last) = (Timestamp(record.first_time), Timestamp(record.last_time));
-            record.shard == stored_in && walk.scan.range.overlaps(first, last)
+            record.shard == stored_in && scan.range.overlaps(first, last)
         };
+        let mut parts: Vec<_> = self.view.parts.iter().filter(is_wanted).cloned().collect();
+        // Most users then have their events in order, part by part.
+        parts.sort_by_key(|part| part.record.first_time);
+        parts
+    }
+
+    /// Opens parts for a walk.
+    fn open(&self, parts: &[Arc<Part>], walk: &Arc<Walk>) -> Result<Vec<GroupReader>, StoreError> {
+        if walk.scan.user.is_none() {
+            self.question();
+        }
         let read = |part: &Arc<Part>| {
             self.work.add_part();
             Ok(GroupReader {
@@ -122,10 +154,84 @@ impl ColumnarSnapshot {
                 walk: Arc::clone(walk),
             })
         };
-        let mut parts: Vec<_> = self.view.parts.iter().filter(is_wanted).collect();
-        // Most users then have their events in order, part by part.
-        parts.sort_by_key(|part| part.record.first_time);
-        parts.into_iter().map(read).collect()
+        parts.iter().map(read).collect()
+    }
+
+    /// The number of the question that this snapshot is for.
+    fn question(&self) -> u64 {
+        *self.question.get_or_init(|| {
+            self.cache.begin_question();
+            self.digests.begin_question()
+        })
+    }
+
+    /// The events of a walk that lie in these parts and runs.
+    fn events(
+        &self,
+        shard: u32,
+        scan: &Scan,
+        parts: &[Arc<Part>],
+        runs: Vec<Arc<Run>>,
+    ) -> Result<ShardEvents, StoreError> {
+        let walk = Arc::new(Walk::of(scan, shard, self.shards()));
+        let share = Share {
+            number: (shard % self.walks_per_shard) as usize,
+            walks: self.walks_per_shard as usize,
+        };
+        let parts = self.open(parts, &walk)?;
+        Ok(ShardEvents::new(walk, share, &parts, runs))
+    }
+
+    /// The digest of large parts for a walk, if its question is one that is asked again, with how much
+    /// of it is in range; and the parts that are left.
+    fn digested(
+        &self,
+        walked: Walked,
+        (shard, scan): (u32, &Scan),
+        parts: Vec<Arc<Part>>,
+    ) -> Result<(Option<(Arc<Digest>, Covers)>, Vec<Arc<Part>>), StoreError> {
+        let rows: u64 = parts.iter().map(|part| part.record.rows).sum();
+        let is_large = |part: &Arc<Part>| part.record.rows * SHARE_DIGESTED >= rows;
+        let (large, rest): (Vec<_>, Vec<_>) = parts.iter().cloned().partition(is_large);
+        let covers = covers(&large, &scan.range);
+        let Some(shape) = Shape::of(walked, scan, covers) else { return Ok((None, parts)) };
+        let question = self.question();
+        let large_rows: u64 = large.iter().map(|part| part.record.rows).sum();
+        if large_rows < ROWS_PER_DIGEST || !self.digests.was_asked(&shape, question) {
+            return Ok((None, parts));
+        }
+        let files = large.iter().map(|part| part.record.file).collect();
+        let key = DigestKey { shape, shard, shards: self.shards(), files };
+        let make = || {
+            let scan = key.shape.scan(scan);
+            match walked {
+                Walked::Users => digest_users(self.named_users(shard, &scan, &large)?, &key.shape),
+                Walked::Events => {
+                    digest_events(self.events(shard, &scan, &large, Vec::new())?, &key.shape)
+                }
+            }
+        };
+        let (digest, was_there) = self.digests.get(&key, question, make)?;
+        let Some(digest) = digest else { return Ok((None, parts)) };
+        self.work.add_column(was_there);
+        self.work.add_rows(digest.rows());
+        Ok((Some((digest, covers)), rest))
+    }
+
+    /// The users of parts, with their names.
+    fn named_users(
+        &self,
+        shard: u32,
+        scan: &Scan,
+        parts: &[Arc<Part>],
+    ) -> Result<MergedUsers, StoreError> {
+        let mut users = MergedUsers::new(Arc::clone(&self.cache), scan);
+        users.tell_names();
+        let walk = Arc::new(Walk::of(scan, shard, self.shards()));
+        for part in self.open(parts, &walk)? {
+            users.add(PartUsers::of(part));
+        }
+        Ok(users)
     }
 
     /// The runs that a walk reads.
@@ -133,4 +239,13 @@ impl ColumnarSnapshot {
         let runs = self.view.runs((shard / self.walks_per_shard) as usize);
         runs.filter(|run| run.may_be_in(&scan.range)).cloned()
     }
+}
+
+/// How much of some parts is in a range.
+fn covers(parts: &[Arc<Part>], range: &TimeRange) -> Covers {
+    let is_in = |part: &Arc<Part>| {
+        let record = &part.record;
+        range.contains(Timestamp(record.first_time)) && range.contains(Timestamp(record.last_time))
+    };
+    if parts.iter().all(is_in) { Covers::All } else { Covers::Some }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use gristmill_model::{Position, TimeRange, Timestamp};
+use gristmill_model::{Partition, Position, TimeRange, Timestamp};
 
 use super::cache::ColumnCache;
 use super::part::OpenPart;
@@ -41,6 +41,11 @@ pub(super) trait UserSource: Send {
     /// Appends the numbers that rows have in a field that is wanted as numbers; not of the user's
     /// name.
     fn append_numbers(&self, field: usize, rows: Range<usize>, into: &mut Vec<f64>);
+
+    /// Appends how many events each row is.
+    fn append_counts(&self, rows: Range<usize>, into: &mut Vec<u32>) {
+        into.resize(into.len() + rows.len(), 1);
+    }
 
     /// Appends codes of sessions that hold for these rows only, and says below what they are;
     /// `None` if the source has no such codes.
@@ -124,6 +129,8 @@ impl Walk {
 pub(super) enum Place {
     Run(Arc<Run>),
     RowGroup(Arc<OpenPart>, usize, GroupPositions),
+    /// Whose walks take events of the same time in any order.
+    Digest,
 }
 
 /// The log positions of a row group that is at hand, once they have been asked for.
@@ -138,6 +145,10 @@ impl Place {
         into: &mut Vec<Position>,
     ) -> Result<(), StoreError> {
         match self {
+            Place::Digest => {
+                let unknown = Position { partition: Partition(0), offset: 0 };
+                into.resize(into.len() + rows.len(), unknown);
+            }
             Place::Run(run) => into.extend_from_slice(&run.rows.positions[rows]),
             Place::RowGroup(part, group, known) => {
                 let positions = match known.get() {
@@ -160,20 +171,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Precision;
 
     fn walk(shard: u32, shards: u32) -> (u64, u64) {
-        let project = ProjectId::new("p");
-        let scan = Scan {
-            project,
-            user: None,
-            range: TimeRange::ALL,
-            precision: Precision::Times,
-            fields: Vec::new(),
-            numbers: Vec::new(),
-            only_numbers: false,
-        };
-        Walk::of(&scan, shard, shards).hashes
+        Walk::of(&Scan::of(ProjectId::new("p")), shard, shards).hashes
     }
 
     proptest! {

@@ -204,15 +204,7 @@ pub(super) fn commit(rows: Vec<Row<'static>>) -> Commit<'static> {
 
 async fn count(store: &dyn Store) -> usize {
     let snapshot = store.snapshot().await.unwrap();
-    let scan = Scan {
-        project: ProjectId::new("p"),
-        user: None,
-        range: TimeRange::ALL,
-        precision: Precision::Times,
-        fields: vec![Field::EventType],
-        numbers: Vec::new(),
-        only_numbers: false,
-    };
+    let scan = Scan { fields: vec![Field::EventType], ..Scan::of(ProjectId::new("p")) };
     let mut rows = 0;
     for shard in 0..snapshot.shards() {
         let mut cursor = snapshot.scan(shard, &scan).unwrap();
@@ -390,15 +382,7 @@ async fn frequent_properties_have_columns_in_merged_parts_only() {
 
     let snapshot = running.store.snapshot().await.unwrap();
     let fields = vec![Field::from_name("plan"), Field::from_name("n"), Field::EventId];
-    let scan = Scan {
-        project: ProjectId::new("p"),
-        user: None,
-        range: TimeRange::ALL,
-        precision: Precision::Times,
-        fields,
-        numbers: Vec::new(),
-        only_numbers: false,
-    };
+    let scan = Scan { fields, ..Scan::of(ProjectId::new("p")) };
     let shard = snapshot.shard_of(&scan.project, "u");
     let mut cursor = snapshot.scan(shard, &scan).unwrap();
     let events = cursor.next_users().unwrap().unwrap().events;

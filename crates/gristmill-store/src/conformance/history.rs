@@ -120,15 +120,10 @@ fn random_scan(dice: &mut Dice) -> Scan {
         1 => Some(Timestamp(dice.below(41) as i64 * (Timestamp::HOUR / 4))),
         _ => None,
     };
-    Scan {
-        project: ProjectId::new(dice.pick(&["default", "default", "other", "none"])),
-        user: (dice.below(3) == 0).then(|| dice.pick(&["", "a", "hot", "nobody"]).to_owned()),
-        range: TimeRange { start: end(dice), end: end(dice) },
-        precision: Precision::Times,
-        fields,
-        numbers,
-        only_numbers: false,
-    }
+    let project = ProjectId::new(dice.pick(&["default", "default", "other", "none"]));
+    let user = (dice.below(3) == 0).then(|| dice.pick(&["", "a", "hot", "nobody"]).to_owned());
+    let range = TimeRange { start: end(dice), end: end(dice) };
+    Scan { user, range, fields, numbers, ..Scan::of(project) }
 }
 
 /// Repeatable randomness (splitmix64).

@@ -183,7 +183,7 @@ fn check_passed_over(snapshot: &dyn Snapshot, scan: &Scan, expected: &[Seen]) {
 /// Events with a number come once as well if others may be left out.
 fn check_only_numbers(snapshot: &dyn Snapshot, scan: &Scan, expected: &[Seen]) {
     let has_number = |row: &&Seen| row.numbers.iter().any(Option::is_some);
-    let scan = Scan { only_numbers: true, ..scan.clone() };
+    let scan = Scan { wanted: Wanted::WithNumber, ..scan.clone() };
     let mut rows = Vec::new();
     for shard in 0..snapshot.shards() {
         let mut cursor = snapshot.scan_events(shard, &scan).unwrap();

@@ -98,6 +98,7 @@ impl Columns {
             rows,
             times,
             hours,
+            counts: &[],
             columns: self.codes.iter().map(|codes| &codes[..rows]).collect(),
             numbers: self.numbers.iter().map(|numbers| &numbers[..rows]).collect(),
             dictionaries: Dictionaries::of(&self.dictionaries),

@@ -1,0 +1,406 @@
+//! Makes digests from walks through the parts.
+
+use std::ops::Range;
+
+use hashbrown::HashMap;
+
+use super::super::events::ShardEvents;
+use super::super::merged_users::MergedUsers;
+use super::super::run::user_hash;
+use super::block::{Block, SessionMarks};
+use super::kinds::Kinds;
+use super::shape::Shape;
+use super::{Digest, Found};
+use crate::columnar::sessions::mark;
+use crate::{
+    ABSENT, Dictionary, EventCursor, Events, HourRows, Precision, StoreError, UserBatch, UserCursor,
+    Wanted,
+};
+
+/// About how many rows a block has: few enough to stay in the fast caches of a core.
+const BLOCK_ROWS: usize = if cfg!(test) { 1 << 6 } else { 1 << 12 };
+/// Whether a digest is much smaller than the columns is decided after so many rows.
+const SOME_ROWS: usize = 1 << 16;
+/// With more texts in a field it is not worth to be copied for each walk.
+const MOST_TEXTS: usize = 1 << 16;
+
+/// A digest of users.
+pub(in crate::columnar) fn digest_users(
+    mut users: MergedUsers,
+    shape: &Shape,
+) -> Result<Found, StoreError> {
+    let mut maker = Maker::of(shape);
+    while let Some(batch) = users.next_users()? {
+        maker.take_users(&batch);
+        if !maker.is_worth_it(batch.events.dictionaries.all()) {
+            return Ok(None);
+        }
+    }
+    Ok(maker.finish(users.into_dictionaries()))
+}
+
+/// A digest of events.
+pub(in crate::columnar) fn digest_events(
+    mut events: ShardEvents,
+    shape: &Shape,
+) -> Result<Found, StoreError> {
+    let mut maker = Maker::of(shape);
+    while let Some(some) = events.next_events()? {
+        match shape.precision {
+            Precision::Times => maker.take_events(&some),
+            Precision::Hours | Precision::Untold => maker.count_events(&some),
+        }
+        if !maker.is_worth_it(some.dictionaries.all()) {
+            return Ok(None);
+        }
+    }
+    maker.lay_out_counted();
+    Ok(maker.finish(events.into_dictionaries()))
+}
+
+struct Maker<'a> {
+    shape: &'a Shape,
+    wanted: WantedRows<'a>,
+    kinds: Kinds,
+    sessions: Vec<SessionCodes>,
+    block: Block,
+    blocks: Vec<Block>,
+    /// The kinds of the rows at hand.
+    kind_of: Vec<u32>,
+    /// For each kind where it was met last: in which stretch, and at which row.
+    latest: Vec<(u64, u32)>,
+    /// The number of the stretch at hand: rows of one user and hour.
+    stretch: u64,
+    /// For each hour and kind the row in the block at hand.
+    counted: HashMap<(i32, u32), u32>,
+    rows_in: usize,
+    rows_out: usize,
+}
+
+impl<'a> Maker<'a> {
+    fn of(shape: &'a Shape) -> Self {
+        let of_sessions = (0..shape.columns()).filter(|column| shape.is_of_sessions(*column));
+        let sessions: Vec<_> = of_sessions.map(SessionCodes::of).collect();
+        let block = Block::new(shape.columns(), shape.numbers(), sessions.len());
+        Self {
+            shape,
+            wanted: WantedRows { wanted: &shape.wanted, of_codes: Vec::new() },
+            kinds: Kinds::default(),
+            sessions,
+            block,
+            blocks: Vec::new(),
+            kind_of: Vec::new(),
+            latest: Vec::new(),
+            stretch: 0,
+            counted: HashMap::new(),
+            rows_in: 0,
+            rows_out: 0,
+        }
+    }
+
+    fn take_users(&mut self, batch: &UserBatch<'_>) {
+        self.begin(&batch.events);
+        for codes in &mut self.sessions {
+            codes.find(batch);
+        }
+        let sessions = std::mem::take(&mut self.sessions);
+        let events = with_sessions(&batch.events, &sessions);
+        if self.shape.precision != Precision::Times {
+            self.find_kinds(&events);
+        }
+        for (user, (rows, moments)) in batch.rows().zip(batch.moments()).enumerate() {
+            let first = self.block.rows;
+            match self.shape.precision {
+                Precision::Times => self.take_rows(&events, rows),
+                Precision::Untold => self.take_alike(&events, rows),
+                Precision::Hours => self.take_hours(&events, &events.hours[moments]),
+            }
+            if self.block.rows > first {
+                self.end_user(batch.name(user));
+                for (codes, own) in sessions.iter().zip(&mut self.block.sessions) {
+                    own.marks.extend_from_slice(codes.marks.of(user));
+                    own.ends.push(own.marks.len() as u32);
+                }
+            }
+            if self.block.rows >= BLOCK_ROWS {
+                self.close_block();
+            }
+        }
+        drop(events);
+        self.sessions = sessions;
+    }
+
+    fn end_user(&mut self, name: &str) {
+        let Block { users, hashes, hours, hour_ends, rows, .. } = &mut self.block;
+        users.push(name, *rows);
+        hashes.push(user_hash(name));
+        hour_ends.push(hours.len() as u32);
+    }
+
+    fn take_events(&mut self, events: &Events<'_>) {
+        self.begin(events);
+        self.take_rows(events, 0..events.rows);
+        if self.block.rows >= BLOCK_ROWS {
+            self.close_block();
+        }
+    }
+
+    /// Counts the events of each hour and kind. They all go into one block at first.
+    fn count_events(&mut self, events: &Events<'_>) {
+        self.begin(events);
+        self.find_kinds(events);
+        for hour in events.hours {
+            for row in hour.rows() {
+                if !self.wanted.has(events, row) {
+                    continue;
+                }
+                let next = self.block.rows as u32;
+                let known = *self.counted.entry((hour.hour, self.kind_of[row])).or_insert(next);
+                if known == next {
+                    self.push(events, row);
+                    self.block.hours.push(HourRows { hour: hour.hour, start: next, end: next + 1 });
+                }
+                self.block.counts[known as usize] += 1;
+            }
+        }
+    }
+
+    /// Brings what was counted into the order of hours and into blocks.
+    fn lay_out_counted(&mut self) {
+        if self.shape.precision == Precision::Times {
+            return;
+        }
+        let columns = (self.shape.columns(), self.shape.numbers());
+        let all = std::mem::replace(&mut self.block, Block::new(columns.0, columns.1, 0));
+        let mut order = all.hours.clone();
+        order.sort_unstable_by_key(|hour| (hour.hour, hour.start));
+        for hours in order.chunk_by(|a, b| a.hour == b.hour) {
+            let start = self.block.rows as u32;
+            for row in hours.iter().map(|hour| hour.start as usize) {
+                self.block.push_from(&all, row);
+            }
+            let (hour, end) = (hours[0].hour, self.block.rows as u32);
+            self.block.hours.push(HourRows { hour, start, end });
+            if self.block.rows >= BLOCK_ROWS {
+                self.close_block();
+            }
+        }
+    }
+
+    fn begin(&mut self, events: &Events<'_>) {
+        self.wanted.learn(events);
+        self.rows_in += events.rows;
+    }
+
+    fn find_kinds(&mut self, events: &Events<'_>) {
+        self.kind_of.resize(events.rows, 0);
+        let codes = events.columns.iter().map(|codes| Bits::Codes(codes.iter()));
+        let numbers = events.numbers.iter().map(|numbers| Bits::Numbers(numbers.iter()));
+        self.kinds.find(codes.chain(numbers), &mut self.kind_of);
+        self.latest.resize(self.kinds.len(), (0, 0));
+    }
+
+    /// Takes wanted rows with their times.
+    fn take_rows(&mut self, events: &Events<'_>, rows: Range<usize>) {
+        for row in rows {
+            if self.wanted.has(events, row) {
+                self.push(events, row);
+                self.block.times.push(events.times[row]);
+            }
+        }
+    }
+
+    /// Takes the rows of a user hour by hour.
+    fn take_hours(&mut self, events: &Events<'_>, hours: &[HourRows]) {
+        for hours in hours.chunk_by(|a, b| a.hour == b.hour) {
+            let start = self.block.rows as u32;
+            self.stretch += 1;
+            hours.iter().for_each(|hour| self.count_alike(events, hour.rows()));
+            let end = self.block.rows as u32;
+            if start < end {
+                self.block.hours.push(HourRows { hour: hours[0].hour, start, end });
+            }
+        }
+    }
+
+    fn take_alike(&mut self, events: &Events<'_>, rows: Range<usize>) {
+        self.stretch += 1;
+        self.count_alike(events, rows);
+    }
+
+    /// Counts the wanted rows of each kind in the stretch at hand.
+    fn count_alike(&mut self, events: &Events<'_>, rows: Range<usize>) {
+        for row in rows {
+            if !self.wanted.has(events, row) {
+                continue;
+            }
+            let kind = self.kind_of[row] as usize;
+            if self.latest[kind].0 != self.stretch {
+                self.latest[kind] = (self.stretch, self.block.rows as u32);
+                self.push(events, row);
+            }
+            self.block.counts[self.latest[kind].1 as usize] += 1;
+        }
+    }
+
+    /// Adds a row, which is no event yet if rows are counted.
+    fn push(&mut self, events: &Events<'_>, row: usize) {
+        for (column, codes) in self.block.columns.iter_mut().zip(&events.columns) {
+            column.push(codes[row]);
+        }
+        for (column, numbers) in self.block.numbers.iter_mut().zip(&events.numbers) {
+            column.push(numbers[row]);
+        }
+        if self.shape.precision != Precision::Times {
+            self.block.counts.push(0);
+        }
+        self.block.rows += 1;
+        self.rows_out += 1;
+    }
+
+    fn close_block(&mut self) {
+        let next =
+            Block::new(self.shape.columns(), self.shape.numbers(), self.block.sessions.len());
+        let mut full = std::mem::replace(&mut self.block, next);
+        full.close();
+        self.blocks.push(full);
+    }
+
+    /// Whether there is much less to keep than there is to walk through.
+    fn is_worth_it(&self, dictionaries: &[Dictionary]) -> bool {
+        let is_long = |(column, texts): (usize, &Dictionary)| {
+            texts.len() > MOST_TEXTS && !self.shape.is_of_sessions(column)
+        };
+        if self.kinds.are_many() || dictionaries.iter().enumerate().any(is_long) {
+            return false;
+        }
+        let most = match self.shape.precision {
+            Precision::Times => self.rows_in / 2,
+            Precision::Hours | Precision::Untold => self.rows_in / 4 * 3,
+        };
+        self.rows_in < SOME_ROWS || self.rows_out <= most
+    }
+
+    fn finish(mut self, mut dictionaries: Vec<Dictionary>) -> Found {
+        if self.block.rows > 0 {
+            self.close_block();
+        }
+        let session_columns = self.sessions.iter().map(|codes| codes.column).collect();
+        for codes in self.sessions {
+            let mut told = Dictionary::default();
+            told.number(codes.most);
+            dictionaries[codes.column] = told;
+        }
+        Some(Digest { blocks: self.blocks, dictionaries, session_columns }.into())
+    }
+}
+
+/// The events with what is told of sessions within their user.
+fn with_sessions<'a, 'e: 'a>(events: &Events<'e>, sessions: &'a [SessionCodes]) -> Events<'a> {
+    let own = |(column, codes): (usize, &&'e [u32])| -> &'a [u32] {
+        let of_sessions = sessions.iter().find(|sessions| sessions.column == column);
+        of_sessions.map_or(*codes, |sessions| sessions.codes.as_slice())
+    };
+    Events {
+        rows: events.rows,
+        times: events.times,
+        hours: events.hours,
+        counts: events.counts,
+        columns: events.columns.iter().enumerate().map(own).collect(),
+        numbers: events.numbers.iter().copied().collect(),
+        dictionaries: events.dictionaries,
+    }
+}
+
+/// The bits of a column's values.
+enum Bits<C, N> {
+    Codes(C),
+    Numbers(N),
+}
+
+impl<'a, C: Iterator<Item = &'a u32>, N: Iterator<Item = &'a f64>> Iterator for Bits<C, N> {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        match self {
+            Bits::Codes(codes) => codes.next().map(|code| u64::from(*code)),
+            Bits::Numbers(numbers) => numbers.next().map(|number| number.to_bits()),
+        }
+    }
+}
+
+/// Which rows are wanted.
+struct WantedRows<'a> {
+    wanted: &'a Wanted,
+    /// For each code of the column that decides, whether its rows are.
+    of_codes: Vec<bool>,
+}
+
+impl WantedRows<'_> {
+    fn learn(&mut self, events: &Events<'_>) {
+        if let Wanted::WithText(column, texts) = self.wanted {
+            let dictionary = &events.dictionaries[*column];
+            for code in self.of_codes.len()..dictionary.len() {
+                let is_one = |own: &str| texts.iter().any(|text| text == own);
+                self.of_codes.push(dictionary.text(code as u32).is_some_and(is_one));
+            }
+        }
+    }
+
+    fn has(&self, events: &Events<'_>, row: usize) -> bool {
+        match self.wanted {
+            Wanted::All => true,
+            Wanted::WithNumber => events.numbers.iter().any(|numbers| !numbers[row].is_nan()),
+            Wanted::WithText(column, _) => {
+                let code = events.columns[*column][row];
+                self.of_codes.get(code as usize).copied().unwrap_or(false)
+            }
+        }
+    }
+}
+
+/// Numbers the sessions of each user from 0 on.
+struct SessionCodes {
+    column: usize,
+    /// By the code of an id: the user who had it last, and its code for that user.
+    latest: Vec<(u64, u32)>,
+    user: u64,
+    /// Of the users at hand: the code of each row, and what the codes mean.
+    codes: Vec<u32>,
+    marks: SessionMarks,
+    /// The most that a user has.
+    most: usize,
+}
+
+impl SessionCodes {
+    fn of(column: usize) -> Self {
+        let (codes, marks) = (Vec::new(), SessionMarks::default());
+        Self { column, latest: Vec::new(), user: 0, codes, marks, most: 0 }
+    }
+
+    fn find(&mut self, batch: &UserBatch<'_>) {
+        let ids = batch.events.columns[self.column];
+        let texts = &batch.events.dictionaries[self.column];
+        self.latest.resize(texts.len(), (0, 0));
+        self.codes.clear();
+        self.marks = SessionMarks::default();
+        for rows in batch.rows() {
+            self.user += 1;
+            let first = self.marks.marks.len();
+            for &id in &ids[rows] {
+                let Some(text) = texts.text(id) else {
+                    self.codes.push(ABSENT);
+                    continue;
+                };
+                let latest = &mut self.latest[id as usize];
+                if latest.0 != self.user {
+                    *latest = (self.user, (self.marks.marks.len() - first) as u32);
+                    self.marks.marks.push(mark(text));
+                }
+                self.codes.push(latest.1);
+            }
+            self.most = self.most.max(self.marks.marks.len() - first);
+            self.marks.ends.push(self.marks.marks.len() as u32);
+        }
+    }
+}

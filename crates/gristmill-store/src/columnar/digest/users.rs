@@ -1,0 +1,155 @@
+//! Walks through the users of a digest: alone, or merged with those of runs and of other parts.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use gristmill_model::TimeRange;
+
+use super::super::sessions::{Mark, Sessions};
+use super::super::source::{Place, SourceUser, UserRows, UserSource};
+use super::Digest;
+use super::block::Block;
+use crate::{Dictionary, HourRows, StoreError, UserBatch, UserCursor};
+
+/// All users of a digest.
+pub(in crate::columnar) struct DigestCursor {
+    digest: Arc<Digest>,
+    next: usize,
+}
+
+impl DigestCursor {
+    pub(in crate::columnar) fn of(digest: Arc<Digest>) -> Self {
+        Self { digest, next: 0 }
+    }
+}
+
+impl UserCursor for DigestCursor {
+    fn next_users(&mut self) -> Result<Option<UserBatch<'_>>, StoreError> {
+        let Digest { blocks, dictionaries, .. } = &*self.digest;
+        let Some(block) = blocks.get(self.next) else { return Ok(None) };
+        self.next += 1;
+        let events = block.events(&block.hours, dictionaries);
+        Ok(Some(UserBatch::new(&block.users, events)))
+    }
+
+    fn dictionaries(&self) -> &[Dictionary] {
+        &self.digest.dictionaries
+    }
+}
+
+/// The users of a digest as one of several sources. The walk's dictionaries must have begun as those
+/// of the digest.
+pub(in crate::columnar) struct DigestUsers {
+    digest: Arc<Digest>,
+    range: TimeRange,
+    /// How many blocks have been begun.
+    begun: usize,
+    /// The users of the last of them that are left.
+    left: Range<usize>,
+}
+
+impl DigestUsers {
+    pub(in crate::columnar) fn of(digest: Arc<Digest>, range: TimeRange) -> Self {
+        Self { digest, range, begun: 0, left: 0..0 }
+    }
+
+    /// The dictionaries that the walk is to begin with.
+    pub(in crate::columnar) fn dictionaries(&self) -> Vec<Dictionary> {
+        self.digest.dictionaries.clone()
+    }
+
+    fn block(&self) -> &Block {
+        &self.digest.blocks[self.begun - 1]
+    }
+
+    fn user(&self) -> SourceUser {
+        let (block, user) = (self.block(), self.left.start);
+        let rows = block.of_user(user, &self.range);
+        SourceUser { hash: block.hashes[user], rows, goes_on: false }
+    }
+
+    /// What the codes of sessions mean for the user of a row, in a column.
+    fn marks(&self, column: usize, row: usize) -> &[Mark] {
+        let (block, of_column) = (self.block(), &self.digest.session_columns);
+        let marks = of_column.iter().zip(&block.sessions).find(|(own, _)| **own == column);
+        marks.map_or(&[], |(_, marks)| marks.of(block.users.user_of(row)))
+    }
+}
+
+impl UserSource for DigestUsers {
+    fn fill(&mut self, _dictionaries: &mut [Dictionary]) -> Result<Option<SourceUser>, StoreError> {
+        while let Some(block) = self.digest.blocks.get(self.begun) {
+            self.begun += 1;
+            if block.may_be_in(&self.range) {
+                self.left = 0..block.users.len();
+                return Ok(Some(self.user()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn advance(&mut self) -> Option<SourceUser> {
+        self.left.start += 1;
+        (!self.left.is_empty()).then(|| self.user())
+    }
+
+    fn name(&self) -> &str {
+        self.block().users.name(self.left.start)
+    }
+
+    fn times(&self, rows: &Range<usize>) -> &[i64] {
+        &self.block().times[rows.clone()]
+    }
+
+    fn append_hours(&self, rows: &UserRows, start: usize, into: &mut Vec<HourRows>) {
+        let UserRows { rows, hours } = rows;
+        let shift = |row: u32| (row as usize - rows.start + start) as u32;
+        let own = &self.block().hours[hours.clone()];
+        into.extend(own.iter().map(|hour| HourRows {
+            hour: hour.hour,
+            start: shift(hour.start),
+            end: shift(hour.end),
+        }));
+    }
+
+    fn append(
+        &self,
+        field: usize,
+        rows: Range<usize>,
+        _dictionary: &mut Dictionary,
+        into: &mut Vec<u32>,
+    ) {
+        into.extend_from_slice(&self.block().columns[field][rows]);
+    }
+
+    fn append_numbers(&self, field: usize, rows: Range<usize>, into: &mut Vec<f64>) {
+        into.extend_from_slice(&self.block().numbers[field][rows]);
+    }
+
+    fn append_counts(&self, rows: Range<usize>, into: &mut Vec<u32>) {
+        into.extend_from_slice(&self.block().counts[rows]);
+    }
+
+    fn own_sessions(&self, field: usize, rows: Range<usize>, into: &mut Vec<u32>) -> Option<usize> {
+        let codes = self.marks(field, rows.start).len();
+        into.extend_from_slice(&self.block().columns[field][rows]);
+        Some(codes)
+    }
+
+    fn append_sessions(
+        &self,
+        field: usize,
+        rows: Range<usize>,
+        sessions: &mut Sessions,
+        into: &mut Vec<u32>,
+    ) {
+        let first = into.len();
+        let marks = self.marks(field, rows.start);
+        into.extend_from_slice(&self.block().columns[field][rows]);
+        sessions.translate(&mut into[first..], |code| marks.get(code).copied());
+    }
+
+    fn place(&self) -> Place {
+        Place::Digest
+    }
+}
