@@ -23,6 +23,7 @@ pub(crate) struct Buckets {
     bucket_of_cell: Vec<u32>,
     /// The bucket of each hour from the first start on, if they are of whole hours and not too many.
     bucket_of_hour: Vec<u16>,
+    first_hour: i64,
 }
 
 /// About how many cells a bucket has, so that few cells have two buckets.
@@ -70,7 +71,8 @@ impl Buckets {
         }
         let ends = starts.iter().skip(1).copied().chain([i64::MAX]).collect();
         let bucket_of_hour = by_hours(&starts);
-        Some(Self { starts, ends, cell_bits, bucket_of_cell, bucket_of_hour })
+        let first_hour = starts[0].div_euclid(Timestamp::HOUR);
+        Some(Self { starts, ends, cell_bits, bucket_of_cell, bucket_of_hour, first_hour })
     }
 
     /// How many there are, at least one.
@@ -93,12 +95,24 @@ impl Buckets {
         self.ends[bucket]
     }
 
+    /// The bucket of an hour of UTC, counted from 1970, that is not before the first bucket; buckets
+    /// must be of whole hours.
+    #[inline]
+    pub(crate) fn find_hour(&self, hour: i64) -> usize {
+        match self.bucket_of_hour.len().checked_sub(1) {
+            Some(last) => {
+                let hour = hour.abs_diff(self.first_hour) as usize;
+                usize::from(self.bucket_of_hour[hour.min(last)])
+            }
+            None => self.find(hour * Timestamp::HOUR),
+        }
+    }
+
     /// The bucket of a moment that is not before the first one's start.
     #[inline]
     pub(crate) fn find(&self, time: i64) -> usize {
-        if let Some(last) = self.bucket_of_hour.len().checked_sub(1) {
-            let hour = time.abs_diff(self.starts[0]) / Timestamp::HOUR.unsigned_abs();
-            return usize::from(self.bucket_of_hour[(hour as usize).min(last)]);
+        if !self.bucket_of_hour.is_empty() {
+            return self.find_hour(time.div_euclid(Timestamp::HOUR));
         }
         let cell = (time.abs_diff(self.starts[0]) >> self.cell_bits) as usize;
         let first = self.bucket_of_cell[cell.min(self.bucket_of_cell.len() - 1)] as usize;

@@ -232,7 +232,7 @@ impl Walk {
     pub(crate) fn span<F: Fold<Partial = Span>>(mut self, _: F) -> Result<Span, QueryError> {
         self.scan.fields.clear();
         self.scan.numbers.clear();
-        self.scan.wanted = Wanted::All;
+        self.scan.wanted = Wanted::Ends;
         let mut cursor = self.snapshot.scan_events(self.shard, &self.scan)?;
         let mut span = None;
         while let Some(more) = cursor.next_span()? {

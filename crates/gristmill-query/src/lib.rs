@@ -14,6 +14,7 @@ mod event_metrics;
 mod fold;
 mod funnel;
 mod grid;
+mod headcount;
 mod kept;
 mod lifecycle;
 mod marked;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use gristmill_model::{
     Entry, RetentionAnswer, RetentionCohort, RetentionQuery, Return, TimeRange, Timestamp, limits,
 };
-use gristmill_store::{Dictionaries, Precision, UserBatch, is_whole_hour};
+use gristmill_store::{Dictionaries, HourRows, Precision, UserBatch, is_whole_hour};
 
 use crate::QueryError;
 use crate::calendar::Buckets;
@@ -136,6 +136,14 @@ impl Fold for RetentionFold {
 
 impl BatchFold for RetentionFold {
     fn users(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError> {
+        let (entry, counting) = (self.entry, self.counting);
+        let is_plain = self.matcher.keeps_all() && counting == Return::Exact;
+        if is_plain && entry == Entry::FirstTime && !batch.events.hours.is_empty() {
+            for own in batch.moments() {
+                self.plain_user(&batch.events.hours[own]);
+            }
+            return Ok(());
+        }
         let mut matcher = std::mem::take(&mut self.matcher);
         let moments = matcher.moments(&batch.events);
         for own in batch.moments() {
@@ -147,6 +155,21 @@ impl BatchFold for RetentionFold {
 }
 
 impl RetentionFold {
+    /// Takes in one user's hours, where the first event ever is the start and all events are returns.
+    fn plain_user(&mut self, hours: &[HourRows]) {
+        let Some(first) = hours.first().filter(|first| first.begins() >= self.from) else { return };
+        let cohort = self.buckets.find_hour(first.hour.into());
+        let counts = &mut self.triangle.0[cohort];
+        counts.users += 1;
+        let mut latest = NEVER.0;
+        for hour in hours {
+            let bucket = self.buckets.find_hour(hour.hour.into());
+            // Whether an hour is in the bucket of the one before can hardly be foretold.
+            counts.retained[bucket - cohort] += u64::from(bucket != latest);
+            latest = bucket;
+        }
+    }
+
     /// Takes in one user's events, given their times and the bits that each keeps.
     fn user(&mut self, times: &[i64], sets: &[u32]) {
         self.entries.clear();

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use gristmill_model::{ComparedSummary, Field, SummaryAnswer, SummaryQuery, TimeRange, Timestamp};
-use gristmill_store::{ABSENT, Dictionaries, Dictionary, UserBatch};
+use gristmill_store::{ABSENT, Dictionaries, Dictionary, Events, UserBatch};
 
 use crate::QueryError;
-use crate::fold::{BatchFold, Fold, View};
+use crate::fold::{BatchFold, EventFold, Fold, View};
 use crate::marked::Marked;
 use crate::select::{Matcher, Plan};
 use crate::span::event_span;
@@ -35,7 +35,7 @@ pub(crate) async fn compared(
         Some(range) => {
             let mut plan = Plan::new(&query.selection)?;
             plan.scan.range = range;
-            Some(totals(view, plan).await?.events_by_type)
+            Some(types(view, plan).await?)
         }
     };
     Ok(ComparedSummary { summary, previous_by_type })
@@ -48,63 +48,61 @@ fn before(range: TimeRange) -> Option<TimeRange> {
     (start < end).then_some(before)
 }
 
-/// Walks through the events of a plan and counts them.
-async fn totals(view: &View, mut plan: Plan) -> Result<SummaryAnswer, QueryError> {
-    let type_column = plan.column(&Field::EventType);
-    let session_column = plan.column(&Field::SessionWithinUser);
+/// Counts users, sessions and events in one walk, and the events of each type in another: rows that
+/// need not tell both are fewer.
+async fn totals(view: &View, plan: Plan) -> Result<SummaryAnswer, QueryError> {
+    let events_by_type = types(view, plan.clone()).await?;
+    let mut plan = plan;
+    let column = plan.column(&Field::SessionWithinUser);
     plan.tell_no_moments();
-    let start = || SummaryFold {
+    let start = || UserCount {
         matcher: plan.matcher.clone(),
-        type_column,
-        session_column,
-        types: Vec::new(),
+        column,
         sessions: SessionCount::default(),
         answer: SummaryAnswer::default(),
     };
-    view.fold(&plan, start).await
+    let answer = view.fold(&plan, start).await?;
+    Ok(SummaryAnswer { events_by_type, ..answer })
 }
 
-struct SummaryFold {
+/// How many events of each type there are.
+async fn types(view: &View, mut plan: Plan) -> Result<BTreeMap<String, u64>, QueryError> {
+    let column = plan.column(&Field::EventType);
+    plan.tell_hours();
+    let start = || TypeCount { matcher: plan.matcher.clone(), column, types: Vec::new() };
+    view.fold_events(&plan, start).await
+}
+
+struct UserCount {
     matcher: Matcher,
-    type_column: usize,
-    session_column: usize,
-    /// The events of each type's slot.
-    types: Vec<u64>,
+    /// The column of sessions.
+    column: usize,
     sessions: SessionCount,
     answer: SummaryAnswer,
 }
 
-impl Fold for SummaryFold {
+impl Fold for UserCount {
     type Partial = SummaryAnswer;
 
-    fn finish(self, dictionaries: Dictionaries<'_>) -> SummaryAnswer {
-        let types = &dictionaries[self.type_column];
-        let mut summary = self.answer;
-        summary.events_by_type = by_type(&self.types, types);
-        summary.sessions = self.sessions.sessions;
-        summary
+    fn finish(self, _dictionaries: Dictionaries<'_>) -> SummaryAnswer {
+        SummaryAnswer { sessions: self.sessions.sessions, ..self.answer }
     }
 
     fn merge(into: &mut SummaryAnswer, other: SummaryAnswer) {
         into.total_events += other.total_events;
         into.unique_users += other.unique_users;
         into.sessions += other.sessions;
-        add(&mut into.events_by_type, other.events_by_type);
     }
 }
 
-impl BatchFold for SummaryFold {
+impl BatchFold for UserCount {
     fn users(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError> {
-        let Self { matcher, types, sessions, answer, .. } = self;
+        let Self { matcher, column, sessions, answer } = self;
         let events = &batch.events;
-        grow(types, events.dictionaries[self.type_column].len() + 1);
-        sessions.grow(events.dictionaries[self.session_column].len());
-        let (types_of, sessions_of) =
-            (events.columns[self.type_column], events.columns[self.session_column]);
+        sessions.grow(events.dictionaries[*column].len());
         let kept = matcher.kept(events);
-        count_types(types, types_of, kept);
         for rows in batch.rows() {
-            sessions.add_user(sessions_of, rows.clone(), kept);
+            sessions.add_user(events.columns[*column], rows.clone(), kept);
             let count = kept.count(rows);
             answer.total_events += count as u64;
             answer.unique_users += u64::from(count > 0);
@@ -113,17 +111,56 @@ impl BatchFold for SummaryFold {
     }
 }
 
+struct TypeCount {
+    matcher: Matcher,
+    /// The column of event types.
+    column: usize,
+    /// The events of each type's slot.
+    types: Vec<u64>,
+}
+
+impl Fold for TypeCount {
+    type Partial = BTreeMap<String, u64>;
+
+    fn finish(self, dictionaries: Dictionaries<'_>) -> BTreeMap<String, u64> {
+        by_type(&self.types, &dictionaries[self.column])
+    }
+
+    fn merge(into: &mut BTreeMap<String, u64>, other: BTreeMap<String, u64>) {
+        for (event_type, count) in other {
+            *into.entry(event_type).or_default() += count;
+        }
+    }
+}
+
+impl EventFold for TypeCount {
+    fn events(&mut self, events: &Events<'_>) -> Result<(), QueryError> {
+        let Self { matcher, column, types } = self;
+        grow(types, events.dictionaries[*column].len() + 1);
+        let kept = matcher.kept(events);
+        if events.times.is_empty() {
+            // Rows that no hour has are not of the walk.
+            for hour in events.hours {
+                count_types(types, events.columns[*column], hour.rows(), kept);
+            }
+        } else {
+            count_types(types, events.columns[*column], 0..events.rows, kept);
+        }
+        Ok(())
+    }
+}
+
 /// Counts the events of each type.
-fn count_types(counts: &mut [u64], codes: &[u32], kept: Marked<'_>) {
-    if counts.len() > FewCounts::SLOTS {
-        for (row, code) in codes.iter().enumerate() {
-            counts[Tally::slot(*code)] += u64::from(kept.events(row));
+fn count_types(counts: &mut [u64], codes: &[u32], rows: Range<usize>, kept: Marked<'_>) {
+    if counts.len() > FewCounts::SLOTS || rows.len() < FewCounts::SLOTS {
+        for row in rows {
+            counts[Tally::slot(codes[row])] += u64::from(kept.events(row));
         }
         return;
     }
     let mut few = FewCounts::new();
-    for (row, code) in codes.iter().enumerate() {
-        few.add(row, Tally::slot(*code), kept.events(row));
+    for row in rows {
+        few.add(row, Tally::slot(codes[row]), kept.events(row));
     }
     few.sums().for_each(|(slot, count)| counts[slot] += count);
 }
@@ -165,12 +202,6 @@ fn by_type(counts: &[u64], types: &Dictionary) -> BTreeMap<String, u64> {
     let text =
         |(slot, count): (usize, &u64)| Some((types.text(Tally::code(slot))?.to_owned(), *count));
     counted.filter_map(text).collect()
-}
-
-fn add(into: &mut BTreeMap<String, u64>, other: BTreeMap<String, u64>) {
-    for (event_type, count) in other {
-        *into.entry(event_type).or_default() += count;
-    }
 }
 
 #[cfg(test)]

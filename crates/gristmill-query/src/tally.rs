@@ -88,9 +88,7 @@ impl Tally {
         let cell = &mut self.cells[slot];
         cell.count += count as u64;
         cell.users += u32::from(cell.latest_user != self.user);
-        if cell.latest_user == 0 {
-            self.used += 1;
-        }
+        self.used += usize::from(cell.latest_user == 0);
         cell.latest_user = self.user;
     }
 

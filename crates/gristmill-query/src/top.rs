@@ -2,17 +2,16 @@
 //! left out.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::ops::Range;
 
 use gristmill_model::{Field, TopAnswer, TopQuery, TopValue, limits};
-use gristmill_store::{Dictionaries, UserBatch};
+use gristmill_store::{Dictionaries, Dictionary, UserBatch};
 
 use crate::QueryError;
 use crate::fold::{BatchFold, Fold, View};
 use crate::marked::Marked;
 use crate::select::{Matcher, Plan};
-use crate::tally::{FewCounts, Tally};
+use crate::tally::{FewCounts, Tally, grow};
 
 /// The most distinct values that are counted; each needs about a hundred bytes and its text.
 const DISTINCT_VALUES: usize = 2_000_000;
@@ -33,10 +32,10 @@ pub(crate) async fn answer(view: &View, query: &TopQuery) -> Result<TopAnswer, Q
         values: Tally::default(),
     };
     let counts = view.fold(&plan, start).await?;
-    if counts.len() > DISTINCT_VALUES {
+    if counts.cells.len() > DISTINCT_VALUES {
         return Err(too_many_values(&field));
     }
-    view.compute(move || ranked(counts, limit)).await
+    view.compute(move || counts.ranked(limit)).await
 }
 
 fn too_many_values(field: &Field) -> QueryError {
@@ -47,22 +46,43 @@ fn too_many_values(field: &Field) -> QueryError {
 }
 
 /// Events and distinct users of every value.
-type Counts = HashMap<String, (u64, u64)>;
+#[derive(Default)]
+struct Counts {
+    values: Dictionary,
+    /// By the code of the value.
+    cells: Vec<(u64, u64)>,
+}
 
-fn ranked(counts: Counts, limit: usize) -> TopAnswer {
-    let mut values: Vec<TopValue> = counts
-        .into_iter()
-        .map(|(value, (count, unique_users))| TopValue { value, count, unique_users })
-        .collect();
-    let order = |a: &TopValue, b: &TopValue| {
-        (Reverse(a.count), &a.value).cmp(&(Reverse(b.count), &b.value))
-    };
-    if values.len() > limit {
-        values.select_nth_unstable_by(limit, order);
-        values.truncate(limit);
+impl Counts {
+    fn add(&mut self, value: &str, (count, users): (u64, u64)) {
+        let code = self.values.code(value) as usize;
+        grow(&mut self.cells, code + 1);
+        self.cells[code].0 += count;
+        self.cells[code].1 += users;
     }
-    values.sort_unstable_by(order);
-    TopAnswer { values }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, (u64, u64))> {
+        let value = |code: usize| self.values.text(code as u32).unwrap_or_default();
+        self.cells.iter().enumerate().map(move |(code, cell)| (value(code), *cell))
+    }
+
+    fn ranked(&self, limit: usize) -> TopAnswer {
+        let mut values: Vec<_> = self.iter().collect();
+        let order = |a: &(&str, (u64, u64)), b: &(&str, (u64, u64))| {
+            (Reverse(a.1.0), a.0).cmp(&(Reverse(b.1.0), b.0))
+        };
+        if values.len() > limit {
+            values.select_nth_unstable_by(limit, order);
+            values.truncate(limit);
+        }
+        values.sort_unstable_by(order);
+        let value = |(value, (count, unique_users)): (&str, (u64, u64))| TopValue {
+            value: value.to_owned(),
+            count,
+            unique_users,
+        };
+        TopAnswer { values: values.into_iter().map(value).collect() }
+    }
 }
 
 struct TopFold {
@@ -76,22 +96,20 @@ impl Fold for TopFold {
     type Partial = Counts;
 
     fn finish(self, dictionaries: Dictionaries<'_>) -> Counts {
-        let value = |(slot, cell): (usize, crate::tally::Cell)| {
-            let text = dictionaries[self.column].text(Tally::code(slot))?;
-            Some((text.to_owned(), (cell.count, u64::from(cell.users))))
-        };
-        self.values.cells().filter_map(value).collect()
+        let mut counts = Counts::default();
+        for (slot, cell) in self.values.cells() {
+            if let Some(value) = dictionaries[self.column].text(Tally::code(slot)) {
+                counts.add(value, (cell.count, u64::from(cell.users)));
+            }
+        }
+        counts
     }
 
     fn merge(into: &mut Counts, mut other: Counts) {
-        if into.len() < other.len() {
+        if into.cells.len() < other.cells.len() {
             std::mem::swap(into, &mut other);
         }
-        for (value, (count, users)) in other {
-            let known = into.entry(value).or_default();
-            known.0 += count;
-            known.1 += users;
-        }
+        other.iter().for_each(|(value, cell)| into.add(value, cell));
     }
 }
 

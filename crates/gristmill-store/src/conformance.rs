@@ -20,7 +20,7 @@ use gristmill_model::{
     TimeRange, Timestamp, UserId,
 };
 
-use crate::{Commit, Precision, Quarantined, Row, Scan, Store};
+use crate::{Commit, Quarantined, Row, Scan, Store};
 use view::{everything, view};
 
 /// A store under test.

@@ -38,6 +38,8 @@ pub enum Wanted {
     WithNumber,
     /// Those that have one of these texts, in ascending order, in a wanted field, given by its place.
     WithText(usize, Vec<String>),
+    /// The first and the last of those in range.
+    Ends,
 }
 
 /// How the events of a user with the same time are ordered.
@@ -214,6 +216,8 @@ pub struct UserBatch<'a> {
     /// The events of all of them.
     pub events: Events<'a>,
     users: &'a BatchUsers,
+    /// For each user where its hours end, if that is known.
+    hour_ends: &'a [u32],
 }
 
 /// Who the users of a batch are, and which rows are theirs.
@@ -225,6 +229,16 @@ pub struct BatchUsers {
 }
 
 impl BatchUsers {
+    /// Those with these names side by side, given for each user where its name and its rows end.
+    pub(crate) fn of_parts(names: String, ends: Vec<(u32, u32)>) -> Self {
+        Self { names, ends }
+    }
+
+    /// What [`of_parts`](Self::of_parts) takes.
+    pub(crate) fn parts(&self) -> (&str, &[(u32, u32)]) {
+        (&self.names, &self.ends)
+    }
+
     /// Adds a user whose rows end before `end`; they begin where those of the one before end.
     pub fn push(&mut self, user: &str, end: usize) {
         self.names.push_str(user);
@@ -279,7 +293,13 @@ impl BatchUsers {
 impl<'a> UserBatch<'a> {
     /// These users with these events.
     pub fn new(users: &'a BatchUsers, events: Events<'a>) -> Self {
-        Self { events, users }
+        Self { events, users, hour_ends: &[] }
+    }
+
+    /// The same, where it is known for each user where its hours end.
+    #[must_use]
+    pub(crate) fn with_hour_ends(self, hour_ends: &'a [u32]) -> Self {
+        Self { hour_ends, ..self }
     }
 
     /// The same users with other columns of their events.
@@ -302,11 +322,15 @@ impl<'a> UserBatch<'a> {
     /// For each user which of the times are its own, or with [`Precision::Hours`] which of the hours;
     /// means nothing with [`Precision::Untold`].
     pub fn moments(&self) -> impl Iterator<Item = Range<usize>> + Clone + 'a {
-        let hours = self.events.hours;
+        let (hours, ends) = (self.events.hours, self.hour_ends);
         let mut next = 0;
-        self.rows().map(move |rows| {
+        self.rows().enumerate().map(move |(user, rows)| {
             if hours.is_empty() {
                 return rows;
+            }
+            if let Some(end) = ends.get(user) {
+                let start = std::mem::replace(&mut next, *end as usize);
+                return start..next;
             }
             let is_own = |hour: &&HourRows| (hour.start as usize) < rows.end;
             let start = next;

@@ -35,6 +35,7 @@ use self::journey::Journey;
 use self::totals::{Room, Totals};
 use crate::QueryError;
 use crate::fold::{BatchFold, Fold, View};
+use crate::headcount::headcount;
 use crate::select::{Matcher, Plan, SELECTED};
 
 pub(crate) use self::users::answer as users;
@@ -55,8 +56,15 @@ pub(crate) async fn answer(view: &View, query: &FunnelQuery) -> Result<FunnelAns
         groups: column.map(|column| Groups::new(column, query.steps.len())),
     };
     let counts = view.fold(&plan, start).await?;
+    // A walk that leaves out events does not meet everybody.
+    let everybody = match &plan.scan.wanted {
+        Wanted::All => None,
+        _ => Some(headcount(view, &query.selection).await?),
+    };
     let query = query.clone();
-    view.compute(move || counts.answer(&query)).await?
+    let mut answer = view.compute(move || counts.answer(&query)).await??;
+    answer.total_users = everybody.unwrap_or(answer.total_users);
+    Ok(answer)
 }
 
 /// A walk through the funnel's events, and the column of its breakdown.

@@ -116,15 +116,24 @@ impl Cells {
             && !K::DIFFER
             && buckets.len() <= MOST_AT_ONCE
         {
-            rows.kept.count_up(rows.events.rows, counts);
             into.grow(0, grid.cells());
-            count_one_group(rows.events.hours, counts, users, buckets, into);
+            if rows.events.hours.len() == rows.events.rows {
+                let count = |hour: &HourRows| rows.kept.events(hour.start as usize) as usize;
+                count_one_group(rows.events.hours, users, buckets, count, into);
+                return;
+            }
+            rows.kept.count_up(rows.events.rows, counts);
+            let count = |hour: &HourRows| match counts.as_slice() {
+                [] => hour.rows().len(),
+                counts => (counts[hour.end as usize] - counts[hour.start as usize]) as usize,
+            };
+            count_one_group(rows.events.hours, users, buckets, count, into);
             return;
         }
         for (_, own) in users {
             into.next_user();
             for hour in &rows.events.hours[own] {
-                let bucket = self.layout.find(hour.begins());
+                let bucket = self.layout.find_hour(hour.hour);
                 if !K::DIFFER {
                     self.add(rows, keys.key(0), bucket, rows.kept.count(hour.rows()), into);
                     continue;
@@ -212,24 +221,19 @@ impl Cells {
     }
 }
 
-/// Counts hours, given how many events count before each row, or nothing if each row is one. The cell of a
-/// bucket is its number.
+/// Counts the events of hours. The cell of a bucket is its number.
 fn count_one_group(
     hours: &[HourRows],
-    counts: &[u32],
     users: impl Iterator<Item = OfUser>,
     buckets: &Buckets,
+    count: impl Fn(&HourRows) -> usize,
     into: &mut impl Count,
 ) {
     for (_, own) in users {
         into.next_user();
         for hour in &hours[own] {
-            let cell = buckets.find(hour.begins());
-            let rows = hour.rows();
-            let count = match counts {
-                [] => rows.len(),
-                counts => (counts[rows.end] - counts[rows.start]) as usize,
-            };
+            let cell = buckets.find_hour(hour.hour.into());
+            let count = count(hour);
             if count > 0 {
                 into.add(Place { slot: 0, cell }, count);
             }
@@ -287,6 +291,14 @@ impl Layout {
         match self {
             Layout::Whole { .. } => 0,
             Layout::Buckets(buckets, _) => buckets.find(time),
+        }
+    }
+
+    /// The number of the bucket of an hour.
+    fn find_hour(&self, hour: i32) -> usize {
+        match self {
+            Layout::Whole { .. } => 0,
+            Layout::Buckets(buckets, _) => buckets.find_hour(hour.into()),
         }
     }
 

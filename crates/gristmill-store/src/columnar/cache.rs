@@ -1,10 +1,12 @@
 //! The column cache: decoded columns of parts, so that a question asked again decodes nothing.
 //!
-//! Only whole row groups are kept, and only columns whose values repeat. What is cached never
+//! Kept are whole row groups, of columns whose values repeat, and all columns of one user's rows. What
+//! is cached never
 //! shows in an answer: a column that is not there is decoded from its part, by one walk while the
 //! others that want it wait.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gristmill_model::{Field, Position};
@@ -44,6 +46,9 @@ enum What {
     Positions,
     Coded(Field),
     Numbers(Field),
+    /// Of some rows, which are one user's.
+    TimesOf(Range<usize>),
+    CodedOf(Field, Range<usize>),
 }
 
 #[derive(Clone)]
@@ -110,6 +115,21 @@ impl ColumnCache {
         })
     }
 
+    /// The times of one user's rows.
+    pub(super) fn times_of(
+        &self,
+        part: &OpenPart,
+        group: usize,
+        rows: &Range<usize>,
+    ) -> Result<Found<Times>, StoreError> {
+        let only = || part.group(group).only(rows.clone());
+        let read = || Times::read(part, only()).map(Arc::new).map(Column::Times);
+        self.get(part, group, What::TimesOf(rows.clone()), read, |column| match column {
+            Column::Times(times) => Some(times),
+            _ => None,
+        })
+    }
+
     /// The hours of a row group. Its times are not kept for that, but used if they are there.
     pub(super) fn hours(
         &self,
@@ -164,6 +184,23 @@ impl ColumnCache {
             Ok(Column::Coded(Arc::new(coded)))
         };
         self.get(part, group, what, read, |column| match column {
+            Column::Coded(coded) => Some(coded),
+            _ => None,
+        })
+    }
+
+    /// What one user's rows have in a field.
+    pub(super) fn coded_of(
+        &self,
+        part: &OpenPart,
+        group: usize,
+        field: &Field,
+        rows: &Range<usize>,
+    ) -> Result<Found<Coded>, StoreError> {
+        let kept = shared_form(field);
+        let only = || part.group(group).only(rows.clone());
+        let read = || Coded::read(part, only(), field).map(Arc::new).map(Column::Coded);
+        self.get(part, group, What::CodedOf(kept, rows.clone()), read, |column| match column {
             Column::Coded(coded) => Some(coded),
             _ => None,
         })

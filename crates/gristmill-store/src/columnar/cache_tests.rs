@@ -11,7 +11,7 @@ use gristmill_model::{
 use super::ColumnarConfig;
 use super::tests::{Running, commit, config, row};
 use crate::conformance::view::view;
-use crate::{ABSENT, MemoryStore, Precision, Row, Scan, Snapshot, Store, UserRun, Work};
+use crate::{ABSENT, MemoryStore, Row, Scan, Snapshot, Store, UserRun, Work};
 
 const FIELDS: [&str; 7] =
     ["event_type", "session_id", "page_url", "user_id", "plan", "o.k", "event_id"];

@@ -50,6 +50,10 @@ impl ColumnarStore {
         let window = Window::load(&directory, contents.windows.values().cloned(), window_start)?;
         let progress =
             Progress { committed: view.committed.clone(), durable: view.durable.clone() };
+        let digests =
+            Digests::open(&config.dir.join("digests"), config.cache_bytes / 5 * 2, |file| {
+                contents.parts.contains_key(&file)
+            });
         let shared = Arc::new(Shared {
             hasher: IdentityHasher::new(identity_key(&created)?),
             shards: created.shards,
@@ -71,7 +75,7 @@ impl ColumnarStore {
                 is_disk_full: false,
             }),
             cache: Arc::new(ColumnCache::new(config.cache_bytes / 5 * 3)),
-            digests: Arc::new(Digests::new(config.cache_bytes / 5 * 2)),
+            digests: Arc::new(digests),
             work: Condvar::new(),
             settled: Notify::new(),
             progress: watch::Sender::new(progress),

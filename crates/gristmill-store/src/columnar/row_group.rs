@@ -9,7 +9,7 @@ use gristmill_model::Field;
 use super::cache::{ColumnCache, Found};
 use super::chunk::{Coded, Numbers, Times, Users};
 use super::group_hours::GroupHours;
-use super::part::{OpenPart, Selected};
+use super::part::OpenPart;
 use super::source::Walk;
 use super::work::WorkDone;
 use crate::{ABSENT, Dictionary, StoreError};
@@ -69,7 +69,10 @@ impl GroupReader {
         rows: &Range<usize>,
     ) -> Result<(Arc<Times>, usize), StoreError> {
         match self.walk.scan.user {
-            Some(_) => Ok((Arc::new(Times::read(&self.part, self.only(group, rows))?), rows.start)),
+            Some(_) => {
+                let found = self.cache.times_of(&self.part, group, rows)?;
+                Ok((self.counted(found), rows.start))
+            }
             None => Ok((self.whole_times(group)?, 0)),
         }
     }
@@ -161,13 +164,8 @@ impl GroupReader {
             self.work.add_column(true);
             return Ok((known, 0));
         }
-        self.work.add_column(false);
-        let coded = Coded::read(&self.part, self.only(group, rows), field)?;
-        Ok((Arc::new(coded), rows.start))
-    }
-
-    fn only(&self, group: usize, rows: &Range<usize>) -> Selected {
-        self.part.group(group).only(rows.clone())
+        let found = self.cache.coded_of(&self.part, group, field, rows)?;
+        Ok((self.counted(found), rows.start))
     }
 
     fn counted<T>(&self, found: Found<T>) -> Arc<T> {

@@ -27,8 +27,6 @@ use crate::{EventCursor, Scan, Snapshot, StoreError, UserCursor, Work};
 const ROWS_PER_WALK: u64 = if cfg!(test) { 1 << 12 } else { 1 << 20 };
 /// The most walks that a shard is cut into.
 const WALKS_PER_SHARD: u64 = 16;
-/// Parts with fewer rows in a shard are not worth a digest.
-const ROWS_PER_DIGEST: u64 = if cfg!(test) { 1 } else { 1 << 15 };
 /// A part is digested if it has at least one of so many rows of its shard: smaller ones are soon
 /// merged away.
 const SHARE_DIGESTED: u64 = 16;
@@ -196,12 +194,11 @@ impl ColumnarSnapshot {
         let covers = covers(&large, &scan.range);
         let Some(shape) = Shape::of(walked, scan, covers) else { return Ok((None, parts)) };
         let question = self.question();
-        let large_rows: u64 = large.iter().map(|part| part.record.rows).sum();
-        if large_rows < ROWS_PER_DIGEST || !self.digests.was_asked(&shape, question) {
-            return Ok((None, parts));
-        }
         let files = large.iter().map(|part| part.record.file).collect();
         let key = DigestKey { shape, shard, shards: self.shards(), files };
+        if large.is_empty() || !self.digests.was_asked(&key, question) {
+            return Ok((None, parts));
+        }
         let make = || {
             let scan = key.shape.scan(scan);
             match walked {

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use gristmill_model::{
     Clock, Entropy, Event, EventId, Field, Origin, Outcome, Partition, Position, Positions,
-    ProjectId, TimeRange, Timestamp, UserId,
+    ProjectId, Timestamp, UserId,
 };
 use tempfile::TempDir;
 
 use super::tidying::Quiet;
 use super::{ColumnarConfig, ColumnarStore, Merger, Sealer, check};
 use crate::conformance::{self, Subject};
-use crate::{Commit, Precision, Row, Scan, Store, StoreError, property};
+use crate::{Commit, Row, Scan, Store, StoreError, property};
 
 struct FixedClock;
 

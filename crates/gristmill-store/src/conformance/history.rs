@@ -8,7 +8,7 @@ use gristmill_model::{
 
 use super::Subject;
 use super::view::everything;
-use crate::{Commit, MemoryStore, Precision, Quarantined, Row, Scan, Store};
+use crate::{Commit, MemoryStore, Quarantined, Row, Scan, Store};
 
 /// Offers the same random commits to the subject and to the memory store, and compares all that
 /// can be seen after each.

@@ -1,10 +1,10 @@
 //! Everything that a walk gives, as texts, with the promises of the walk checked on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gristmill_model::Timestamp;
 
-use crate::{Events, HourRows, Precision, Scan, Snapshot, Store};
+use crate::{Events, HourRows, Precision, Scan, Snapshot, Store, Ties, Wanted};
 
 /// One event as a walk gave it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,9 +15,14 @@ pub(crate) struct Seen {
     pub(super) numbers: Vec<Option<u64>>,
 }
 
-/// Walks through all shards of a new snapshot.
+/// Walks through all shards of new snapshots, again and again, for a store may keep what is asked for
+/// again.
 pub(super) async fn everything(store: &dyn Store, scan: &Scan) -> BTreeMap<String, Vec<Seen>> {
-    view(store.snapshot().await.unwrap().as_ref(), scan)
+    let first = view(store.snapshot().await.unwrap().as_ref(), scan);
+    for _ in 0..2 {
+        assert_eq!(view(store.snapshot().await.unwrap().as_ref(), scan), first);
+    }
+    first
 }
 
 /// Walks through all shards: each user is met once, in its own shard, in order of time.
@@ -47,6 +52,7 @@ pub(crate) fn view(snapshot: &dyn Snapshot, scan: &Scan) -> BTreeMap<String, Vec
     }
     check_events(snapshot, scan, &users);
     check_hours(snapshot, scan);
+    check_with_text(snapshot, scan, &users);
     users
 }
 
@@ -78,7 +84,8 @@ fn check_hours(snapshot: &dyn Snapshot, scan: &Scan) {
                 let hours = &events.hours[own];
                 assert!(hours.is_sorted_by_key(|hour| hour.hour));
                 assert!(hours.iter().all(|of| rows.start <= of.rows().start));
-                assert_eq!(hours.iter().map(|of| of.rows().len()).sum::<usize>(), rows.len());
+                let of_hours = hours.iter().map(|of| of.rows().len()).sum::<usize>();
+                assert_eq!(of_hours, rows.len(), "each row has an hour");
                 let mut rows = seen_by_hours(events, hours, scan);
                 rows.sort();
                 told.push(rows);
@@ -97,7 +104,35 @@ fn check_hours(snapshot: &dyn Snapshot, scan: &Scan) {
     all_told.sort();
     all_expected.sort();
     assert_eq!(all_told, all_expected);
+    check_untold(snapshot, scan, expected);
     check_spans(snapshot, &by_hours, &all_expected);
+}
+
+/// Without moments the same users and events come.
+fn check_untold(snapshot: &dyn Snapshot, scan: &Scan, mut expected: Vec<Vec<Seen>>) {
+    let untold = Scan { precision: Precision::Untold, ..scan.clone() };
+    let mut told = Vec::new();
+    for shard in 0..snapshot.shards() {
+        let mut cursor = snapshot.scan(shard, &untold).unwrap();
+        while let Some(batch) = cursor.next_users().unwrap() {
+            let events = &batch.events;
+            assert!(events.times.is_empty() && events.hours.is_empty());
+            assert_eq!(batch.rows().last().map_or(0, |rows| rows.end), events.rows);
+            for rows in batch.rows() {
+                let mut rows: Vec<Seen> =
+                    rows.flat_map(|row| all_seen_at(events, scan, row, 0)).collect();
+                rows.sort();
+                told.push(rows);
+            }
+        }
+    }
+    for rows in &mut expected {
+        rows.iter_mut().for_each(|row| row.time = 0);
+        rows.sort();
+    }
+    told.sort();
+    expected.sort();
+    assert_eq!(told, expected);
 }
 
 /// The span holds all events, and no more than their hours.
@@ -118,7 +153,15 @@ fn check_spans(snapshot: &dyn Snapshot, by_hours: &Scan, expected: &[Seen]) {
 
 fn seen_by_hours(events: &Events<'_>, hours: &[HourRows], scan: &Scan) -> Vec<Seen> {
     let rows = hours.iter().flat_map(|hour| hour.rows().map(move |row| (row, hour.begins())));
-    rows.map(|(row, time)| seen_at(events, scan, row, time)).collect()
+    rows.flat_map(|(row, time)| all_seen_at(events, scan, row, time)).collect()
+}
+
+/// The events that a row is.
+fn all_seen_at(events: &Events<'_>, scan: &Scan, row: usize, time: i64) -> Vec<Seen> {
+    assert!(events.counts.is_empty() || events.counts.len() == events.rows);
+    let count = events.counts.get(row).copied().unwrap_or(1);
+    assert!(count > 0);
+    vec![seen_at(events, scan, row, time); count as usize]
 }
 
 /// The same events come in no order.
@@ -153,7 +196,7 @@ fn check_passed_over(snapshot: &dyn Snapshot, scan: &Scan, expected: &[Seen]) {
     let hour = |time: i64| time.div_euclid(Timestamp::HOUR) * Timestamp::HOUR;
     let time_of = |row: &Seen| match scan.precision {
         Precision::Times => row.time,
-        Precision::Hours => hour(row.time),
+        Precision::Hours | Precision::Untold => hour(row.time),
     };
     let known = (expected[0].time, hour(middle.time) + Timestamp::HOUR - 1);
     let outside = |rows: &[Seen]| {
@@ -173,7 +216,7 @@ fn check_passed_over(snapshot: &dyn Snapshot, scan: &Scan, expected: &[Seen]) {
             let Some(events) = cursor.next_events().unwrap() else { break };
             rows.extend(match scan.precision {
                 Precision::Times => seen(&events, scan),
-                Precision::Hours => seen_by_hours(&events, events.hours, scan),
+                Precision::Hours | Precision::Untold => seen_by_hours(&events, events.hours, scan),
             });
         }
     }
@@ -193,6 +236,40 @@ fn check_only_numbers(snapshot: &dyn Snapshot, scan: &Scan, expected: &[Seen]) {
     }
     rows.sort();
     assert!(rows.iter().filter(has_number).eq(expected.iter().filter(has_number)));
+}
+
+/// Events with one of some texts come, user by user, if others may be left out.
+fn check_with_text(snapshot: &dyn Snapshot, scan: &Scan, users: &BTreeMap<String, Vec<Seen>>) {
+    for field in 0..scan.fields.len() {
+        let texts = users.values().flatten().filter_map(|row| row.texts[field].clone());
+        let texts: BTreeSet<String> = texts.step_by(3).take(2).collect();
+        let is_wanted = |row: &&Seen| {
+            row.texts[field].as_ref().is_some_and(|text| texts.contains(text))
+        };
+        let wanted = |rows: &[Seen]| {
+            let mut rows: Vec<Seen> = rows.iter().filter(is_wanted).cloned().collect();
+            rows.sort();
+            rows
+        };
+        let scan = Scan {
+            wanted: Wanted::WithText(field, texts.iter().cloned().collect()),
+            ties: Ties::InAnyOrder,
+            ..scan.clone()
+        };
+        let mut told = BTreeMap::new();
+        for shard in 0..snapshot.shards() {
+            let mut cursor = snapshot.scan(shard, &scan).unwrap();
+            while let Some(batch) = cursor.next_users().unwrap() {
+                for run in batch.runs() {
+                    assert!(run.events.times.is_sorted());
+                    told.insert(run.user.to_owned(), wanted(&seen(&run.events, &scan)));
+                }
+            }
+        }
+        told.retain(|_, rows| !rows.is_empty());
+        let expected = users.iter().map(|(user, rows)| (user.clone(), wanted(rows)));
+        assert_eq!(told, expected.filter(|(_, rows)| !rows.is_empty()).collect());
+    }
 }
 
 fn seen(events: &Events<'_>, scan: &Scan) -> Vec<Seen> {

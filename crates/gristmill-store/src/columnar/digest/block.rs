@@ -56,7 +56,7 @@ impl Block {
         }
     }
 
-    /// Adds a row of another block with its count.
+    /// Adds a row of another block, and its count if it has one.
     pub(super) fn push_from(&mut self, other: &Block, row: usize) {
         for (column, codes) in self.columns.iter_mut().zip(&other.columns) {
             column.push(codes[row]);
@@ -64,7 +64,7 @@ impl Block {
         for (column, numbers) in self.numbers.iter_mut().zip(&other.numbers) {
             column.push(numbers[row]);
         }
-        self.counts.push(other.counts[row]);
+        self.counts.extend(other.counts.get(row));
         self.rows += 1;
     }
 

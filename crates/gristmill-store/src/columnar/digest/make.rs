@@ -10,11 +10,12 @@ use super::super::run::user_hash;
 use super::block::{Block, SessionMarks};
 use super::kinds::Kinds;
 use super::shape::Shape;
-use super::{Digest, Found};
+use super::{Digest, Found, join};
 use crate::columnar::sessions::mark;
+use crate::hours::hour_of;
 use crate::{
-    ABSENT, Dictionary, EventCursor, Events, HourRows, Precision, StoreError, UserBatch, UserCursor,
-    Wanted,
+    ABSENT, Dictionary, EventCursor, Events, HourRows, Precision, Span, StoreError, UserBatch,
+    UserCursor, Wanted,
 };
 
 /// About how many rows a block has: few enough to stay in the fast caches of a core.
@@ -45,6 +46,14 @@ pub(in crate::columnar) fn digest_events(
     shape: &Shape,
 ) -> Result<Found, StoreError> {
     let mut maker = Maker::of(shape);
+    if shape.wanted == Wanted::Ends {
+        let mut ends = None;
+        while let Some(span) = events.next_span()? {
+            ends = ends.into_iter().chain(span).reduce(join);
+        }
+        maker.take_ends(ends);
+        return Ok(maker.finish(events.into_dictionaries()));
+    }
     while let Some(some) = events.next_events()? {
         match shape.precision {
             Precision::Times => maker.take_events(&some),
@@ -54,7 +63,7 @@ pub(in crate::columnar) fn digest_events(
             return Ok(None);
         }
     }
-    maker.lay_out_counted();
+    maker.lay_out();
     Ok(maker.finish(events.into_dictionaries()))
 }
 
@@ -140,12 +149,25 @@ impl<'a> Maker<'a> {
     fn take_events(&mut self, events: &Events<'_>) {
         self.begin(events);
         self.take_rows(events, 0..events.rows);
-        if self.block.rows >= BLOCK_ROWS {
-            self.close_block();
+    }
+
+    /// Takes the first and the last moment in the place of all others.
+    fn take_ends(&mut self, ends: Span) {
+        let Some((first, last)) = ends else { return };
+        for (moment, row) in [first, last].into_iter().zip(0..) {
+            match self.shape.precision {
+                Precision::Times => self.block.times.push(moment),
+                Precision::Hours | Precision::Untold => {
+                    let hour = hour_of(moment);
+                    self.block.hours.push(HourRows { hour, start: row, end: row + 1 });
+                    self.block.counts.push(1);
+                }
+            }
+            self.block.rows += 1;
         }
     }
 
-    /// Counts the events of each hour and kind. They all go into one block at first.
+    /// Counts the events of each hour and kind.
     fn count_events(&mut self, events: &Events<'_>) {
         self.begin(events);
         self.find_kinds(events);
@@ -165,13 +187,19 @@ impl<'a> Maker<'a> {
         }
     }
 
-    /// Brings what was counted into the order of hours and into blocks.
-    fn lay_out_counted(&mut self) {
-        if self.shape.precision == Precision::Times {
-            return;
+    /// Brings events, which all went into one block, into the order of time and into more blocks.
+    fn lay_out(&mut self) {
+        let next = Block::new(self.shape.columns(), self.shape.numbers(), 0);
+        let all = std::mem::replace(&mut self.block, next);
+        let mut order: Vec<(i64, usize)> = all.times.iter().copied().zip(0..).collect();
+        order.sort_unstable();
+        for (time, row) in order {
+            self.block.push_from(&all, row);
+            self.block.times.push(time);
+            if self.block.rows >= BLOCK_ROWS {
+                self.close_block();
+            }
         }
-        let columns = (self.shape.columns(), self.shape.numbers());
-        let all = std::mem::replace(&mut self.block, Block::new(columns.0, columns.1, 0));
         let mut order = all.hours.clone();
         order.sort_unstable_by_key(|hour| (hour.hour, hour.start));
         for hours in order.chunk_by(|a, b| a.hour == b.hour) {
@@ -349,7 +377,7 @@ impl WantedRows<'_> {
 
     fn has(&self, events: &Events<'_>, row: usize) -> bool {
         match self.wanted {
-            Wanted::All => true,
+            Wanted::All | Wanted::Ends => true,
             Wanted::WithNumber => events.numbers.iter().any(|numbers| !numbers[row].is_nan()),
             Wanted::WithText(column, _) => {
                 let code = events.columns[*column][row];

@@ -4,13 +4,16 @@
 //! a dashboard does little else. Each time the users of several parts are merged, and rows are walked
 //! through that are alike in all that the question looks at. A digest is what comes out of that: users
 //! whole, rows that are alike as one with their number, rows that nobody wants left out. It is made when
-//! a question of its shape comes for the second time, holds no answers, and gives way like a column.
+//! a question of its shape comes for the second time, holds no answers, and gives way like a column. It
+//! is kept in a file too, for the time after a restart.
 
 mod block;
+mod bytes;
 mod events;
 mod kinds;
 mod make;
 mod shape;
+mod shelf;
 mod store;
 mod users;
 

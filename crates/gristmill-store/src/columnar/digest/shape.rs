@@ -38,13 +38,17 @@ impl Shape {
         if scan.user.is_some() || fields.iter().chain(numbers).any(is_left_out) {
             return None;
         }
+        if *wanted == Wanted::Ends && range != Covers::All {
+            return None;
+        }
         let precision = match (walked, *precision) {
             (Walked::Users, Precision::Times) => {
                 let are_few = matches!(wanted, Wanted::WithText(..));
                 (are_few && scan.ties == Ties::InAnyOrder).then_some(Precision::Times)?
             }
             (Walked::Events, Precision::Times) => {
-                (*wanted == Wanted::WithNumber).then_some(Precision::Times)?
+                let are_few = matches!(wanted, Wanted::WithNumber | Wanted::Ends);
+                are_few.then_some(Precision::Times)?
             }
             (Walked::Users, Precision::Untold) if range == Covers::All => Precision::Untold,
             (_, Precision::Hours | Precision::Untold) => {

@@ -1,9 +1,11 @@
 //! The digests that there are, under a budget of bytes.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::kept::Kept;
+use super::shelf::Shelf;
 use super::{Digest, Found, Shape};
 use crate::StoreError;
 
@@ -17,6 +19,7 @@ const NO_ROOM_FOR: u64 = 64;
 /// Digests, and the questions that were asked.
 pub(in crate::columnar) struct Digests {
     kept: Kept<DigestKey, Found>,
+    shelf: Shelf,
     /// The number of the latest question.
     question: Mutex<u64>,
     /// For each shape the question that it may be digested after.
@@ -35,9 +38,16 @@ pub(in crate::columnar) struct DigestKey {
 }
 
 impl Digests {
-    pub(in crate::columnar) fn new(bytes: usize) -> Self {
+    /// Those for which there is memory, and as much room in files of a directory, where some may be from
+    /// before; `is_part` says which files of parts there are.
+    pub(in crate::columnar) fn open(
+        directory: &Path,
+        bytes: usize,
+        is_part: impl Fn(u64) -> bool,
+    ) -> Self {
         let kept = Kept::new(bytes, bytes / USUAL_BYTES);
-        Self { kept, question: Mutex::default(), asked: Mutex::default() }
+        let shelf = Shelf::open(directory, bytes as u64, is_part);
+        Self { kept, shelf, question: Mutex::default(), asked: Mutex::default() }
     }
 
     /// Begins another question, and gives its number.
@@ -48,8 +58,12 @@ impl Digests {
         *question
     }
 
-    /// Whether a question of a shape was asked before this one, which is noted.
-    pub(in crate::columnar) fn was_asked(&self, shape: &Shape, question: u64) -> bool {
+    /// Whether a question of a digest's shape was asked before this one, which is noted.
+    pub(in crate::columnar) fn was_asked(&self, key: &DigestKey, question: u64) -> bool {
+        self.was_asked_since_start(&key.shape, question) || self.shelf.has(key)
+    }
+
+    fn was_asked_since_start(&self, shape: &Shape, question: u64) -> bool {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = asked.get(shape) {
             return *before < question;
@@ -73,7 +87,17 @@ impl Digests {
         let bytes = |digest: &Found| {
             size_of::<DigestKey>() + digest.as_deref().map_or(0, Digest::memory)
         };
-        let (digest, was_there) = self.kept.get_or_read(key, make, bytes)?;
+        let find = || -> Result<Found, StoreError> {
+            if let Some(digest) = self.shelf.take(key) {
+                return Ok(Some(Arc::new(digest)));
+            }
+            let made = make()?;
+            if let Some(digest) = &made {
+                self.shelf.put(key, digest);
+            }
+            Ok(made)
+        };
+        let (digest, was_there) = self.kept.get_or_read(key, find, bytes)?;
         if !was_there && self.kept.get(key).is_none() {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
             asked.insert(key.shape.clone(), question + NO_ROOM_FOR);
@@ -84,5 +108,6 @@ impl Digests {
     /// Forgets the digests of parts that have been merged away.
     pub(in crate::columnar) fn forget(&self, files: &[u64]) {
         self.kept.forget(|key| key.files.iter().any(|file| files.contains(file)));
+        self.shelf.forget(files);
     }
 }

@@ -1,0 +1,246 @@
+//! Digests do not show in what walks give, are made for what is asked again, come back after a restart,
+//! and are made anew where a file is not whole.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gristmill_model::{Field, ProjectId, SessionId, TimeRange, Timestamp, UserId};
+
+use super::super::ColumnarConfig;
+use super::super::tests::{Running, commit, config, row};
+use super::shape::{Covers, Shape, Walked};
+use crate::conformance::view::view;
+use crate::{MemoryStore, Precision, Row, Scan, Store, Ties, Wanted, Work};
+
+fn sample(n: u64) -> Row<'static> {
+    let time = ((n as i64 * 7919) % 1_500) * (Timestamp::HOUR / 7);
+    let mut row = row(n, "", format!("e{n}"), time);
+    row.event.user = UserId::new(format!("u{}", n % 20));
+    row.event.session = (!n.is_multiple_of(3)).then(|| SessionId::new(format!("s{}", n % 11)));
+    let plan = ["free", "pro", "team"][n as usize % 3];
+    row.event.properties = format!(r#"{{"plan":"{plan}","n":{}}}"#, n % 5).into();
+    row
+}
+
+/// Walks of several shapes, all through users.
+fn scans() -> Vec<Scan> {
+    let plain = Scan::of(ProjectId::new("p"));
+    let plan = vec![Field::from_name("plan")];
+    let by_hours = Scan { precision: Precision::Hours, ..plain.clone() };
+    let half = TimeRange { start: Some(Timestamp(90 * Timestamp::HOUR)), end: None };
+    vec![
+        Scan { precision: Precision::Untold, fields: plan.clone(), ..plain.clone() },
+        Scan {
+            fields: vec![Field::SessionWithinUser, plan[0].clone()],
+            numbers: vec![Field::from_name("n")],
+            ..by_hours.clone()
+        },
+        Scan { range: half, ..by_hours },
+        Scan {
+            fields: plan,
+            wanted: Wanted::WithText(0, vec!["pro".to_owned()]),
+            ties: Ties::InAnyOrder,
+            ..plain
+        },
+    ]
+}
+
+/// What a walk gives, and what the question has cost.
+async fn ask(store: &dyn Store, scan: &Scan) -> (Vec<String>, Work) {
+    let snapshot = store.snapshot().await.unwrap();
+    let mut told = Vec::new();
+    for shard in 0..snapshot.shards() {
+        let mut cursor = snapshot.scan(shard, scan).unwrap();
+        while let Some(batch) = cursor.next_users().unwrap() {
+            for (rows, moments) in batch.rows().zip(batch.moments()) {
+                let events = &batch.events;
+                let text = |column: usize, row: usize| {
+                    let code = events.columns[column][row];
+                    events.dictionaries[column].text(code).map(str::to_owned)
+                };
+                let mut hours = events.hours[if events.hours.is_empty() { 0..0 } else { moments }]
+                    .iter()
+                    .flat_map(|hour| hour.rows().map(move |row| (row, hour.hour)));
+                for row in rows {
+                    let count = events.counts.get(row).copied().unwrap_or(1);
+                    let columns = 0..events.columns.len();
+                    let texts: Vec<_> = columns.map(|column| text(column, row)).collect();
+                    let hour = hours.find(|(own, _)| *own == row).map(|(_, hour)| hour);
+                    let number = events.numbers.first().map(|numbers| numbers[row].to_bits());
+                    let time = events.times.get(row);
+                    let one = format!("{shard} {time:?} {hour:?} {texts:?} {number:?}");
+                    let is_wanted = match &scan.wanted {
+                        Wanted::WithText(column, wanted) => {
+                            texts[*column].as_ref().is_some_and(|text| wanted.contains(text))
+                        }
+                        _ => true,
+                    };
+                    told.extend((0..count).filter(|_| is_wanted).map(|_| one.clone()));
+                }
+            }
+        }
+    }
+    told.sort();
+    (told, snapshot.work())
+}
+
+async fn filled(config: ColumnarConfig) -> Running {
+    let running = Running::open(config).unwrap();
+    running.store.commit(commit((0..2_000).map(sample).collect())).await.unwrap();
+    running.store.compact().await.unwrap();
+    running
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder.join("digests")).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+#[tokio::test]
+async fn what_is_asked_again_is_walked_through_in_a_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = filled(config(folder.path())).await;
+    for scan in scans() {
+        let (first, plain) = ask(&*running.store, &scan).await;
+        assert!(!first.is_empty() && plain.rows > 0);
+        let (second, _) = ask(&*running.store, &scan).await;
+        let (third, digested) = ask(&*running.store, &scan).await;
+        assert!(second == first && third == first, "{scan:?}");
+        assert!(digested.rows < plain.rows, "{scan:?}: {plain:?}, {digested:?}");
+        assert_eq!((digested.parts, digested.cache_misses), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn later_events_are_told_with_those_of_a_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = filled(config(folder.path())).await;
+    let expected = MemoryStore::new(3);
+    expected.commit(commit((0..2_000).map(sample).collect())).await.unwrap();
+    for scan in scans() {
+        ask(&*running.store, &scan).await;
+        ask(&*running.store, &scan).await;
+    }
+    for store in [&*running.store as &dyn Store, &expected] {
+        store.commit(commit((2_000..2_100).map(sample).collect())).await.unwrap();
+    }
+    for scan in scans() {
+        let told = ask(&*running.store, &scan).await.0.len();
+        assert_eq!(told, ask(&expected, &scan).await.0.len(), "{scan:?}");
+        let snapshots = (running.store.snapshot().await.unwrap(), expected.snapshot().await.unwrap());
+        let by_times = Scan { precision: Precision::Times, wanted: Wanted::All, ..scan };
+        assert_eq!(view(&*snapshots.0, &by_times), view(&*snapshots.1, &by_times));
+    }
+}
+
+#[tokio::test]
+async fn digests_come_back_after_a_restart_and_go_with_their_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = filled(config(folder.path())).await;
+    let mut expected = Vec::new();
+    for scan in scans() {
+        ask(&*running.store, &scan).await;
+        expected.push(ask(&*running.store, &scan).await.0);
+    }
+    let kept = files(folder.path());
+    assert!(kept.len() >= scans().len());
+    drop(running);
+    let running = Running::open(config(folder.path())).unwrap();
+    for (scan, expected) in scans().iter().zip(&expected) {
+        let (told, work) = ask(&*running.store, scan).await;
+        assert_eq!(told, *expected);
+        assert_eq!(work.parts, 0, "no file of rows is opened: {scan:?}");
+    }
+    // Rows in the same slices are merged with those that are there.
+    running.store.commit(commit((2_000..4_000).map(sample).collect())).await.unwrap();
+    running.store.compact().await.unwrap();
+    assert!(files(folder.path()).iter().all(|path| !kept.contains(path)));
+}
+
+#[tokio::test]
+async fn digests_that_are_not_whole_are_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let scan = scans().remove(1);
+    let running = filled(config(folder.path())).await;
+    ask(&*running.store, &scan).await;
+    let expected = ask(&*running.store, &scan).await.0;
+    drop(running);
+    let whole: Vec<Vec<u8>> =
+        files(folder.path()).iter().map(|path| fs::read(path).unwrap()).collect();
+    let damages: [fn(&mut Vec<u8>); 4] = [
+        |bytes| bytes.truncate(bytes.len() - 1),
+        |bytes| bytes.truncate(10),
+        |bytes| *bytes.last_mut().unwrap() ^= 1,
+        |bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 128;
+        },
+    ];
+    for damage in damages {
+        let paths = files(folder.path());
+        assert_eq!(paths.len(), whole.len());
+        for (path, bytes) in paths.iter().zip(&whole) {
+            let mut bytes = bytes.clone();
+            damage(&mut bytes);
+            fs::write(path, bytes).unwrap();
+        }
+        let running = Running::open(config(folder.path())).unwrap();
+        for _ in 0..2 {
+            assert_eq!(ask(&*running.store, &scan).await.0, expected);
+        }
+        let now: Vec<Vec<u8>> =
+            files(folder.path()).iter().map(|path| fs::read(path).unwrap()).collect();
+        assert_eq!(now, whole, "they are there again");
+    }
+}
+
+#[tokio::test]
+async fn files_have_a_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let without = ColumnarConfig { cache_bytes: 0, ..config(folder.path()) };
+    let running = filled(without).await;
+    for scan in scans() {
+        let first = ask(&*running.store, &scan).await.0;
+        for _ in 0..3 {
+            assert_eq!(ask(&*running.store, &scan).await.0, first);
+        }
+    }
+    assert!(files(folder.path()).is_empty());
+    drop(running);
+    let little = ColumnarConfig { cache_bytes: 100_000, ..config(folder.path()) };
+    let running = Running::open(little).unwrap();
+    for scan in scans().iter().cycle().take(8) {
+        ask(&*running.store, scan).await;
+        let bytes = files(folder.path()).iter().map(|path| path.metadata().unwrap().len());
+        assert!(bytes.sum::<u64>() <= 40_000);
+    }
+    assert!(!files(folder.path()).is_empty());
+}
+
+#[test]
+fn a_digest_does_where_it_tells_enough() {
+    let scan = Scan::of(ProjectId::new("p"));
+    let shape = |walked, scan: &Scan, covers| Shape::of(walked, scan, covers);
+    let of_users = |scan: &Scan, covers| shape(Walked::Users, scan, covers).is_some();
+    assert!(!of_users(&scan, Covers::All), "times of all events are as many as these");
+    let by_hours = Scan { precision: Precision::Hours, ..scan.clone() };
+    assert!(of_users(&by_hours, Covers::Some));
+    let cut = TimeRange { start: Some(Timestamp(1)), end: None };
+    let cut = Scan { range: cut, ..by_hours.clone() };
+    assert!(!of_users(&cut, Covers::Some), "the range begins within an hour");
+    assert!(of_users(&cut, Covers::All));
+    for field in [Field::UserId, Field::EventId, Field::Properties] {
+        assert!(!of_users(&Scan { fields: vec![field], ..by_hours.clone() }, Covers::All));
+    }
+    let one = Scan { user: Some("u".to_owned()), ..by_hours };
+    assert!(!of_users(&one, Covers::All));
+    let wanted = Wanted::WithText(0, vec!["a".to_owned()]);
+    let steps = Scan { fields: vec![Field::EventType], wanted, ..scan.clone() };
+    assert!(!of_users(&steps, Covers::All), "ties are decided by positions, which it has not");
+    assert!(of_users(&Scan { ties: Ties::InAnyOrder, ..steps }, Covers::All));
+    let ends = Scan { wanted: Wanted::Ends, ..scan };
+    assert!(shape(Walked::Events, &ends, Covers::All).is_some());
+    assert!(shape(Walked::Events, &ends, Covers::Some).is_none());
+}

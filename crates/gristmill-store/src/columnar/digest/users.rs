@@ -29,7 +29,8 @@ impl UserCursor for DigestCursor {
         let Some(block) = blocks.get(self.next) else { return Ok(None) };
         self.next += 1;
         let events = block.events(&block.hours, dictionaries);
-        Ok(Some(UserBatch::new(&block.users, events)))
+        let batch = UserBatch::new(&block.users, events);
+        Ok(Some(batch.with_hour_ends(&block.hour_ends)))
     }
 
     fn dictionaries(&self) -> &[Dictionary] {
