@@ -108,6 +108,9 @@ impl View {
 
     /// Walks through all shards that can have a user of the plan. Dropping the future ends the
     /// walks soon after.
+    ///
+    /// A thread goes on from shard to shard, because walks may be shorter than it takes to wake one,
+    /// until somebody else waits for a thread.
     pub(crate) async fn through_shards<F: Fold>(
         &self,
         plan: &Plan,
@@ -116,29 +119,38 @@ impl View {
     ) -> Result<F::Partial, QueryError> {
         let stop = StopOnDrop(Arc::default());
         let joined = Arc::new(Mutex::new(None));
-        let mut walks = JoinSet::new();
-        for shard in self.shards(plan) {
-            let permit = self.threads.permit().await?;
-            let walk = Walk {
-                snapshot: Arc::clone(&self.snapshot),
-                shard,
-                scan: plan.scan.clone(),
-                memberships: Memberships::of(plan),
-                stop: Arc::clone(&stop.0),
-            };
-            let (fold, joined) = (start(), Arc::clone(&joined));
-            self.threads.spawn(&mut walks, move || {
-                let partial = through(walk, fold)?;
-                join::<F>(&joined, partial);
-                drop(permit);
-                Ok(())
-            });
-            while let Some(ended) = walks.try_join_next() {
-                outcome(ended)?;
+        let walk = |shard| Walk {
+            snapshot: Arc::clone(&self.snapshot),
+            shard,
+            scan: plan.scan.clone(),
+            memberships: Memberships::of(plan),
+            stop: Arc::clone(&stop.0),
+        };
+        let walks = self.shards(plan).rev().map(|shard| (walk(shard), start()));
+        let left = Arc::new(Mutex::new(walks.collect::<Vec<_>>()));
+        let mut tasks = JoinSet::new();
+        while !are_begun(&left) || !tasks.is_empty() {
+            let needs_thread = tasks.len() < self.threads.count() && !are_begun(&left);
+            tokio::select! {
+                ended = tasks.join_next(), if !tasks.is_empty() => {
+                    ended.map_or(Ok(()), outcome)?;
+                }
+                permit = self.threads.permit(), if needs_thread => {
+                    let permit = permit?;
+                    let (left, joined) = (Arc::clone(&left), Arc::clone(&joined));
+                    let threads = Arc::clone(&self.threads);
+                    self.threads.spawn(&mut tasks, move || {
+                        while let Some((walk, fold)) = next_of(&left) {
+                            join::<F>(&joined, through(walk, fold)?);
+                            if threads.are_wanted() {
+                                break;
+                            }
+                        }
+                        drop(permit);
+                        Ok(())
+                    });
+                }
             }
-        }
-        while let Some(ended) = walks.join_next().await {
-            outcome(ended)?;
         }
         let mut joined = joined.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(joined.take().unwrap_or_default())
@@ -246,6 +258,16 @@ impl Walk {
     fn check(&self) -> Result<(), QueryError> {
         if self.stop.load(Ordering::Relaxed) { Err(QueryError::Deadline) } else { Ok(()) }
     }
+}
+
+/// The next of the walks that are left.
+fn next_of<T>(left: &Mutex<Vec<T>>) -> Option<T> {
+    left.lock().unwrap_or_else(PoisonError::into_inner).pop()
+}
+
+/// Whether all walks have been begun.
+fn are_begun<T>(left: &Mutex<Vec<T>>) -> bool {
+    left.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
 }
 
 /// Leaves a result for the next walk to join, or joins it with the one that was left. Nobody

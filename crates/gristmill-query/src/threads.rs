@@ -4,6 +4,7 @@
 //! questions at once make each other wait, not the acknowledgements.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use gristmill_store::StoreError;
 use tokio::runtime::{Builder, Runtime};
@@ -17,7 +18,10 @@ use crate::QueryError;
 const NICE: i32 = 10;
 
 pub(crate) struct Threads {
+    count: usize,
     permits: Arc<Semaphore>,
+    /// How many wait for a thread.
+    waiting: AtomicUsize,
     /// Only its pool for blocking work is used.
     pool: Option<Runtime>,
 }
@@ -34,11 +38,23 @@ impl Threads {
         if let Err(error) = &pool {
             tracing::warn!(%error, "questions are answered at normal priority");
         }
-        Self { permits: Arc::new(Semaphore::new(count)), pool: pool.ok() }
+        let permits = Arc::new(Semaphore::new(count));
+        Self { count, permits, waiting: AtomicUsize::new(0), pool: pool.ok() }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Whether somebody waits for a thread.
+    pub(crate) fn are_wanted(&self) -> bool {
+        self.waiting.load(Relaxed) > 0
     }
 
     /// Waits until a thread is free.
     pub(crate) async fn permit(&self) -> Result<OwnedSemaphorePermit, QueryError> {
+        let _waiting = Waiting::among(&self.waiting);
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         permit.map_err(|_| StoreError::Closed.into())
     }
@@ -59,6 +75,22 @@ impl Threads {
     #[cfg(test)]
     pub(crate) fn free(&self) -> usize {
         self.permits.available_permits()
+    }
+}
+
+/// One who waits, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn among(all: &'a AtomicUsize) -> Self {
+        all.fetch_add(1, Relaxed);
+        Self(all)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 

@@ -6,7 +6,7 @@ use gristmill_model::Field;
 
 use super::cache::ColumnCache;
 use super::sessions::Sessions;
-use super::source::{Head, Place, UserRows, UserSource};
+use super::source::{Head, Passed, Place, UserRows, UserSource};
 use crate::property::finite_number;
 use crate::{BatchUsers, Dictionary, HourRows, Precision, StoreError, Ties};
 
@@ -28,10 +28,10 @@ pub(super) struct Batch {
     pub(super) counts: Vec<u32>,
     /// Where the rows are, user by user.
     pub(super) pieces: Vec<Piece>,
-    /// For each user where its pieces end.
+    /// Where the pieces end of each user, or of several users of one piece.
     pub(super) piece_ends: Vec<usize>,
-    /// The users whose pieces overlap in time.
-    pub(super) unsorted: Vec<usize>,
+    /// The users whose pieces overlap in time, and which of the ends is theirs.
+    pub(super) unsorted: Vec<(usize, usize)>,
     /// How many rows the pieces have.
     pub(super) rows: usize,
 }
@@ -93,7 +93,7 @@ impl Batch {
                 pieces.sort_unstable_by_key(ends);
             }
             if pieces.windows(2).any(|pieces| ends(&pieces[1]).0 <= ends(&pieces[0]).1) {
-                self.unsorted.push(self.users.len());
+                self.unsorted.push((self.users.len(), self.piece_ends.len()));
             }
         }
         let name = match names {
@@ -101,6 +101,20 @@ impl Batch {
             Names::LeftOut => "",
         };
         self.users.push(name, self.rows);
+        self.piece_ends.push(self.pieces.len());
+    }
+
+    /// Adds users of a source that were passed over.
+    pub(super) fn add_passed(
+        &mut self,
+        source: usize,
+        passed: Passed,
+        heads: &[Head],
+        names: Names,
+    ) {
+        heads[source].source.tell_passed(&passed, self.rows, names, &mut self.users);
+        self.rows += passed.rows.rows.len();
+        self.pieces.push(Piece { source, rows: passed.rows });
         self.piece_ends.push(self.pieces.len());
     }
 

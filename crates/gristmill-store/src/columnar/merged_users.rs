@@ -103,6 +103,12 @@ impl MergedUsers {
     fn find_users(&mut self) -> usize {
         for looked_at in 0..BATCH_USERS {
             self.find_ties();
+            if self.pass_users() {
+                if self.is_batch_full() {
+                    return looked_at + 1;
+                }
+                continue;
+            }
             let Self { heads, batch, ties, .. } = self;
             let goes_on = |index: &usize| heads[*index].user.as_ref().is_some_and(|u| u.goes_on);
             if ties.iter().any(goes_on) {
@@ -120,6 +126,25 @@ impl MergedUsers {
             }
         }
         BATCH_USERS
+    }
+
+    /// Takes users that only one source has together, if it has any that follow each other.
+    fn pass_users(&mut self) -> bool {
+        let Self { heads, batch, ties, .. } = self;
+        let [only] = *ties.as_slice() else { return false };
+        let others = heads.iter().enumerate().filter(|(index, _)| *index != only);
+        let hashes = others.filter_map(|(_, head)| head.user.as_ref().map(|user| user.hash));
+        let below = hashes.min().unwrap_or(u64::MAX);
+        let room = BATCH_ROWS.saturating_sub(batch.rows);
+        let Some(passed) = heads[only].source.pass(below, room) else { return false };
+        batch.add_passed(only, passed, heads, self.names);
+        heads[only].user = heads[only].source.again();
+        true
+    }
+
+    /// Whether no more users fit in, or a source has none at hand.
+    fn is_batch_full(&self) -> bool {
+        self.batch.rows >= BATCH_ROWS || self.heads.iter().any(|head| head.user.is_none())
     }
 
     /// Finds the sources that have the next user.
@@ -248,9 +273,9 @@ impl MergedUsers {
             }
         }
         batch.append_names(fields, numeric, dictionaries);
-        for user in std::mem::take(&mut batch.unsorted) {
-            let first = user.checked_sub(1).map_or(0, |before| batch.piece_ends[before]);
-            let pieces = &batch.pieces[first..batch.piece_ends[user]];
+        for (user, own) in std::mem::take(&mut batch.unsorted) {
+            let first = own.checked_sub(1).map_or(0, |before| batch.piece_ends[before]);
+            let pieces = &batch.pieces[first..batch.piece_ends[own]];
             let copied = |&Piece { source, ref rows }: &Piece| {
                 let place = heads[source].source.place();
                 Copied { source, place, rows: rows.rows.clone() }

@@ -9,8 +9,8 @@ use gristmill_model::{Clock, Entropy, Positions, Timestamp, limits};
 use tokio::sync::{Notify, watch};
 
 use super::cache::ColumnCache;
-use super::digest::Digests;
 use super::committer::Committer;
+use super::digest::Digests;
 use super::files::{Directory, Kind};
 use super::hot::Hot;
 use super::identity::IdentityHasher;

@@ -82,7 +82,9 @@ impl Snapshot for ColumnarSnapshot {
             Some((digest, Covers::All)) if parts.is_empty() && runs.is_empty() => {
                 return Ok(Box::new(DigestCursor::of(digest)));
             }
-            Some((digest, _)) => users.add_digest(DigestUsers::of(digest, scan.range)),
+            Some((digest, covers)) => {
+                users.add_digest(DigestUsers::of(digest, scan.range, covers));
+            }
             None => {}
         }
         let walk = Arc::new(Walk::of(scan, shard, self.shards()));

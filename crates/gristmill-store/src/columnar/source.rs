@@ -5,11 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use gristmill_model::{Partition, Position, TimeRange, Timestamp};
 
+use super::batch::Names;
 use super::cache::ColumnCache;
 use super::part::OpenPart;
 use super::run::{Run, shard_of, user_hash};
 use super::sessions::Sessions;
-use crate::{Dictionary, HourRows, Scan, StoreError};
+use crate::{BatchUsers, Dictionary, HourRows, Scan, StoreError};
 
 /// Users in order of (hash, name), each once. Some are at hand at a time; what is asked about a
 /// user is about the next one of these, and rows are given by place as long as they are at hand.
@@ -19,6 +20,20 @@ pub(super) trait UserSource: Send {
 
     /// Goes on to the next user at hand; `None` if there is none.
     fn advance(&mut self) -> Option<SourceUser>;
+
+    /// Passes over the users at hand with a hash below some, up to so many rows, if their rows lie side
+    /// by side and are wanted whole; `None` if it passes over none.
+    fn pass(&mut self, _below: u64, _rows: usize) -> Option<Passed> {
+        None
+    }
+
+    /// The user at hand, once more.
+    fn again(&self) -> Option<SourceUser> {
+        None
+    }
+
+    /// Tells whose the rows are of users that were passed over, the first of which is to be `start`.
+    fn tell_passed(&self, _passed: &Passed, _start: usize, _names: Names, _into: &mut BatchUsers) {}
 
     /// The name of the user.
     fn name(&self) -> &str;
@@ -71,6 +86,12 @@ pub(super) struct SourceUser {
     pub(super) rows: UserRows,
     /// Whether the user may have more rows, which come first when there are others at hand.
     pub(super) goes_on: bool,
+}
+
+/// Users of a source that were passed over, and their rows.
+pub(super) struct Passed {
+    pub(super) users: Range<usize>,
+    pub(super) rows: UserRows,
 }
 
 /// A source and its next user, if it has users at hand.

@@ -243,9 +243,8 @@ fn check_with_text(snapshot: &dyn Snapshot, scan: &Scan, users: &BTreeMap<String
     for field in 0..scan.fields.len() {
         let texts = users.values().flatten().filter_map(|row| row.texts[field].clone());
         let texts: BTreeSet<String> = texts.step_by(3).take(2).collect();
-        let is_wanted = |row: &&Seen| {
-            row.texts[field].as_ref().is_some_and(|text| texts.contains(text))
-        };
+        let is_wanted =
+            |row: &&Seen| row.texts[field].as_ref().is_some_and(|text| texts.contains(text));
         let wanted = |rows: &[Seen]| {
             let mut rows: Vec<Seen> = rows.iter().filter(is_wanted).cloned().collect();
             rows.sort();

@@ -138,7 +138,8 @@ impl Block {
     pub(super) fn memory(&self) -> usize {
         let columns: usize = self.columns.iter().map(Vec::capacity).sum();
         let numbers: usize = self.numbers.iter().map(Vec::capacity).sum();
-        let marks = |one: &SessionMarks| one.marks.capacity() * size_of::<Mark>() + one.ends.capacity() * 4;
+        let marks =
+            |one: &SessionMarks| one.marks.capacity() * size_of::<Mark>() + one.ends.capacity() * 4;
         size_of::<Self>()
             + self.users.memory()
             + 8 * (self.hashes.capacity() + self.times.capacity() + numbers)

@@ -84,9 +84,8 @@ impl Digests {
         question: u64,
         make: impl FnOnce() -> Result<Found, StoreError>,
     ) -> Result<(Found, bool), StoreError> {
-        let bytes = |digest: &Found| {
-            size_of::<DigestKey>() + digest.as_deref().map_or(0, Digest::memory)
-        };
+        let bytes =
+            |digest: &Found| size_of::<DigestKey>() + digest.as_deref().map_or(0, Digest::memory);
         let find = || -> Result<Found, StoreError> {
             if let Some(digest) = self.shelf.take(key) {
                 return Ok(Some(Arc::new(digest)));

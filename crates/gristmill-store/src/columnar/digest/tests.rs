@@ -129,7 +129,8 @@ async fn later_events_are_told_with_those_of_a_digest() {
     for scan in scans() {
         let told = ask(&*running.store, &scan).await.0.len();
         assert_eq!(told, ask(&expected, &scan).await.0.len(), "{scan:?}");
-        let snapshots = (running.store.snapshot().await.unwrap(), expected.snapshot().await.unwrap());
+        let snapshots =
+            (running.store.snapshot().await.unwrap(), expected.snapshot().await.unwrap());
         let by_times = Scan { precision: Precision::Times, wanted: Wanted::All, ..scan };
         assert_eq!(view(&*snapshots.0, &by_times), view(&*snapshots.1, &by_times));
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use gristmill_model::TimeRange;
 
+use super::super::batch::Names;
 use super::super::sessions::{Mark, Sessions};
-use super::super::source::{Place, SourceUser, UserRows, UserSource};
-use super::Digest;
+use super::super::source::{Passed, Place, SourceUser, UserRows, UserSource};
 use super::block::Block;
-use crate::{Dictionary, HourRows, StoreError, UserBatch, UserCursor};
+use super::{Covers, Digest};
+use crate::{BatchUsers, Dictionary, HourRows, StoreError, UserBatch, UserCursor};
 
 /// All users of a digest.
 pub(in crate::columnar) struct DigestCursor {
@@ -43,6 +44,8 @@ impl UserCursor for DigestCursor {
 pub(in crate::columnar) struct DigestUsers {
     digest: Arc<Digest>,
     range: TimeRange,
+    /// Whether all rows are known to be in range.
+    is_covered: bool,
     /// How many blocks have been begun.
     begun: usize,
     /// The users of the last of them that are left.
@@ -50,8 +53,9 @@ pub(in crate::columnar) struct DigestUsers {
 }
 
 impl DigestUsers {
-    pub(in crate::columnar) fn of(digest: Arc<Digest>, range: TimeRange) -> Self {
-        Self { digest, range, begun: 0, left: 0..0 }
+    pub(in crate::columnar) fn of(digest: Arc<Digest>, range: TimeRange, covers: Covers) -> Self {
+        let is_covered = covers == Covers::All;
+        Self { digest, range, is_covered, begun: 0, left: 0..0 }
     }
 
     /// The dictionaries that the walk is to begin with.
@@ -94,6 +98,41 @@ impl UserSource for DigestUsers {
         (!self.left.is_empty()).then(|| self.user())
     }
 
+    fn pass(&mut self, below: u64, rows: usize) -> Option<Passed> {
+        let (block, first) = (self.block(), self.left.start);
+        if !self.is_covered && !block.is_in(&self.range) {
+            return None;
+        }
+        let start = block.users.rows(first).start;
+        let hashes = &block.hashes[self.left.clone()];
+        let most = first + hashes.partition_point(|hash| *hash < below);
+        let fitting = block.users.user_of(start + rows);
+        let users = first..most.min(fitting).min(self.left.end);
+        if users.len() < 2 {
+            return None;
+        }
+        let (first, last) = (block.of_user(users.start, &TimeRange::ALL), users.end - 1);
+        let last = block.of_user(last, &TimeRange::ALL);
+        let rows = first.rows.start..last.rows.end;
+        self.left.start = users.end;
+        Some(Passed { users, rows: UserRows { rows, hours: first.hours.start..last.hours.end } })
+    }
+
+    fn again(&self) -> Option<SourceUser> {
+        (!self.left.is_empty()).then(|| self.user())
+    }
+
+    fn tell_passed(&self, passed: &Passed, start: usize, names: Names, into: &mut BatchUsers) {
+        let users = &self.block().users;
+        for user in passed.users.clone() {
+            let name = match names {
+                Names::Told => users.name(user),
+                Names::LeftOut => "",
+            };
+            into.push(name, users.rows(user).end - passed.rows.rows.start + start);
+        }
+    }
+
     fn name(&self) -> &str {
         self.block().users.name(self.left.start)
     }
@@ -132,9 +171,8 @@ impl UserSource for DigestUsers {
     }
 
     fn own_sessions(&self, field: usize, rows: Range<usize>, into: &mut Vec<u32>) -> Option<usize> {
-        let codes = self.marks(field, rows.start).len();
         into.extend_from_slice(&self.block().columns[field][rows]);
-        Some(codes)
+        Some(self.digest.dictionaries[field].len())
     }
 
     fn append_sessions(
