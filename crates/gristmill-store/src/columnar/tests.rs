@@ -430,7 +430,7 @@ async fn damage_is_reported_and_never_repaired_by_dropping() {
         running.store.compact().await.unwrap();
     }
     let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().path()).collect();
-    for path in files.iter().filter(|path| !path.ends_with("lock")) {
+    for path in files.iter().filter(|path| path.is_file() && !path.ends_with("lock")) {
         let intact = fs::read(path).unwrap();
         for byte in (0..intact.len()).step_by(7) {
             let mut damaged = intact.clone();

@@ -131,7 +131,9 @@ async fn later_events_are_told_with_those_of_a_digest() {
         assert_eq!(told, ask(&expected, &scan).await.0.len(), "{scan:?}");
         let snapshots =
             (running.store.snapshot().await.unwrap(), expected.snapshot().await.unwrap());
-        let by_times = Scan { precision: Precision::Times, wanted: Wanted::All, ..scan };
+        let fields = scan.fields.iter().filter(|field| **field != Field::SessionWithinUser);
+        let fields = fields.cloned().collect();
+        let by_times = Scan { precision: Precision::Times, wanted: Wanted::All, fields, ..scan };
         assert_eq!(view(&*snapshots.0, &by_times), view(&*snapshots.1, &by_times));
     }
 }
@@ -214,8 +216,9 @@ async fn files_have_a_budget() {
     let running = Running::open(little).unwrap();
     for scan in scans().iter().cycle().take(8) {
         ask(&*running.store, scan).await;
-        let bytes = files(folder.path()).iter().map(|path| path.metadata().unwrap().len());
-        assert!(bytes.sum::<u64>() <= 40_000);
+        let paths = files(folder.path());
+        let bytes: u64 = paths.iter().map(|path| path.metadata().unwrap().len()).sum();
+        assert!(bytes <= 40_000);
     }
     assert!(!files(folder.path()).is_empty());
 }
