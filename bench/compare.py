@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -75,6 +76,14 @@ def _run(options: argparse.Namespace, scratch: Path) -> int:
             field.engine(name).close()
 
 
+def roof(program: Path, data: Dataset) -> dict[str, float]:
+    """Seconds that a plain loop over arrays takes for each question, by name."""
+    say("plain loops over arrays")
+    ran = subprocess.run([program, data.parquet], capture_output=True, text=True, check=True)
+    lines = (line.split() for line in ran.stdout.splitlines())
+    return {name: float(taken) / 1e3 for name, taken in lines}
+
+
 def _measured(
     options: argparse.Namespace,
     field: Field,
@@ -83,10 +92,11 @@ def _measured(
     trials: Measured,
 ) -> Report:
     load_average, before = os.getloadavg()[0], steal_ticks()
-    colds = cold(field, asked, trials, options.cold_rounds) if options.cold_rounds else {}
+    colds, news = cold(field, asked, trials, options.cold_rounds)
     for name in field.names():
         field.reopen(name)
     hots = hot(field, asked, trials, options.rounds, options.asks)
+    roofs = roof(options.roof, data) if options.roof else {}
     loads: dict[str, list[Load]] = {}
     if options.seconds:
         loads = together(field, asked, hots, options.clients, options.seconds)
@@ -101,6 +111,8 @@ def _measured(
         trial=trials,
         hot=hots,
         cold=colds,
+        new=news,
+        roof=roofs,
         loads=loads,
         memory={name: field.engine(name).peak_memory() for name in field.names()},
         disk=sizes(field, data.events),
@@ -145,6 +157,7 @@ def _options() -> argparse.Namespace:
     add("--threads", type=int, default=2, help="cores and threads for each engine (%(default)s)")
     add("--rounds", type=int, default=3, help="hot rounds (%(default)s)")
     add("--asks", type=int, default=3, help="in a turn; a round has two (%(default)s)")
+    add("--roof", type=Path, help="the program that measures plain loops over arrays")
     add("--cold-rounds", type=int, default=3, help="0 leaves them out (%(default)s)")
     add("--clients", type=int, default=8, help="clients at once (%(default)s)")
     add("--seconds", type=float, default=20, help="of them, twice; 0 leaves them out (%(default)s)")

@@ -6,6 +6,7 @@ import http.client
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -152,6 +153,11 @@ class Gristmill:
         subprocess.run(command, check=True, capture_output=True)
         self.part_bytes = json.loads(self._connection.send("/v1/store/compact", ""))["part_bytes"]
 
+    def digest_bytes(self) -> int:
+        """What digests take on disk."""
+        files = (self._data_dir / "store" / "digests").glob("*.digest")
+        return sum(file.stat().st_size for file in files)
+
     def peak_memory(self) -> int:
         """The most memory that the server has had since it was started, in bytes."""
         return peak_memory(self._process.pid)
@@ -160,6 +166,21 @@ class Gristmill:
         """Stops the server, starts it again, and gives the seconds until it was ready."""
         self.close()
         return self._open()
+
+    def ask_new(self, question: Question) -> float:
+        """Seconds for a question that is asked of a server that was just started and has no digests,
+        as if it had never been asked before."""
+        digests = self._data_dir / "store" / "digests"
+        aside = digests.with_name("digests.aside")
+        self.close()
+        digests.rename(aside)
+        self._open()
+        seconds, _ = self.ask(question)
+        self.close()
+        shutil.rmtree(digests)
+        aside.rename(digests)
+        self._open()
+        return seconds
 
     def close(self) -> None:
         """Stops the server in good order."""

@@ -31,6 +31,8 @@ class Report:
     trial: Measured
     hot: Measured
     cold: Measured
+    new: Measured
+    roof: dict[str, float]
     loads: dict[str, list[Load]]
     memory: dict[str, int]
     disk: dict[str, str]
@@ -41,12 +43,15 @@ class Report:
 
     def markdown(self) -> str:
         """Tables with everything that a reader needs to judge them."""
-        parts = [self._head(), self._times("Hot", self.hot), self._times("Cold", self.cold)]
+        cold = "Cold: just reopened, asked before"
+        new = "New: just reopened, Gristmill never asked before"
+        parts = [self._head(), self._times("Hot", self.hot)]
+        parts += [self._roofs(), self._times(cold, self.cold), self._times(new, self.new)]
         return "\n".join([*parts, self._together(), self._sizes()])
 
     def json(self) -> str:
         """Every single time."""
-        times = {"trial": self.trial, "hot": self.hot, "cold": self.cold}
+        times = {"trial": self.trial, "hot": self.hot, "cold": self.cold, "new": self.new}
         content = {
             "machine": machine(),
             "data": vars(self.data),
@@ -62,6 +67,7 @@ class Report:
                 for name, loads in self.loads.items()
             },
             "peak_memory_bytes": self.memory,
+            "roof_seconds": self.roof,
             "disk": self.disk,
             "load_seconds": self.load_seconds,
             "floor_seconds": self.floor,
@@ -113,6 +119,26 @@ class Report:
         least = min(ratio(times) for times in measured.values())
         mean = geometric_mean(measured)
         return "\n".join([*lines, "", f"Geometric mean **{mean:.1f}**, least {least:.1f}.", ""])
+
+    def _roofs(self) -> str:
+        """Beside loops over arrays with nothing around them."""
+        if not self.roof:
+            return ""
+        lines = [
+            "## Share of the roof",
+            "",
+            "What a plain loop over arrays of all events, sorted by user and time, takes in the same two "
+            "threads (`crates/gristmill-store/examples/roof.rs`), in ms, and that divided by Gristmill's "
+            "hot median: above 100 % where a digest is less to walk through than the events.",
+            "",
+            "| question | loop | share |",
+            "|---|---:|---:|",
+        ]
+        for question in self.questions:
+            if taken := self.roof.get(question.name):
+                share = taken / self.hot[question.name][GRISTMILL].median
+                lines.append(f"| {question.title} | {_ms(taken)} | {share:.0%} |")
+        return "\n".join([*lines, ""])
 
     def _together(self) -> str:
         if not self.loads:
@@ -204,7 +230,8 @@ def steal_ticks() -> tuple[int, int]:
 
 def sizes(field: Field, events: int) -> dict[str, str]:
     """What each engine has on disk."""
-    told = {"gristmill": _bytes(field.gristmill.part_bytes, events)}
+    rows, digests = field.gristmill.part_bytes, field.gristmill.digest_bytes()
+    told = {"gristmill": f"{_bytes(rows, events)}, {_bytes(digests, events)} digests"}
     for name, peer in field.peers.items():
         tables = peer.table_bytes()
         told[name] = ", ".join(f"{_bytes(size, events)} {table}" for table, size in tables.items())

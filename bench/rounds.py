@@ -163,9 +163,13 @@ def hot(
     return measured
 
 
-def cold(field: Field, questions: Sequence[Question], trials: Measured, rounds: int) -> Measured:
-    """Opens an engine, asks one question, and so on: the best wording in every sort order."""
+def cold(
+    field: Field, questions: Sequence[Question], trials: Measured, rounds: int
+) -> tuple[Measured, Measured]:
+    """Opens an engine, asks one question, and so on: the best wording in every sort order. Then the
+    same as if Gristmill had never been asked before."""
     measured: Measured = {}
+    new: dict[str, Times] = {}
     for number in range(rounds):
         say(f"cold, round {number + 1} of {rounds}")
         for question in questions:
@@ -175,7 +179,9 @@ def cold(field: Field, questions: Sequence[Question], trials: Measured, rounds: 
                 field.reopen(way.engine)
                 seconds, _ = field.ask(question, way)
                 of_question[way].rounds.append([seconds])
-    return measured
+            unasked = field.gristmill.ask_new(question)
+            new.setdefault(question.name, Times()).rounds.append([unasked])
+    return measured, {name: {**measured[name], GRISTMILL: new[name]} for name in measured}
 
 
 def together(

@@ -10,6 +10,7 @@ if ! python3 -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11
     exit 1
 fi
 cargo build --release --locked --package gristmill
+cargo build --release --locked --package gristmill-store --example roof
 
 environment=${XDG_CACHE_HOME:-$HOME/.cache}/gristmill/bench/venv
 if ! cmp --silent bench/requirements.txt "$environment/installed.txt"; then
@@ -17,5 +18,7 @@ if ! cmp --silent bench/requirements.txt "$environment/installed.txt"; then
     "$environment/bin/pip" install --quiet --disable-pip-version-check -r bench/requirements.txt
     cp bench/requirements.txt "$environment/installed.txt"
 fi
+binary=$(scripts/binary.sh release)
 # shellcheck disable=SC2086 # flags are words
-exec "$environment/bin/python" bench/compare.py --binary "$(scripts/binary.sh release)" ${ARGS:-}
+exec "$environment/bin/python" bench/compare.py --binary "$binary" \
+    --roof "$(dirname "$binary")/examples/roof" ${ARGS:-}
