@@ -107,10 +107,8 @@ impl View {
     }
 
     /// Walks through all shards that can have a user of the plan. Dropping the future ends the
-    /// walks soon after.
-    ///
-    /// A thread goes on from shard to shard, because walks may be shorter than it takes to wake one,
-    /// until somebody else waits for a thread.
+    /// walks soon after. A thread goes on from shard to shard, because walks may be shorter than it
+    /// takes to wake one, until somebody else waits for a thread.
     pub(crate) async fn through_shards<F: Fold>(
         &self,
         plan: &Plan,

@@ -65,11 +65,14 @@ pub(crate) async fn answer(
         counting: query.counting,
         from,
         buckets: Arc::clone(&buckets),
-        triangle: Triangle::of(buckets.len()),
+        triangle: Triangle::default(),
         entries: Vec::new(),
-        returns: vec![NEVER; buckets.len()],
+        returns: Vec::new(),
     };
-    let triangle = view.fold(&plan, start).await?;
+    let mut triangle = view.fold(&plan, start).await?;
+    if triangle.0.is_empty() {
+        triangle = Triangle::of(buckets.len());
+    }
     let cohort = |(bucket, cohort): (usize, Cohort)| RetentionCohort {
         start: buckets.start(bucket),
         users: cohort.users,
@@ -136,6 +139,11 @@ impl Fold for RetentionFold {
 
 impl BatchFold for RetentionFold {
     fn users(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError> {
+        // Folds wait for their turn with nothing in their hands.
+        if self.returns.is_empty() {
+            self.triangle = Triangle::of(self.buckets.len());
+            self.returns.resize(self.buckets.len(), NEVER);
+        }
         let (entry, counting) = (self.entry, self.counting);
         let is_plain = self.matcher.keeps_all() && counting == Return::Exact;
         if is_plain && entry == Entry::FirstTime && !batch.events.hours.is_empty() {

@@ -244,6 +244,7 @@ struct Table {
 impl Matcher {
     /// Calls `each` with every row that the selection keeps, in order. Each row must be one event.
     pub(crate) fn for_each(&mut self, events: &Events<'_>, mut each: impl FnMut(usize)) {
+        debug_assert!(events.counts.is_empty());
         let kept = self.kept(events);
         // There is one call only, so that it becomes a part of the loop.
         for row in 0..events.rows {

@@ -54,6 +54,9 @@ impl Threads {
 
     /// Waits until a thread is free.
     pub(crate) async fn permit(&self) -> Result<OwnedSemaphorePermit, QueryError> {
+        if let Ok(free) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Ok(free);
+        }
         let _waiting = Waiting::among(&self.waiting);
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         permit.map_err(|_| StoreError::Closed.into())

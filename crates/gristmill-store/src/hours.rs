@@ -14,7 +14,7 @@ pub enum Precision {
     Times,
     /// The hour of UTC of each event.
     Hours,
-    /// Not at all. A walk through events in no order tells hours all the same.
+    /// Not at all. Only walks through users may ask for so little.
     Untold,
 }
 

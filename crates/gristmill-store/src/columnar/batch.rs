@@ -6,7 +6,7 @@ use gristmill_model::Field;
 
 use super::cache::ColumnCache;
 use super::sessions::Sessions;
-use super::source::{Head, Passed, Place, UserRows, UserSource};
+use super::source::{Head, Place, UserRows, UserSource};
 use crate::property::finite_number;
 use crate::{BatchUsers, Dictionary, HourRows, Precision, StoreError, Ties};
 
@@ -104,17 +104,10 @@ impl Batch {
         self.piece_ends.push(self.pieces.len());
     }
 
-    /// Adds users of a source that were passed over.
-    pub(super) fn add_passed(
-        &mut self,
-        source: usize,
-        passed: Passed,
-        heads: &[Head],
-        names: Names,
-    ) {
-        heads[source].source.tell_passed(&passed, self.rows, names, &mut self.users);
-        self.rows += passed.rows.rows.len();
-        self.pieces.push(Piece { source, rows: passed.rows });
+    /// Adds the rows of users of a source that were passed over.
+    pub(super) fn add_passed(&mut self, source: usize, rows: UserRows) {
+        self.rows += rows.rows.len();
+        self.pieces.push(Piece { source, rows });
         self.piece_ends.push(self.pieces.len());
     }
 

@@ -1,9 +1,8 @@
 //! The column cache: decoded columns of parts, so that a question asked again decodes nothing.
 //!
-//! Kept are whole row groups, of columns whose values repeat, and all columns of one user's rows. What
-//! is cached never
-//! shows in an answer: a column that is not there is decoded from its part, by one walk while the
-//! others that want it wait.
+//! Kept are whole row groups of columns whose values repeat, short columns of one user's rows, and
+//! digests, to which columns give way. What is cached never shows in an answer: a column that is not
+//! there is decoded from its part, by one walk while the others that want it wait.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -12,8 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gristmill_model::{Field, Position};
 
 use super::chunk::{self, Coded, Numbers, Times, Users};
+use super::digest::{Digest, DigestKey, FoundDigest};
 use super::group_hours::GroupHours;
-use super::kept::Kept;
+use super::kept::{Kept, Rank};
 use super::lexicon::Lexicon;
 use super::part::OpenPart;
 use crate::StoreError;
@@ -21,21 +21,29 @@ use crate::StoreError;
 /// What a column takes, about; the number of columns that the cache expects follows from it.
 const USUAL_BYTES: usize = 64 * 1024;
 
-/// Decoded columns under a budget of bytes.
+/// Decoded columns and digests of them under a budget of bytes.
 pub(super) struct ColumnCache {
     columns: Kept<Key, Column>,
+    /// Those of one user's rows.
+    of_users: Kept<Key, Column>,
     lexicons: Mutex<HashMap<Field, Lexicon>>,
 }
+
+/// One of so many bytes is for columns of one user's rows.
+const SHARE_OF_USERS: usize = 16;
+/// Longer ones are not kept.
+const PIECE_BYTES: usize = 1 << 16;
+/// What the cache itself takes for a column, about.
+const ENTRY_BYTES: usize = 256;
 
 /// How many fields have a lexicon at most.
 const LEXICONS: usize = 32;
 
 /// Which column of which row group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    file: u64,
-    group: usize,
-    what: What,
+enum Key {
+    Column { file: u64, group: usize, what: What },
+    Digest(DigestKey),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -59,6 +67,7 @@ enum Column {
     Positions(Arc<Vec<Position>>),
     Coded(Arc<Coded>),
     Numbers(Arc<Numbers>),
+    Digest(FoundDigest),
 }
 
 impl Column {
@@ -71,8 +80,15 @@ impl Column {
             Column::Positions(positions) => positions.capacity() * size_of::<Position>(),
             Column::Coded(coded) => coded.memory(),
             Column::Numbers(numbers) => numbers.memory(),
+            Column::Digest(digest) => digest.as_deref().map_or(0, Digest::memory),
         };
-        column + size_of::<Key>() + size_of::<Column>()
+        column + ENTRY_BYTES
+    }
+
+    /// The same for a column of one user's rows, where a long one is more than there is room for.
+    fn memory_of_user(&self) -> usize {
+        let memory = self.memory();
+        if memory > PIECE_BYTES { usize::MAX } else { memory }
     }
 }
 
@@ -84,7 +100,17 @@ pub(super) struct Found<T> {
 
 impl ColumnCache {
     pub(super) fn new(bytes: usize) -> Self {
-        Self { columns: Kept::new(bytes, bytes / USUAL_BYTES), lexicons: Mutex::default() }
+        let for_users = bytes / SHARE_OF_USERS;
+        Self {
+            columns: Kept::new(bytes - for_users, bytes / USUAL_BYTES),
+            of_users: Kept::new(for_users, for_users / ENTRY_BYTES),
+            lexicons: Mutex::default(),
+        }
+    }
+
+    /// The budget, but for columns of one user's rows.
+    pub(super) fn bytes(&self) -> usize {
+        self.columns.bytes()
     }
 
     /// Begins another question: what the last ones used is kept.
@@ -92,9 +118,45 @@ impl ColumnCache {
         self.columns.begin_question();
     }
 
-    /// Forgets the columns of parts that have been merged away.
+    /// Begins a question about one user.
+    pub(super) fn begin_question_of_user(&self) {
+        self.of_users.begin_question();
+    }
+
+    /// Forgets what is of parts that have been merged away.
     pub(super) fn forget(&self, files: &[u64]) {
-        self.columns.forget(|key| files.contains(&key.file));
+        let is_gone = |key: &Key| match key {
+            Key::Column { file, .. } => files.contains(file),
+            Key::Digest(key) => key.is_of(files),
+        };
+        self.columns.forget(is_gone);
+        self.of_users.forget(is_gone);
+    }
+
+    /// A digest and whether it was there. Otherwise it is made, by one walk for all that want it.
+    /// Columns give way to it.
+    pub(super) fn digest(
+        &self,
+        key: &DigestKey,
+        make: impl FnOnce() -> Result<FoundDigest, StoreError>,
+    ) -> Result<(FoundDigest, bool), StoreError> {
+        let key = Key::Digest(key.clone());
+        let read = || make().map(Column::Digest);
+        let found = self.columns.get_or_read((&key, Rank::High), read, Column::memory)?;
+        match found {
+            (Column::Digest(digest), was_there) => Ok((digest, was_there)),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// Whether a digest is kept.
+    pub(super) fn has_digest(&self, key: &DigestKey) -> bool {
+        self.columns.get(&Key::Digest(key.clone())).is_some()
+    }
+
+    /// Forgets a digest.
+    pub(super) fn forget_digest(&self, key: &DigestKey) {
+        self.columns.forget(|known| matches!(known, Key::Digest(known) if known == key));
     }
 
     /// The users of a row group.
@@ -138,7 +200,8 @@ impl ColumnCache {
         users: &Users,
     ) -> Result<Found<GroupHours>, StoreError> {
         let read = || {
-            let known = self.columns.get(&Key { file: part.number, group, what: What::Times });
+            let times = Key::Column { file: part.number, group, what: What::Times };
+            let known = self.columns.get(&times);
             let hours = match known {
                 Some(Column::Times(times)) => GroupHours::of(&times, users),
                 _ => GroupHours::of(&Times::read(part, part.group(group))?, users),
@@ -236,7 +299,7 @@ impl ColumnCache {
     /// What a row group has in a field, if that is in the cache.
     pub(super) fn known(&self, part: &OpenPart, group: usize, field: &Field) -> Option<Arc<Coded>> {
         let what = What::Coded(shared_form(field));
-        match self.columns.get(&Key { file: part.number, group, what }) {
+        match self.columns.get(&Key::Column { file: part.number, group, what }) {
             Some(Column::Coded(coded)) => Some(coded),
             _ => None,
         }
@@ -250,13 +313,21 @@ impl ColumnCache {
         read: impl FnOnce() -> Result<Column, StoreError>,
         of_kind: impl FnOnce(Column) -> Option<Arc<T>>,
     ) -> Result<Found<T>, StoreError> {
-        let key = Key { file: part.number, group, what };
-        let (column, was_cached) = self.columns.get_or_read(&key, read, Column::memory)?;
-        let column = of_kind(column).ok_or_else(|| {
-            StoreError::Damaged("the column cache mixed up its columns".to_owned())
-        })?;
+        let is_of_user = matches!(what, What::TimesOf(_) | What::CodedOf(..));
+        let key = Key::Column { file: part.number, group, what };
+        let key = (&key, Rank::Low);
+        let (column, was_cached) = if is_of_user {
+            self.of_users.get_or_read(key, read, Column::memory_of_user)?
+        } else {
+            self.columns.get_or_read(key, read, Column::memory)?
+        };
+        let column = of_kind(column).ok_or_else(mixed_up)?;
         Ok(Found { column, was_cached })
     }
+}
+
+fn mixed_up() -> StoreError {
+    StoreError::Damaged("the column cache mixed up its columns".to_owned())
 }
 
 /// Columns in which nearly every value is new are large, and gain nothing by being kept.

@@ -65,9 +65,13 @@ impl ShardEvents {
         parts: &[GroupReader],
         runs: Vec<Arc<Run>>,
     ) -> Self {
-        // The row groups of all parts are dealt out one by one.
+        // The row groups are dealt out one by one. Which walk has one must not depend on what other
+        // parts there are, for another walk may have some of them in a digest.
         let all = parts.iter().flat_map(|part| groups_of(part).map(move |group| (part, group)));
-        let own = all.skip(share.number).step_by(share.walks);
+        let is_own = |(part, group): &(&GroupReader, usize)| {
+            (part.part.number as usize).wrapping_add(*group) % share.walks == share.number
+        };
+        let own = all.filter(is_own);
         let groups = own.map(|(part, group)| (part.clone(), group)).collect();
         let fields = walk.scan.fields.len();
         Self {

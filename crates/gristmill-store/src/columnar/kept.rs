@@ -25,6 +25,15 @@ const ANY_NUMBER: u64 = 1 << 40;
 /// The bytes of an entry for which there is no room, and which goes at once.
 const NOT_KEPT: u64 = 0;
 
+/// What gives way to what, whenever it was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// To all of a higher rank.
+    Low,
+    /// To nothing.
+    High,
+}
+
 /// Values under a budget.
 pub(super) struct Kept<K, V> {
     entries: Cache<K, Arc<Entry<V>>>,
@@ -32,12 +41,13 @@ pub(super) struct Kept<K, V> {
     bytes: AtomicU64,
     /// The number of the latest question.
     question: AtomicU64,
-    /// The question at which nothing could give way, if any.
-    nothing_to_evict: Mutex<Option<u64>>,
+    /// For each rank the question at which nothing could give way, if any.
+    nothing_to_evict: Mutex<[Option<u64>; 2]>,
 }
 
 struct Entry<V> {
     value: V,
+    rank: Rank,
     bytes: u64,
     /// The latest question that used it.
     last_question: AtomicU64,
@@ -51,8 +61,13 @@ impl<K: Eq + Hash + Clone, V: Clone> Kept<K, V> {
             budget: bytes as u64,
             bytes: AtomicU64::new(0),
             question: AtomicU64::new(0),
-            nothing_to_evict: Mutex::new(None),
+            nothing_to_evict: Mutex::default(),
         }
+    }
+
+    /// The budget.
+    pub(super) fn bytes(&self) -> usize {
+        self.budget as usize
     }
 
     /// Begins another question.
@@ -69,7 +84,7 @@ impl<K: Eq + Hash + Clone, V: Clone> Kept<K, V> {
     /// meanwhile, and kept if there is room for the `bytes` that it takes.
     pub(super) fn get_or_read<E>(
         &self,
-        key: &K,
+        (key, rank): (&K, Rank),
         read: impl FnOnce() -> Result<V, E>,
         bytes: impl FnOnce(&V) -> usize,
     ) -> Result<(V, bool), E> {
@@ -81,9 +96,9 @@ impl<K: Eq + Hash + Clone, V: Clone> Kept<K, V> {
         };
         let value = read()?;
         let bytes = bytes(&value) as u64;
-        let bytes = if self.take_room(bytes) { bytes } else { NOT_KEPT };
+        let bytes = if self.take_room(bytes, rank) { bytes } else { NOT_KEPT };
         let last_question = AtomicU64::new(self.question.load(Relaxed));
-        let entry = Entry { value: value.clone(), bytes, last_question };
+        let entry = Entry { value: value.clone(), rank, bytes, last_question };
         // Also what is not kept is handed to those who wait.
         let is_in = guard.insert(Arc::new(entry)).is_ok();
         if bytes == NOT_KEPT {
@@ -115,26 +130,29 @@ impl<K: Eq + Hash + Clone, V: Clone> Kept<K, V> {
         stays
     }
 
-    fn take_room(&self, bytes: u64) -> bool {
+    fn take_room(&self, bytes: u64, rank: Rank) -> bool {
         let take = || {
             let more = |taken: u64| Some(taken + bytes).filter(|taken| *taken <= self.budget);
             self.bytes.fetch_update(Relaxed, Relaxed, more).is_ok()
         };
-        take() || (bytes <= self.budget && self.evict(bytes) && take())
+        bytes <= self.budget && (take() || (self.evict(bytes, rank) && take()))
     }
 
-    /// Makes room for some bytes if it can, and says whether it made any.
-    fn evict(&self, bytes: u64) -> bool {
+    /// Makes room for some bytes of a rank if it can, and says whether it made any.
+    fn evict(&self, bytes: u64, rank: Rank) -> bool {
         // While somebody else makes room there is none to wait for.
         let Ok(mut nothing_to_evict) = self.nothing_to_evict.try_lock() else { return false };
         let question = self.question.load(Relaxed);
-        if *nothing_to_evict == Some(question) {
+        if nothing_to_evict[rank as usize] == Some(question) {
             return false;
         }
+        let may_go = |entry: &Entry<V>, last_question: u64| {
+            entry.rank < rank || last_question + LAST_QUESTIONS <= question
+        };
         let unused: RefCell<BTreeMap<u64, u64>> = RefCell::default();
         self.entries.retain(|_, entry| {
             let last_question = entry.last_question.load(Relaxed);
-            if last_question + LAST_QUESTIONS <= question {
+            if may_go(entry, last_question) {
                 *unused.borrow_mut().entry(last_question).or_default() += entry.bytes;
             }
             true
@@ -150,15 +168,17 @@ impl<K: Eq + Hash + Clone, V: Clone> Kept<K, V> {
             older += bytes;
         }
         let Some((newest, from_newest)) = newest else {
-            *nothing_to_evict = Some(question);
+            nothing_to_evict[rank as usize] = Some(question);
             return false;
         };
         // Of what the newest of these questions used only as much goes as is needed.
         let needed = Cell::new(from_newest);
         self.entries.retain(|_, entry| {
             let last_question = entry.last_question.load(Relaxed);
-            let stays = last_question > newest || (last_question == newest && needed.get() == 0);
-            if last_question == newest {
+            let stays = !may_go(entry, last_question)
+                || last_question > newest
+                || (last_question == newest && needed.get() == 0);
+            if last_question == newest && may_go(entry, last_question) {
                 needed.set(needed.get().saturating_sub(entry.bytes));
             }
             self.leave(entry, stays)
@@ -178,7 +198,8 @@ mod tests {
         cache.begin_question();
         let is_there = |number: &u32| {
             let read = || Ok::<_, ()>(*number * 2);
-            let (value, is_there) = cache.get_or_read(number, read, |_| BYTES).unwrap();
+            let key = (number, Rank::Low);
+            let (value, is_there) = cache.get_or_read(key, read, |_| BYTES).unwrap();
             assert_eq!(value, *number * 2);
             is_there
         };
@@ -247,9 +268,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_of_a_lower_rank_gives_way_whenever_it_was_used() {
+        let cache = Kept::new(100 * BYTES, 100);
+        ask(&cache, 0..100);
+        let high = |number: u32| {
+            let read = || Ok::<_, ()>(number);
+            cache.get_or_read((&number, Rank::High), read, |_| BYTES).unwrap().1
+        };
+        assert!(!(200..260).any(high));
+        assert!((200..260).all(high), "they have pushed others out");
+        check_bytes(&cache);
+        assert_eq!(ask(&cache, 300..350), 0);
+        assert!((200..260).all(high), "none of them gives way to a lower rank");
+        assert!(!(400..500).any(high));
+        assert!((200..260).all(high), "nor to its own so soon");
+        check_bytes(&cache);
+    }
+
+    #[test]
     fn an_error_is_not_kept() {
         let cache = Kept::new(100 * BYTES, 100);
-        let read = |result: Result<u32, &'static str>| cache.get_or_read(&1, || result, |_| BYTES);
+        let read = |result: Result<u32, &'static str>| {
+            cache.get_or_read((&1, Rank::Low), || result, |_| BYTES)
+        };
         assert_eq!(read(Err("broken")), Err("broken"));
         assert_eq!(read(Ok(2)), Ok((2, false)));
         assert_eq!(read(Err("not asked")), Ok((2, true)));
@@ -265,7 +306,8 @@ mod tests {
                     for question in 0..200 {
                         let first = (start * 31 + question * 7) % 150;
                         ask(cache, first..first + 60);
-                        let fail = cache.get_or_read(&(first + 200), || Err(()), |_| BYTES);
+                        let key = (&(first + 200), Rank::High);
+                        let fail = cache.get_or_read(key, || Err(()), |_| BYTES);
                         assert_eq!(fail, Err(()));
                         if question % 50 == 0 {
                             cache.forget(|number| number % 3 == 0);

@@ -21,16 +21,25 @@ const BATCH_ROWS: usize = if cfg!(test) { 1 << 6 } else { 1 << 12 };
 /// How many users are looked at for a batch, with rows in range or not.
 const BATCH_USERS: usize = BATCH_ROWS;
 
+/// What the rows of a digest are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Digested {
+    /// One event each.
+    Events,
+    /// Events that are alike, with their number.
+    Counts,
+}
+
 /// The users of several sources.
 pub(super) struct MergedUsers {
     cache: Arc<ColumnCache>,
     fields: Vec<Field>,
     numeric: Vec<Field>,
     precision: Precision,
-    ties_in: Ties,
+    order: Ties,
     names: Names,
-    /// Whether rows of a source may be several events.
-    are_counted: bool,
+    /// What the rows of the digest are, if one of the sources is one.
+    digest: Option<Digested>,
     heads: Vec<Head>,
     dictionaries: Vec<Dictionary>,
     batch: Batch,
@@ -46,8 +55,8 @@ impl MergedUsers {
             fields: scan.fields.clone(),
             numeric: scan.numbers.clone(),
             precision: scan.precision,
-            ties_in: scan.ties,
-            are_counted: false,
+            order: scan.ties,
+            digest: None,
             names: if scan.names_users() { Names::Told } else { Names::LeftOut },
             heads: Vec::new(),
             dictionaries: scan.fields.iter().map(|_| Dictionary::default()).collect(),
@@ -67,7 +76,10 @@ impl MergedUsers {
 
     /// Adds the users of a digest, before any other source.
     pub(super) fn add_digest(&mut self, users: DigestUsers) {
-        self.are_counted = self.precision != Precision::Times;
+        self.digest = Some(match self.precision {
+            Precision::Times => Digested::Events,
+            Precision::Hours | Precision::Untold => Digested::Counts,
+        });
         self.dictionaries = users.dictionaries();
         self.add(users);
     }
@@ -131,14 +143,17 @@ impl MergedUsers {
     /// Takes users that only one source has together, if it has any that follow each other.
     fn pass_users(&mut self) -> bool {
         let Self { heads, batch, ties, .. } = self;
-        let [only] = *ties.as_slice() else { return false };
+        let (&[only], Some(_)) = (ties.as_slice(), self.digest) else { return false };
         let others = heads.iter().enumerate().filter(|(index, _)| *index != only);
         let hashes = others.filter_map(|(_, head)| head.user.as_ref().map(|user| user.hash));
         let below = hashes.min().unwrap_or(u64::MAX);
         let room = BATCH_ROWS.saturating_sub(batch.rows);
-        let Some(passed) = heads[only].source.pass(below, room) else { return false };
-        batch.add_passed(only, passed, heads, self.names);
-        heads[only].user = heads[only].source.again();
+        let (start, into) = (batch.rows, (&mut batch.users, self.names));
+        let Some(passed) = heads[only].source.pass((below, room), start, into) else {
+            return false;
+        };
+        batch.add_passed(only, passed.rows);
+        heads[only].user = passed.next;
         true
     }
 
@@ -167,7 +182,7 @@ impl MergedUsers {
     fn gather_long(&mut self) -> Result<(), StoreError> {
         let Self { heads, dictionaries, batch, ties, sessions, fields, numeric, precision, .. } =
             self;
-        let (ties_in, are_counted) = (self.ties_in, self.are_counted);
+        let (order, are_counted) = (self.order, self.digest == Some(Digested::Counts));
         let Some(&first) = ties.first() else { return Ok(()) };
         let name = heads[first].source.name().to_owned();
         let hash = heads[first].user.as_ref().map(|user| user.hash);
@@ -225,7 +240,7 @@ impl MergedUsers {
         match precision {
             Precision::Hours => sort_hours(&mut batch.hours),
             Precision::Times if batch.overlaps(&places) => {
-                batch.sort(0, &places, (ties_in, &self.cache))?;
+                batch.sort(0, &places, (order, &self.cache))?;
             }
             Precision::Times | Precision::Untold => {}
         }
@@ -240,7 +255,7 @@ impl MergedUsers {
             Precision::Hours => batch.copy_hours(heads),
             Precision::Untold => {}
         }
-        if self.are_counted {
+        if self.digest == Some(Digested::Counts) {
             batch.copy_counts(heads);
         }
         let Batch { columns, numbers, pieces, .. } = batch;
@@ -281,7 +296,7 @@ impl MergedUsers {
                 Copied { source, place, rows: rows.rows.clone() }
             };
             let copied: Vec<_> = pieces.iter().map(copied).collect();
-            batch.sort(batch.users.rows(user).start, &copied, (self.ties_in, cache))?;
+            batch.sort(batch.users.rows(user).start, &copied, (self.order, cache))?;
         }
         Ok(())
     }

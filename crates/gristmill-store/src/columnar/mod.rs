@@ -99,8 +99,8 @@ pub struct ColumnarConfig {
     pub window: Micros,
     /// The memory of the identity window, in bytes.
     pub window_bytes: usize,
-    /// The memory of what is kept for the next question, in bytes: three fifths of it for decoded
-    /// columns, the rest for digests of them.
+    /// The memory of decoded columns and of digests of them that are kept for the next question, in
+    /// bytes.
     pub cache_bytes: usize,
 }
 

@@ -50,8 +50,10 @@ impl ColumnarStore {
         let window = Window::load(&directory, contents.windows.values().cloned(), window_start)?;
         let progress =
             Progress { committed: view.committed.clone(), durable: view.durable.clone() };
+        let cache = Arc::new(ColumnCache::new(config.cache_bytes));
+        let room = cache.bytes() as u64;
         let digests =
-            Digests::open(&config.dir.join("digests"), config.cache_bytes / 5 * 2, |file| {
+            Digests::open(Arc::clone(&cache), (&config.dir.join("digests"), room), |file| {
                 contents.parts.contains_key(&file)
             });
         let shared = Arc::new(Shared {
@@ -74,7 +76,7 @@ impl ColumnarStore {
                 compacting: None,
                 is_disk_full: false,
             }),
-            cache: Arc::new(ColumnCache::new(config.cache_bytes / 5 * 3)),
+            cache,
             digests: Arc::new(digests),
             work: Condvar::new(),
             settled: Notify::new(),

@@ -142,8 +142,11 @@ impl ColumnarSnapshot {
 
     /// Opens parts for a walk.
     fn open(&self, parts: &[Arc<Part>], walk: &Arc<Walk>) -> Result<Vec<GroupReader>, StoreError> {
-        if walk.scan.user.is_none() {
-            self.question();
+        match walk.scan.user {
+            None => {
+                self.question();
+            }
+            Some(_) => self.cache.begin_question_of_user(),
         }
         let read = |part: &Arc<Part>| {
             self.work.add_part();
@@ -159,10 +162,7 @@ impl ColumnarSnapshot {
 
     /// The number of the question that this snapshot is for.
     fn question(&self) -> u64 {
-        *self.question.get_or_init(|| {
-            self.cache.begin_question();
-            self.digests.begin_question()
-        })
+        *self.question.get_or_init(|| self.digests.begin_question())
     }
 
     /// The events of a walk that lie in these parts and runs.
@@ -196,17 +196,27 @@ impl ColumnarSnapshot {
         let covers = covers(&large, &scan.range);
         let Some(shape) = Shape::of(walked, scan, covers) else { return Ok((None, parts)) };
         let question = self.question();
-        let files = large.iter().map(|part| part.record.file).collect();
-        let key = DigestKey { shape, shard, shards: self.shards(), files };
-        if large.is_empty() || !self.digests.was_asked(&key, question) {
+        let of_part = |part: &Arc<Part>| (part.record.file, part.record.crc);
+        let key = DigestKey {
+            shape,
+            shard,
+            shards: self.shards(),
+            parts: large.iter().map(of_part).collect(),
+        };
+        if large.is_empty() || !self.digests.are_for(&key, question) {
             return Ok((None, parts));
         }
+        // All walks of a question together have room.
+        let most_bytes = self.cache.bytes() / self.shards() as usize;
         let make = || {
             let scan = key.shape.scan(scan);
             match walked {
-                Walked::Users => digest_users(self.named_users(shard, &scan, &large)?, &key.shape),
+                Walked::Users => {
+                    digest_users(self.named_users(shard, &scan, &large)?, &key.shape, most_bytes)
+                }
                 Walked::Events => {
-                    digest_events(self.events(shard, &scan, &large, Vec::new())?, &key.shape)
+                    let events = self.events(shard, &scan, &large, Vec::new())?;
+                    digest_events(events, &key.shape, most_bytes)
                 }
             }
         };

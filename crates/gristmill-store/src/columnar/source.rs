@@ -21,19 +21,17 @@ pub(super) trait UserSource: Send {
     /// Goes on to the next user at hand; `None` if there is none.
     fn advance(&mut self) -> Option<SourceUser>;
 
-    /// Passes over the users at hand with a hash below some, up to so many rows, if their rows lie side
-    /// by side and are wanted whole; `None` if it passes over none.
-    fn pass(&mut self, _below: u64, _rows: usize) -> Option<Passed> {
+    /// Passes over users at hand whose hashes are below some and whose rows lie side by side and are
+    /// wanted whole, up to so many rows, and adds them to `into`, where their rows begin at `start`.
+    /// `None` if it passes over none.
+    fn pass(
+        &mut self,
+        _limits: (u64, usize),
+        _start: usize,
+        _into: (&mut BatchUsers, Names),
+    ) -> Option<Passed> {
         None
     }
-
-    /// The user at hand, once more.
-    fn again(&self) -> Option<SourceUser> {
-        None
-    }
-
-    /// Tells whose the rows are of users that were passed over, the first of which is to be `start`.
-    fn tell_passed(&self, _passed: &Passed, _start: usize, _names: Names, _into: &mut BatchUsers) {}
 
     /// The name of the user.
     fn name(&self) -> &str;
@@ -88,10 +86,10 @@ pub(super) struct SourceUser {
     pub(super) goes_on: bool,
 }
 
-/// Users of a source that were passed over, and their rows.
+/// Users of a source that were passed over: their rows, and the user after them.
 pub(super) struct Passed {
-    pub(super) users: Range<usize>,
     pub(super) rows: UserRows,
+    pub(super) next: Option<SourceUser>,
 }
 
 /// A source and its next user, if it has users at hand.

@@ -1,15 +1,16 @@
-//! Some thousand rows of a digest, which are given together.
+//! Some thousand rows of a digest, which are given together: packed as they are kept, and spread out as
+//! they are made and given.
 
 use std::ops::Range;
 
 use gristmill_model::{TimeRange, Timestamp};
-use smallvec::SmallVec;
 
 use super::super::sessions::Mark;
 use super::super::source::UserRows;
-use crate::{BatchUsers, Dictionaries, Dictionary, Events, HourRows, Span, hours};
+use super::narrow::Narrow;
+use crate::{BatchUsers, Dictionaries, Dictionary, Events, HourRows, Span};
 
-/// Rows, column by column.
+/// Rows as they are kept.
 #[derive(Debug, Default)]
 pub(super) struct Block {
     /// Whose they are; nobody's if the digest is one of events.
@@ -17,12 +18,16 @@ pub(super) struct Block {
     pub(super) hashes: Vec<u64>,
     pub(super) rows: usize,
     pub(super) times: Vec<i64>,
-    pub(super) hours: Vec<HourRows>,
-    /// For each user where its hours end.
+    /// The first hour, and how many hours after it each is.
+    pub(super) first_hour: i32,
+    pub(super) hours: Narrow,
+    /// How many rows each hour has; none if each has one.
+    pub(super) rows_of_hours: Narrow,
+    /// If there are hours, for each user where they end.
     pub(super) hour_ends: Vec<u32>,
     /// How many events each row is; none with times.
-    pub(super) counts: Vec<u32>,
-    pub(super) columns: Vec<Vec<u32>>,
+    pub(super) counts: Narrow,
+    pub(super) columns: Vec<Narrow>,
     pub(super) numbers: Vec<Vec<f64>>,
     /// For each column of sessions what the codes of its users mean.
     pub(super) sessions: Vec<SessionMarks>,
@@ -38,6 +43,17 @@ pub(super) struct SessionMarks {
     pub(super) ends: Vec<u32>,
 }
 
+/// What of a block is spread out.
+#[derive(Default)]
+pub(super) struct Spread {
+    pub(super) hours: Vec<HourRows>,
+    pub(super) counts: Vec<u32>,
+    pub(super) columns: Vec<Vec<u32>>,
+    /// Room for hours and their rows before they are put together.
+    after_first: Vec<u32>,
+    rows_of_hours: Vec<u32>,
+}
+
 impl SessionMarks {
     /// The marks of a user by code.
     pub(super) fn of(&self, user: usize) -> &[Mark] {
@@ -46,31 +62,10 @@ impl SessionMarks {
 }
 
 impl Block {
-    /// An empty one for so many columns, some of which are numbers and some sessions.
-    pub(super) fn new(columns: usize, numbers: usize, sessions: usize) -> Self {
-        Self {
-            columns: vec![Vec::new(); columns],
-            numbers: vec![Vec::new(); numbers],
-            sessions: (0..sessions).map(|_| SessionMarks::default()).collect(),
-            ..Self::default()
-        }
-    }
-
-    /// Adds a row of another block, and its count if it has one.
-    pub(super) fn push_from(&mut self, other: &Block, row: usize) {
-        for (column, codes) in self.columns.iter_mut().zip(&other.columns) {
-            column.push(codes[row]);
-        }
-        for (column, numbers) in self.numbers.iter_mut().zip(&other.numbers) {
-            column.push(numbers[row]);
-        }
-        self.counts.extend(other.counts.get(row));
-        self.rows += 1;
-    }
-
     /// Its rows, and those of the hours that are told.
     pub(super) fn events<'a>(
         &'a self,
+        spread: &'a Spread,
         hours: &'a [HourRows],
         dictionaries: &'a [Dictionary],
     ) -> Events<'a> {
@@ -78,88 +73,112 @@ impl Block {
             rows: self.rows,
             times: &self.times,
             hours,
-            counts: &self.counts,
-            columns: self.columns.iter().map(Vec::as_slice).collect(),
-            numbers: self.numbers.iter().map(Vec::as_slice).collect::<SmallVec<_>>(),
+            counts: &spread.counts,
+            columns: spread.columns.iter().map(Vec::as_slice).collect(),
+            numbers: self.numbers.iter().map(Vec::as_slice).collect(),
             dictionaries: Dictionaries::of(dictionaries),
         }
     }
 
+    /// A user's rows.
+    pub(super) fn of_user(&self, user: usize) -> UserRows {
+        let hours = if self.hour_ends.is_empty() { 0..0 } else { range(&self.hour_ends, user) };
+        UserRows { rows: self.users.rows(user), hours }
+    }
+
     /// Those of a user's rows that are in a range. A range that cuts an hour must hold all of them.
-    pub(super) fn of_user(&self, user: usize, range: &TimeRange) -> UserRows {
-        let mut rows = self.users.rows(user);
-        let mut hours = 0..0;
+    pub(super) fn in_range(&self, user: usize, range: &TimeRange, spread: &Spread) -> UserRows {
+        let UserRows { mut rows, mut hours } = self.of_user(user);
         if !self.times.is_empty() {
-            let cut = cut(&self.times[rows.clone()], range, |time| *time..*time + 1);
+            let cut = cut_times(&self.times[rows.clone()], range);
             rows = rows.start + cut.start..rows.start + cut.end;
-        } else if !self.hours.is_empty() {
-            let own = self::range(&self.hour_ends, user);
-            let cut = cut_hours(&self.hours[own.clone()], range);
-            hours = own.start + cut.start..own.start + cut.end;
-            rows = match &self.hours[hours.clone()] {
+        } else if !hours.is_empty() {
+            let cut = cut_hours(&spread.hours[hours.clone()], range);
+            hours = hours.start + cut.start..hours.start + cut.end;
+            rows = match &spread.hours[hours.clone()] {
                 [] => rows.start..rows.start,
-                [first, .., last] => first.rows().start..last.rows().end,
                 [one] => one.rows(),
+                [first, .., last] => first.rows().start..last.rows().end,
             };
         }
         UserRows { rows, hours }
     }
 
-    /// Whether all rows are in a range, and whether any may be.
+    /// Whether all rows are in a range.
     pub(super) fn is_in(&self, range: &TimeRange) -> bool {
         self.span.is_none_or(|(first, last)| {
             range.contains(Timestamp(first)) && range.contains(Timestamp(last))
         })
     }
 
+    /// Whether any rows may be in a range.
     pub(super) fn may_be_in(&self, range: &TimeRange) -> bool {
         self.span.is_none_or(|(first, last)| range.overlaps(Timestamp(first), Timestamp(last)))
     }
 
-    /// Ends it: finds its span and gives back what is not used.
-    pub(super) fn close(&mut self) {
-        let times = self.times.iter().map(|time| (*time, *time));
-        let hours = self.hours.iter().map(|hour| (hour.begins(), hour.ends() - 1));
-        self.span = times.chain(hours).reduce(super::join);
-        self.users.shrink();
-        self.hashes.shrink_to_fit();
-        self.times.shrink_to_fit();
-        self.hours.shrink_to_fit();
-        self.hour_ends.shrink_to_fit();
-        self.counts.shrink_to_fit();
-        self.columns.iter_mut().for_each(Vec::shrink_to_fit);
-        self.numbers.iter_mut().for_each(Vec::shrink_to_fit);
-        for sessions in &mut self.sessions {
-            sessions.marks.shrink_to_fit();
-            sessions.ends.shrink_to_fit();
-        }
-    }
-
+    /// The memory it takes, in bytes.
     pub(super) fn memory(&self) -> usize {
-        let columns: usize = self.columns.iter().map(Vec::capacity).sum();
+        let columns: usize = self.columns.iter().map(Narrow::memory).sum();
         let numbers: usize = self.numbers.iter().map(Vec::capacity).sum();
         let marks =
             |one: &SessionMarks| one.marks.capacity() * size_of::<Mark>() + one.ends.capacity() * 4;
         size_of::<Self>()
             + self.users.memory()
             + 8 * (self.hashes.capacity() + self.times.capacity() + numbers)
-            + size_of::<HourRows>() * self.hours.capacity()
-            + 4 * (self.hour_ends.capacity() + self.counts.capacity() + columns)
+            + self.hours.memory()
+            + self.rows_of_hours.memory()
+            + 4 * self.hour_ends.capacity()
+            + self.counts.memory()
+            + columns
             + self.sessions.iter().map(marks).sum::<usize>()
     }
 }
 
-/// Of hours in order those that begin in a range, which cuts none of them.
-pub(super) fn cut_hours(of: &[HourRows], range: &TimeRange) -> Range<usize> {
-    cut(of, range, |hour| hours::begin_of(hour.hour)..hours::end_of(hour.hour))
+impl Spread {
+    /// Spreads a block out.
+    pub(super) fn fill(&mut self, block: &Block) {
+        let Self { hours, after_first, rows_of_hours, .. } = self;
+        hours.clear();
+        after_first.clear();
+        block.hours.append_all(after_first);
+        let hour = |after: &u32| block.first_hour.wrapping_add_unsigned(*after);
+        if block.rows_of_hours.len() == 0 {
+            let of_hour =
+                |(start, after): (u32, &u32)| HourRows { hour: hour(after), start, end: start + 1 };
+            hours.extend((0..).zip(&*after_first).map(of_hour));
+        } else {
+            rows_of_hours.clear();
+            block.rows_of_hours.append_all(rows_of_hours);
+            let mut start = 0;
+            hours.extend(after_first.iter().zip(rows_of_hours).map(|(after, rows)| {
+                let of_hour = HourRows { hour: hour(after), start, end: start + *rows };
+                start += *rows;
+                of_hour
+            }));
+        }
+        self.counts.clear();
+        block.counts.append_all(&mut self.counts);
+        self.columns.resize_with(block.columns.len(), Vec::new);
+        for (column, narrow) in self.columns.iter_mut().zip(&block.columns) {
+            column.clear();
+            narrow.append_all(column);
+        }
+    }
 }
 
-/// Of moments in order those that a range does not leave out as a whole.
-fn cut<T>(moments: &[T], range: &TimeRange, times: impl Fn(&T) -> Range<i64>) -> Range<usize> {
-    let is_before = |one: &T| range.start.is_some_and(|start| times(one).end <= start.0);
-    let begins_in = |one: &T| range.end.is_none_or(|end| times(one).start < end.0);
-    let (first, last) = (moments.partition_point(is_before), moments.partition_point(begins_in));
-    first..last.max(first)
+/// Of hours in order those that begin in a range, which cuts none of them.
+pub(super) fn cut_hours(hours: &[HourRows], range: &TimeRange) -> Range<usize> {
+    let first = range.start.map_or(0, |start| hours.partition_point(|hour| hour.ends() <= start.0));
+    let end =
+        range.end.map_or(hours.len(), |end| hours.partition_point(|hour| hour.begins() < end.0));
+    first..end.max(first)
+}
+
+/// Of times in order those in a range.
+fn cut_times(times: &[i64], range: &TimeRange) -> Range<usize> {
+    let first = range.start.map_or(0, |start| times.partition_point(|time| *time < start.0));
+    let end = range.end.map_or(times.len(), |end| times.partition_point(|time| *time < end.0));
+    first..end.max(first)
 }
 
 /// What lies between two ends.

@@ -3,8 +3,8 @@
 
 use super::Digest;
 use super::block::{Block, SessionMarks};
-use super::join;
-use crate::{BatchUsers, Dictionary, HourRows};
+use super::narrow::Narrow;
+use crate::{BatchUsers, Dictionary};
 
 /// Appends the bytes of a digest.
 pub(super) fn append(digest: &Digest, into: &mut Vec<u8>) {
@@ -37,10 +37,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<Digest> {
     }
     let session_columns = reader.all(u64::from_le_bytes)?.into_iter().map(|column| column as usize);
     let session_columns = session_columns.collect();
-    let mut blocks = Vec::new();
-    for _ in 0..reader.number()? {
-        blocks.push(read_block(&mut reader)?);
-    }
+    let blocks = reader.several(read_block)?;
     reader.left.is_empty().then_some(Digest { blocks, dictionaries, session_columns })
 }
 
@@ -51,14 +48,13 @@ fn append_block(block: &Block, into: &mut Vec<u8>) {
     put_all(ends.iter().map(|(name, end)| pair(*name, *end)), into);
     put_all(block.hashes.iter().map(|hash| hash.to_le_bytes()), into);
     put_all(block.times.iter().map(|time| time.to_le_bytes()), into);
-    put_all(block.hours.iter().map(|hour| hour.hour.to_le_bytes()), into);
-    put_all(block.hours.iter().map(|hour| pair(hour.start, hour.end)), into);
+    put_all([block.first_hour.to_le_bytes()].into_iter(), into);
+    put_narrow(&block.hours, into);
+    put_narrow(&block.rows_of_hours, into);
     put_all(block.hour_ends.iter().map(|end| end.to_le_bytes()), into);
-    put_all(block.counts.iter().map(|count| count.to_le_bytes()), into);
+    put_narrow(&block.counts, into);
     put(block.columns.len(), into);
-    for column in &block.columns {
-        put_all(column.iter().map(|code| code.to_le_bytes()), into);
-    }
+    block.columns.iter().for_each(|column| put_narrow(column, into));
     put(block.numbers.len(), into);
     for numbers in &block.numbers {
         put_all(numbers.iter().map(|number| number.to_le_bytes()), into);
@@ -68,46 +64,50 @@ fn append_block(block: &Block, into: &mut Vec<u8>) {
         put_all(marks.iter().map(|mark| mark.to_le_bytes()), into);
         put_all(ends.iter().map(|end| end.to_le_bytes()), into);
     }
+    let span = block.span.map_or(Vec::new(), |(first, last)| vec![first, last]);
+    put_all(span.iter().map(|moment| moment.to_le_bytes()), into);
 }
 
 fn read_block(reader: &mut Reader<'_>) -> Option<Block> {
-    let rows = reader.number()?;
-    let users = BatchUsers::of_parts(reader.text()?.to_owned(), reader.all(unpair)?);
-    let hashes = reader.all(u64::from_le_bytes)?;
-    let times = reader.all(i64::from_le_bytes)?;
-    let hours = reader.all(i32::from_le_bytes)?.into_iter().zip(reader.all(unpair)?);
-    let hours: Vec<_> = hours.map(|(hour, (start, end))| HourRows { hour, start, end }).collect();
-    let hour_ends = reader.all(u32::from_le_bytes)?;
-    let counts = reader.all(u32::from_le_bytes)?;
-    let mut columns = Vec::new();
-    for _ in 0..reader.number()? {
-        columns.push(reader.all(u32::from_le_bytes)?);
-    }
-    let mut numbers = Vec::new();
-    for _ in 0..reader.number()? {
-        numbers.push(reader.all(f64::from_le_bytes)?);
-    }
-    let mut sessions = Vec::new();
-    for _ in 0..reader.number()? {
-        let marks = reader.all(u128::from_le_bytes)?;
-        sessions.push(SessionMarks { marks, ends: reader.all(u32::from_le_bytes)? });
-    }
-    let of_times = times.iter().map(|time| (*time, *time));
-    let of_hours = hours.iter().map(|hour: &HourRows| (hour.begins(), hour.ends() - 1));
-    let span = of_times.chain(of_hours).reduce(join);
     Some(Block {
-        users,
-        hashes,
-        rows,
-        times,
-        hours,
-        hour_ends,
-        counts,
-        columns,
-        numbers,
-        sessions,
-        span,
+        rows: reader.number()?,
+        users: BatchUsers::of_parts(reader.text()?.to_owned(), reader.all(unpair)?),
+        hashes: reader.all(u64::from_le_bytes)?,
+        times: reader.all(i64::from_le_bytes)?,
+        first_hour: reader.all(i32::from_le_bytes)?.first().copied()?,
+        hours: reader.narrow()?,
+        rows_of_hours: reader.narrow()?,
+        hour_ends: reader.all(u32::from_le_bytes)?,
+        counts: reader.narrow()?,
+        columns: reader.several(Reader::narrow)?,
+        numbers: reader.several(|reader| reader.all(f64::from_le_bytes))?,
+        sessions: reader.several(|reader| {
+            let marks = reader.all(u128::from_le_bytes)?;
+            Some(SessionMarks { marks, ends: reader.all(u32::from_le_bytes)? })
+        })?,
+        span: match *reader.all(i64::from_le_bytes)?.as_slice() {
+            [first, last] => Some((first, last)),
+            _ => None,
+        },
     })
+}
+
+/// Numbers after the bytes that each has.
+fn put_narrow(numbers: &Narrow, into: &mut Vec<u8>) {
+    match numbers {
+        Narrow::One(kept) => {
+            put(1, into);
+            put_bytes(kept, into);
+        }
+        Narrow::Two(kept) => {
+            put(2, into);
+            put_all(kept.iter().map(|number| number.to_le_bytes()), into);
+        }
+        Narrow::Four(kept) => {
+            put(4, into);
+            put_all(kept.iter().map(|number| number.to_le_bytes()), into);
+        }
+    }
 }
 
 pub(super) fn put(number: usize, into: &mut Vec<u8>) {
@@ -160,6 +160,21 @@ impl<'a> Reader<'a> {
     pub(super) fn text(&mut self) -> Option<&'a str> {
         let length = self.number()?;
         std::str::from_utf8(self.take(length)?).ok()
+    }
+
+    fn narrow(&mut self) -> Option<Narrow> {
+        match self.number()? {
+            1 => self.all(u8::from_le_bytes).map(Narrow::One),
+            2 => self.all(u16::from_le_bytes).map(Narrow::Two),
+            4 => self.all(u32::from_le_bytes).map(Narrow::Four),
+            _ => None,
+        }
+    }
+
+    /// Things after their number.
+    fn several<T>(&mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let count = self.number()?;
+        (0..count).map(|_| read(self)).collect()
     }
 
     pub(super) fn all<T, const N: usize>(&mut self, item: impl Fn([u8; N]) -> T) -> Option<Vec<T>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gristmill_model::TimeRange;
 
 use super::super::events::{Cut, ShardEvents};
-use super::block::{Block, cut_hours};
+use super::block::{Spread, cut_hours};
 use super::{Digest, join};
 use crate::{Dictionaries, Dictionary, EventCursor, Events, Span, StoreError};
 
@@ -14,6 +14,7 @@ pub(in crate::columnar) struct DigestEvents {
     digest: Arc<Digest>,
     range: TimeRange,
     next: usize,
+    spread: Spread,
     /// The other events of the walk, if there are any. Their dictionaries begin as those of the digest.
     rest: Option<ShardEvents>,
     /// Rows of a block that are in range, where not all are.
@@ -30,7 +31,7 @@ impl DigestEvents {
     ) -> Self {
         let rest = (!rest.is_empty()).then(|| rest.beginning_with(digest.dictionaries.clone()));
         let (cut, columns, numbers) = (Cut::default(), Vec::new(), Vec::new());
-        Self { digest, range, next: 0, rest, cut, columns, numbers }
+        Self { digest, range, next: 0, spread: Spread::default(), rest, cut, columns, numbers }
     }
 
     /// Goes on to the next block that may have events in range.
@@ -44,10 +45,10 @@ impl DigestEvents {
 
     /// The events of a block, which has times, that are in range.
     fn cut(&mut self, block: usize) -> Events<'_> {
-        let Self { cut, columns, numbers, digest, .. } = self;
+        let Self { cut, spread, columns, numbers, digest, .. } = self;
         let block = &digest.blocks[block];
         cut.find(&block.times, &self.range);
-        columns.clone_from(&block.columns);
+        columns.clone_from(&spread.columns);
         numbers.clone_from(&block.numbers);
         columns.iter_mut().for_each(|column| cut.keep(column));
         numbers.iter_mut().for_each(|numbers| cut.keep(numbers));
@@ -62,12 +63,9 @@ impl DigestEvents {
         }
     }
 
-    /// The span of those of a block's rows that are in range, if that needs no look at times.
-    fn span(&self, block: &Block) -> Span {
-        if block.is_in(&self.range) {
-            return block.span;
-        }
-        let hours = &block.hours[cut_hours(&block.hours, &self.range)];
+    /// The span of the hours of the block at hand that are in range.
+    fn span_of_hours(&self) -> Span {
+        let hours = &self.spread.hours[cut_hours(&self.spread.hours, &self.range)];
         hours.iter().map(|hour| (hour.begins(), hour.ends() - 1)).reduce(join)
     }
 }
@@ -79,12 +77,13 @@ impl EventCursor for DigestEvents {
         };
         self.next += 1;
         let block = &self.digest.blocks[next];
+        self.spread.fill(block);
         if !block.times.is_empty() && !block.is_in(&self.range) {
             return Ok(Some(self.cut(next)));
         }
         let block = &self.digest.blocks[next];
-        let hours = &block.hours[cut_hours(&block.hours, &self.range)];
-        Ok(Some(block.events(hours, &self.digest.dictionaries)))
+        let hours = &self.spread.hours[cut_hours(&self.spread.hours, &self.range)];
+        Ok(Some(block.events(&self.spread, hours, &self.digest.dictionaries)))
     }
 
     fn pass_over(&mut self, known: (i64, i64)) -> Result<bool, StoreError> {
@@ -103,9 +102,14 @@ impl EventCursor for DigestEvents {
             return self.rest.as_mut().map_or(Ok(None), EventCursor::next_span);
         };
         let block = &self.digest.blocks[next];
-        if block.times.is_empty() || block.is_in(&self.range) {
+        if block.is_in(&self.range) {
             self.next += 1;
-            return Ok(Some(self.span(&self.digest.blocks[next])));
+            return Ok(Some(block.span));
+        }
+        if block.times.is_empty() {
+            self.next += 1;
+            self.spread.fill(block);
+            return Ok(Some(self.span_of_hours()));
         }
         Ok(self.next_events()?.map(|events| events.span()))
     }

@@ -8,9 +8,10 @@ use super::super::events::ShardEvents;
 use super::super::merged_users::MergedUsers;
 use super::super::run::user_hash;
 use super::block::{Block, SessionMarks};
+use super::draft::Draft;
 use super::kinds::Kinds;
 use super::shape::Shape;
-use super::{Digest, Found, join};
+use super::{Digest, FoundDigest, join};
 use crate::columnar::sessions::mark;
 use crate::hours::hour_of;
 use crate::{
@@ -21,16 +22,17 @@ use crate::{
 /// About how many rows a block has: few enough to stay in the fast caches of a core.
 const BLOCK_ROWS: usize = if cfg!(test) { 1 << 6 } else { 1 << 12 };
 /// Whether a digest is much smaller than the columns is decided after so many rows.
-const SOME_ROWS: usize = 1 << 16;
-/// With more texts in a field it is not worth to be copied for each walk.
-const MOST_TEXTS: usize = 1 << 16;
+const SOME_ROWS: usize = if cfg!(test) { 1 << 9 } else { 1 << 16 };
+/// With longer texts in a field they are not worth to be copied for each walk.
+const MOST_TEXT_BYTES: usize = 1 << 21;
 
-/// A digest of users.
+/// A digest of users, unless it would take more than some bytes.
 pub(in crate::columnar) fn digest_users(
     mut users: MergedUsers,
     shape: &Shape,
-) -> Result<Found, StoreError> {
-    let mut maker = Maker::of(shape);
+    most_bytes: usize,
+) -> Result<FoundDigest, StoreError> {
+    let mut maker = Maker::of(shape, most_bytes);
     while let Some(batch) = users.next_users()? {
         maker.take_users(&batch);
         if !maker.is_worth_it(batch.events.dictionaries.all()) {
@@ -40,12 +42,13 @@ pub(in crate::columnar) fn digest_users(
     Ok(maker.finish(users.into_dictionaries()))
 }
 
-/// A digest of events.
+/// The same of events.
 pub(in crate::columnar) fn digest_events(
     mut events: ShardEvents,
     shape: &Shape,
-) -> Result<Found, StoreError> {
-    let mut maker = Maker::of(shape);
+    most_bytes: usize,
+) -> Result<FoundDigest, StoreError> {
+    let mut maker = Maker::of(shape, most_bytes);
     if shape.wanted == Wanted::Ends {
         let mut ends = None;
         while let Some(span) = events.next_span()? {
@@ -72,8 +75,11 @@ struct Maker<'a> {
     wanted: WantedRows<'a>,
     kinds: Kinds,
     sessions: Vec<SessionCodes>,
-    block: Block,
+    draft: Draft,
     blocks: Vec<Block>,
+    /// The memory of the blocks, and the most that there may be.
+    bytes: usize,
+    most_bytes: usize,
     /// The kinds of the rows at hand.
     kind_of: Vec<u32>,
     /// For each kind where it was met last: in which stretch, and at which row.
@@ -87,17 +93,19 @@ struct Maker<'a> {
 }
 
 impl<'a> Maker<'a> {
-    fn of(shape: &'a Shape) -> Self {
+    fn of(shape: &'a Shape, most_bytes: usize) -> Self {
         let of_sessions = (0..shape.columns()).filter(|column| shape.is_of_sessions(*column));
         let sessions: Vec<_> = of_sessions.map(SessionCodes::of).collect();
-        let block = Block::new(shape.columns(), shape.numbers(), sessions.len());
+        let draft = Draft::new(shape.columns(), shape.numbers(), sessions.len());
         Self {
             shape,
             wanted: WantedRows { wanted: &shape.wanted, of_codes: Vec::new() },
             kinds: Kinds::default(),
             sessions,
-            block,
+            draft,
             blocks: Vec::new(),
+            bytes: 0,
+            most_bytes,
             kind_of: Vec::new(),
             latest: Vec::new(),
             stretch: 0,
@@ -118,20 +126,20 @@ impl<'a> Maker<'a> {
             self.find_kinds(&events);
         }
         for (user, (rows, moments)) in batch.rows().zip(batch.moments()).enumerate() {
-            let first = self.block.rows;
+            let first = self.draft.rows;
             match self.shape.precision {
                 Precision::Times => self.take_rows(&events, rows),
                 Precision::Untold => self.take_alike(&events, rows),
                 Precision::Hours => self.take_hours(&events, &events.hours[moments]),
             }
-            if self.block.rows > first {
+            if self.draft.rows > first {
                 self.end_user(batch.name(user));
-                for (codes, own) in sessions.iter().zip(&mut self.block.sessions) {
+                for (codes, own) in sessions.iter().zip(&mut self.draft.sessions) {
                     own.marks.extend_from_slice(codes.marks.of(user));
                     own.ends.push(own.marks.len() as u32);
                 }
             }
-            if self.block.rows >= BLOCK_ROWS {
+            if self.draft.rows >= BLOCK_ROWS {
                 self.close_block();
             }
         }
@@ -140,10 +148,12 @@ impl<'a> Maker<'a> {
     }
 
     fn end_user(&mut self, name: &str) {
-        let Block { users, hashes, hours, hour_ends, rows, .. } = &mut self.block;
+        let Draft { users, hashes, spread, hour_ends, rows, .. } = &mut self.draft;
         users.push(name, *rows);
         hashes.push(user_hash(name));
-        hour_ends.push(hours.len() as u32);
+        if self.shape.precision == Precision::Hours {
+            hour_ends.push(spread.hours.len() as u32);
+        }
     }
 
     fn take_events(&mut self, events: &Events<'_>) {
@@ -156,14 +166,14 @@ impl<'a> Maker<'a> {
         let Some((first, last)) = ends else { return };
         for (moment, row) in [first, last].into_iter().zip(0..) {
             match self.shape.precision {
-                Precision::Times => self.block.times.push(moment),
+                Precision::Times => self.draft.times.push(moment),
                 Precision::Hours | Precision::Untold => {
                     let hour = hour_of(moment);
-                    self.block.hours.push(HourRows { hour, start: row, end: row + 1 });
-                    self.block.counts.push(1);
+                    self.draft.spread.hours.push(HourRows { hour, start: row, end: row + 1 });
+                    self.draft.spread.counts.push(1);
                 }
             }
-            self.block.rows += 1;
+            self.draft.rows += 1;
         }
     }
 
@@ -176,40 +186,44 @@ impl<'a> Maker<'a> {
                 if !self.wanted.has(events, row) {
                     continue;
                 }
-                let next = self.block.rows as u32;
+                let next = self.draft.rows as u32;
                 let known = *self.counted.entry((hour.hour, self.kind_of[row])).or_insert(next);
                 if known == next {
                     self.push(events, row);
-                    self.block.hours.push(HourRows { hour: hour.hour, start: next, end: next + 1 });
+                    self.draft.spread.hours.push(HourRows {
+                        hour: hour.hour,
+                        start: next,
+                        end: next + 1,
+                    });
                 }
-                self.block.counts[known as usize] += 1;
+                self.draft.spread.counts[known as usize] += 1;
             }
         }
     }
 
     /// Brings events, which all went into one block, into the order of time and into more blocks.
     fn lay_out(&mut self) {
-        let next = Block::new(self.shape.columns(), self.shape.numbers(), 0);
-        let all = std::mem::replace(&mut self.block, next);
+        let next = Draft::new(self.shape.columns(), self.shape.numbers(), 0);
+        let all = std::mem::replace(&mut self.draft, next);
         let mut order: Vec<(i64, usize)> = all.times.iter().copied().zip(0..).collect();
         order.sort_unstable();
         for (time, row) in order {
-            self.block.push_from(&all, row);
-            self.block.times.push(time);
-            if self.block.rows >= BLOCK_ROWS {
+            self.draft.push_from(&all, row);
+            self.draft.times.push(time);
+            if self.draft.rows >= BLOCK_ROWS {
                 self.close_block();
             }
         }
-        let mut order = all.hours.clone();
+        let mut order = all.spread.hours.clone();
         order.sort_unstable_by_key(|hour| (hour.hour, hour.start));
         for hours in order.chunk_by(|a, b| a.hour == b.hour) {
-            let start = self.block.rows as u32;
+            let start = self.draft.rows as u32;
             for row in hours.iter().map(|hour| hour.start as usize) {
-                self.block.push_from(&all, row);
+                self.draft.push_from(&all, row);
             }
-            let (hour, end) = (hours[0].hour, self.block.rows as u32);
-            self.block.hours.push(HourRows { hour, start, end });
-            if self.block.rows >= BLOCK_ROWS {
+            let (hour, end) = (hours[0].hour, self.draft.rows as u32);
+            self.draft.spread.hours.push(HourRows { hour, start, end });
+            if self.draft.rows >= BLOCK_ROWS {
                 self.close_block();
             }
         }
@@ -233,7 +247,7 @@ impl<'a> Maker<'a> {
         for row in rows {
             if self.wanted.has(events, row) {
                 self.push(events, row);
-                self.block.times.push(events.times[row]);
+                self.draft.times.push(events.times[row]);
             }
         }
     }
@@ -241,12 +255,12 @@ impl<'a> Maker<'a> {
     /// Takes the rows of a user hour by hour.
     fn take_hours(&mut self, events: &Events<'_>, hours: &[HourRows]) {
         for hours in hours.chunk_by(|a, b| a.hour == b.hour) {
-            let start = self.block.rows as u32;
+            let start = self.draft.rows as u32;
             self.stretch += 1;
             hours.iter().for_each(|hour| self.count_alike(events, hour.rows()));
-            let end = self.block.rows as u32;
+            let end = self.draft.rows as u32;
             if start < end {
-                self.block.hours.push(HourRows { hour: hours[0].hour, start, end });
+                self.draft.spread.hours.push(HourRows { hour: hours[0].hour, start, end });
             }
         }
     }
@@ -264,42 +278,40 @@ impl<'a> Maker<'a> {
             }
             let kind = self.kind_of[row] as usize;
             if self.latest[kind].0 != self.stretch {
-                self.latest[kind] = (self.stretch, self.block.rows as u32);
+                self.latest[kind] = (self.stretch, self.draft.rows as u32);
                 self.push(events, row);
             }
-            self.block.counts[self.latest[kind].1 as usize] += 1;
+            self.draft.spread.counts[self.latest[kind].1 as usize] += 1;
         }
     }
 
     /// Adds a row, which is no event yet if rows are counted.
     fn push(&mut self, events: &Events<'_>, row: usize) {
-        for (column, codes) in self.block.columns.iter_mut().zip(&events.columns) {
-            column.push(codes[row]);
-        }
-        for (column, numbers) in self.block.numbers.iter_mut().zip(&events.numbers) {
-            column.push(numbers[row]);
-        }
+        self.draft.push(events, row);
         if self.shape.precision != Precision::Times {
-            self.block.counts.push(0);
+            self.draft.spread.counts.push(0);
         }
-        self.block.rows += 1;
         self.rows_out += 1;
     }
 
     fn close_block(&mut self) {
-        let next =
-            Block::new(self.shape.columns(), self.shape.numbers(), self.block.sessions.len());
-        let mut full = std::mem::replace(&mut self.block, next);
-        full.close();
+        let sessions = self.draft.sessions.len();
+        let next = Draft::new(self.shape.columns(), self.shape.numbers(), sessions);
+        let full = std::mem::replace(&mut self.draft, next).pack();
+        self.bytes += full.memory();
         self.blocks.push(full);
     }
 
     /// Whether there is much less to keep than there is to walk through.
     fn is_worth_it(&self, dictionaries: &[Dictionary]) -> bool {
         let is_long = |(column, texts): (usize, &Dictionary)| {
-            texts.len() > MOST_TEXTS && !self.shape.is_of_sessions(column)
+            texts.memory() > MOST_TEXT_BYTES && !self.shape.is_of_sessions(column)
         };
         if self.kinds.are_many() || dictionaries.iter().enumerate().any(is_long) {
+            return false;
+        }
+        let found = self.counted.len() * size_of::<((i32, u32), u32)>();
+        if self.bytes + self.draft.memory() + found > self.most_bytes {
             return false;
         }
         let most = match self.shape.precision {
@@ -309,8 +321,8 @@ impl<'a> Maker<'a> {
         self.rows_in < SOME_ROWS || self.rows_out <= most
     }
 
-    fn finish(mut self, mut dictionaries: Vec<Dictionary>) -> Found {
-        if self.block.rows > 0 {
+    fn finish(mut self, mut dictionaries: Vec<Dictionary>) -> FoundDigest {
+        if self.draft.rows > 0 {
             self.close_block();
         }
         let session_columns = self.sessions.iter().map(|codes| codes.column).collect();

@@ -9,9 +9,11 @@
 
 mod block;
 mod bytes;
+mod draft;
 mod events;
 mod kinds;
 mod make;
+mod narrow;
 mod shape;
 mod shelf;
 mod store;
@@ -49,14 +51,14 @@ impl Digest {
     }
 
     /// The memory it takes, in bytes.
-    fn memory(&self) -> usize {
+    pub(super) fn memory(&self) -> usize {
         let blocks: usize = self.blocks.iter().map(Block::memory).sum();
         blocks + self.dictionaries.iter().map(Dictionary::memory).sum::<usize>()
     }
 }
 
 /// A digest, or that it would hold nearly as much as the columns do.
-type Found = Option<Arc<Digest>>;
+pub(super) type FoundDigest = Option<Arc<Digest>>;
 
 fn join(a: (i64, i64), b: (i64, i64)) -> (i64, i64) {
     (a.0.min(b.0), a.1.max(b.1))

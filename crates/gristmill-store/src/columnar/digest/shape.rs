@@ -28,6 +28,15 @@ impl Shape {
     /// digest would not do, or hold nearly as much as the columns.
     pub(in crate::columnar) fn of(walked: Walked, scan: &Scan, range: Covers) -> Option<Self> {
         let Scan { precision, fields, numbers, wanted, .. } = scan;
+        let decides = match wanted {
+            Wanted::WithText(column, _) => fields.get(*column),
+            Wanted::Ends => fields.first(),
+            Wanted::All | Wanted::WithNumber => None,
+        };
+        let cannot_decide = match wanted {
+            Wanted::Ends => decides.is_some(),
+            _ => decides == Some(&Field::SessionWithinUser),
+        };
         let is_left_out = |field: &Field| match field {
             // Nearly every user or event has another one.
             Field::UserId | Field::EventId | Field::Properties => true,
@@ -35,7 +44,8 @@ impl Shape {
             Field::SessionWithinUser => walked == Walked::Events,
             _ => false,
         };
-        if scan.user.is_some() || fields.iter().chain(numbers).any(is_left_out) {
+        let mut columns = fields.iter().chain(numbers);
+        if scan.user.is_some() || cannot_decide || columns.any(is_left_out) {
             return None;
         }
         if *wanted == Wanted::Ends && range != Covers::All {
@@ -75,6 +85,11 @@ impl Shape {
             range: TimeRange::ALL,
             precision: self.precision,
             fields: self.fields.iter().map(by_id).collect(),
+            wanted: match &self.wanted {
+                // The walk is to tell how many rows there are.
+                Wanted::WithNumber => Wanted::All,
+                wanted => wanted.clone(),
+            },
             ..scan.clone()
         }
     }

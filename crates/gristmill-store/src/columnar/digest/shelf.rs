@@ -5,7 +5,9 @@
 //! "GMDIGST1"  CRC-32 of all that follows  the key as text  the numbers of the parts' files  the digest
 //! ```
 //!
-//! Losing a file costs nothing but time: it is not synced, and one that is damaged is removed.
+//! Losing a file costs nothing but time: it is not synced, and one that is damaged is removed. The first
+//! eight bytes change with what the rest means, which includes how properties are read, which row
+//! group is of which walk, and what users and sessions are told by.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -65,7 +67,7 @@ impl Shelf {
         let hash = hash(&text);
         self.files().get_mut(&hash)?.used = self.next_use();
         let digest = fs::read(self.path(hash)).ok().and_then(|bytes| {
-            let (key, _, digest) = contents(&bytes)?;
+            let (key, digest) = contents(&bytes)?;
             (key == text).then(|| bytes::read(digest)).flatten()
         });
         if digest.is_none() {
@@ -82,20 +84,21 @@ impl Shelf {
         file.extend_from_slice(MAGIC);
         file.extend_from_slice(&[0; CRC]);
         bytes::put_bytes(text.as_bytes(), &mut file);
-        bytes::put_all(key.files.iter().map(|file| file.to_le_bytes()), &mut file);
+        bytes::put_all(key.parts.iter().map(|(file, _)| file.to_le_bytes()), &mut file);
         bytes::append(digest, &mut file);
         let (head, rest) = file.split_at_mut(MAGIC.len() + CRC);
         head[MAGIC.len()..].copy_from_slice(&crc32fast::hash(rest).to_le_bytes());
         let (number, size) = (hash(&text), file.len() as u64);
-        if !self.make_room(size) {
+        let mut files = self.files();
+        if !self.make_room(&mut files, size) {
             return;
         }
         if let Err(error) = self.write(number, &file) {
             tracing::warn!(%error, path = %self.path(number).display(), "cannot keep a digest");
             return;
         }
-        let on_shelf = OnShelf { bytes: size, used: self.next_use(), parts: key.files.clone() };
-        self.files().insert(number, on_shelf);
+        let parts = key.parts.iter().map(|(file, _)| *file).collect();
+        files.insert(number, OnShelf { bytes: size, used: self.next_use(), parts });
     }
 
     /// Removes those of parts that are no more.
@@ -117,7 +120,7 @@ impl Shelf {
                     room -= bytes;
                     self.files().insert(number, OnShelf { bytes, used: 0, parts });
                 }
-                _ => fs::remove_file(&path)?,
+                _ => remove(&path),
             }
         }
         Ok(())
@@ -136,16 +139,17 @@ impl Shelf {
     }
 
     /// Makes room for some bytes, and says whether there is any.
-    fn make_room(&self, bytes: u64) -> bool {
+    fn make_room(&self, files: &mut HashMap<u64, OnShelf>, bytes: u64) -> bool {
         let mut by_use: Vec<_> =
-            self.files().iter().map(|(number, file)| (file.used, *number, file.bytes)).collect();
+            files.iter().map(|(number, file)| (file.used, *number, file.bytes)).collect();
         let mut taken: u64 = by_use.iter().map(|(_, _, bytes)| bytes).sum();
         by_use.sort_unstable();
         for (_, oldest, freed) in by_use {
-            if taken + bytes <= self.budget {
+            if bytes > self.budget || taken + bytes <= self.budget {
                 break;
             }
-            self.remove(|number, _| number == oldest);
+            files.remove(&oldest);
+            remove(&self.path(oldest));
             taken -= freed;
         }
         taken + bytes <= self.budget
@@ -159,8 +163,8 @@ impl Shelf {
         let mut files = self.files();
         files.retain(|number, file| {
             let goes = is_old(*number, file);
-            if goes && let Err(error) = fs::remove_file(self.path(*number)) {
-                tracing::warn!(%error, "cannot remove a kept digest");
+            if goes {
+                remove(&self.path(*number));
             }
             !goes
         });
@@ -172,6 +176,12 @@ impl Shelf {
 
     fn files(&self) -> MutexGuard<'_, HashMap<u64, OnShelf>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::warn!(%error, path = %path.display(), "cannot remove a kept digest");
     }
 }
 
@@ -201,8 +211,8 @@ fn parts_of(path: &Path) -> Option<(u64, Vec<u64>)> {
     Some((bytes, reader.all(u64::from_le_bytes)?))
 }
 
-/// The key, the parts and the digest of a file that is whole.
-fn contents(file: &[u8]) -> Option<(&str, Vec<u64>, &[u8])> {
+/// The key and the digest of a file that is whole.
+fn contents(file: &[u8]) -> Option<(&str, &[u8])> {
     let rest = file.strip_prefix(MAGIC)?;
     let (crc, rest) = rest.split_first_chunk::<CRC>()?;
     if u32::from_le_bytes(*crc) != crc32fast::hash(rest) {
@@ -210,6 +220,6 @@ fn contents(file: &[u8]) -> Option<(&str, Vec<u64>, &[u8])> {
     }
     let mut reader = bytes::Reader { left: rest };
     let key = reader.text()?;
-    let parts = reader.all(u64::from_le_bytes)?;
-    Some((key, parts, reader.left))
+    reader.all(u64::from_le_bytes)?;
+    Some((key, reader.left))
 }

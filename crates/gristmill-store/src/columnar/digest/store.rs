@@ -1,29 +1,37 @@
-//! The digests that there are, under a budget of bytes.
+//! Which digests there are to be: those of questions that were asked before, in the column cache and in
+//! files.
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::super::kept::Kept;
+use super::super::cache::ColumnCache;
 use super::shelf::Shelf;
-use super::{Digest, Found, Shape};
+use super::{FoundDigest, Shape};
 use crate::StoreError;
 
-/// What a digest takes, about.
-const USUAL_BYTES: usize = 1 << 20;
-/// How many shapes of questions are remembered.
-const SHAPES: usize = 1 << 10;
-/// After so many questions it is tried again to find room for the digests of a shape.
+/// How many keys are remembered of what was asked.
+const ASKED: usize = 1 << 14;
+/// After so many questions it is tried again to find room for a digest.
 const NO_ROOM_FOR: u64 = 64;
+/// How many files of parts are remembered that have been merged away.
+const GONE: usize = 1 << 12;
 
 /// Digests, and the questions that were asked.
 pub(in crate::columnar) struct Digests {
-    kept: Kept<DigestKey, Found>,
+    cache: Arc<ColumnCache>,
     shelf: Shelf,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
     /// The number of the latest question.
-    question: Mutex<u64>,
-    /// For each shape the question that it may be digested after.
-    asked: Mutex<HashMap<Shape, u64>>,
+    question: u64,
+    /// For each key the question that it may be digested after.
+    asked: HashMap<DigestKey, u64>,
+    /// Files of parts that have been merged away, which older snapshots may still read.
+    gone: Vec<u64>,
 }
 
 /// Which digest.
@@ -33,48 +41,50 @@ pub(in crate::columnar) struct DigestKey {
     /// The walk, and how many there are.
     pub(in crate::columnar) shard: u32,
     pub(in crate::columnar) shards: u32,
-    /// The files of the parts that it is of.
-    pub(in crate::columnar) files: Vec<u64>,
+    /// The parts that it is of: the numbers of their files and their checksums.
+    pub(in crate::columnar) parts: Vec<(u64, u32)>,
+}
+
+impl DigestKey {
+    /// Whether one of the parts has one of these files.
+    pub(in crate::columnar) fn is_of(&self, files: &[u64]) -> bool {
+        self.parts.iter().any(|(file, _)| files.contains(file))
+    }
 }
 
 impl Digests {
-    /// Those for which there is memory, and as much room in files of a directory, where some may be from
+    /// Those in a cache, and as many as have room in files of a directory, where some may be from
     /// before; `is_part` says which files of parts there are.
     pub(in crate::columnar) fn open(
-        directory: &Path,
-        bytes: usize,
+        cache: Arc<ColumnCache>,
+        (directory, bytes): (&Path, u64),
         is_part: impl Fn(u64) -> bool,
     ) -> Self {
-        let kept = Kept::new(bytes, bytes / USUAL_BYTES);
-        let shelf = Shelf::open(directory, bytes as u64, is_part);
-        Self { kept, shelf, question: Mutex::default(), asked: Mutex::default() }
+        Self { cache, shelf: Shelf::open(directory, bytes, is_part), state: Mutex::default() }
     }
 
     /// Begins another question, and gives its number.
     pub(in crate::columnar) fn begin_question(&self) -> u64 {
-        self.kept.begin_question();
-        let mut question = self.question.lock().unwrap_or_else(PoisonError::into_inner);
-        *question += 1;
-        *question
+        self.cache.begin_question();
+        let mut state = self.state();
+        state.question += 1;
+        state.question
     }
 
-    /// Whether a question of a digest's shape was asked before this one, which is noted.
-    pub(in crate::columnar) fn was_asked(&self, key: &DigestKey, question: u64) -> bool {
-        self.was_asked_since_start(&key.shape, question) || self.shelf.has(key)
-    }
-
-    fn was_asked_since_start(&self, shape: &Shape, question: u64) -> bool {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = asked.get(shape) {
+    /// Whether there is to be a digest for a question: one before needed it too, which is noted, and it
+    /// was not without room lately.
+    pub(in crate::columnar) fn are_for(&self, key: &DigestKey, question: u64) -> bool {
+        let mut state = self.state();
+        if let Some(before) = state.asked.get(key) {
             return *before < question;
         }
-        if asked.len() >= SHAPES {
-            // What was asked once only is the more likely not to be asked again.
-            let oldest = asked.values().copied().min().unwrap_or_default();
-            asked.retain(|_, before| *before != oldest);
+        if state.asked.len() >= ASKED {
+            state.asked.clear();
         }
-        asked.insert(shape.clone(), question);
-        false
+        state.asked.insert(key.clone(), question);
+        drop(state);
+        // Somebody asked before a restart.
+        self.shelf.has(key)
     }
 
     /// A digest and whether it was there. Otherwise it is made, by one walk for all that want it.
@@ -82,31 +92,43 @@ impl Digests {
         &self,
         key: &DigestKey,
         question: u64,
-        make: impl FnOnce() -> Result<Found, StoreError>,
-    ) -> Result<(Found, bool), StoreError> {
-        let bytes =
-            |digest: &Found| size_of::<DigestKey>() + digest.as_deref().map_or(0, Digest::memory);
-        let find = || -> Result<Found, StoreError> {
-            if let Some(digest) = self.shelf.take(key) {
-                return Ok(Some(Arc::new(digest)));
+        make: impl FnOnce() -> Result<FoundDigest, StoreError>,
+    ) -> Result<(FoundDigest, bool), StoreError> {
+        let mut is_made = false;
+        let find = || match self.shelf.take(key) {
+            Some(digest) => Ok(Some(Arc::new(digest))),
+            None => {
+                is_made = true;
+                make()
             }
-            let made = make()?;
-            if let Some(digest) = &made {
-                self.shelf.put(key, digest);
-            }
-            Ok(made)
         };
-        let (digest, was_there) = self.kept.get_or_read(key, find, bytes)?;
-        if !was_there && self.kept.get(key).is_none() {
-            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-            asked.insert(key.shape.clone(), question + NO_ROOM_FOR);
+        let (digest, was_there) = self.cache.digest(key, find)?;
+        if was_there {
+            return Ok((digest, was_there));
+        }
+        if self.state().gone.iter().any(|file| key.is_of(&[*file])) {
+            // The snapshot is older than a merge, and nobody will ask for this again.
+            self.cache.forget_digest(key);
+        } else if !self.cache.has_digest(key) {
+            self.state().asked.insert(key.clone(), question + NO_ROOM_FOR);
+        } else if let Some(digest) = digest.as_deref().filter(|_| is_made) {
+            self.shelf.put(key, digest);
         }
         Ok((digest, was_there))
     }
 
     /// Forgets the digests of parts that have been merged away.
     pub(in crate::columnar) fn forget(&self, files: &[u64]) {
-        self.kept.forget(|key| key.files.iter().any(|file| files.contains(file)));
+        let mut state = self.state();
+        state.gone.extend_from_slice(files);
+        let surplus = state.gone.len().saturating_sub(GONE);
+        state.gone.drain(..surplus);
+        state.asked.retain(|key, _| !key.is_of(files));
+        drop(state);
         self.shelf.forget(files);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

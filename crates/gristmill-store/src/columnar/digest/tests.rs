@@ -1,21 +1,30 @@
 //! Digests do not show in what walks give, are made for what is asked again, come back after a restart,
 //! and are made anew where a file is not whole.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gristmill_model::{Field, ProjectId, SessionId, TimeRange, Timestamp, UserId};
+use gristmill_model::{
+    Field, Partition, Positions, ProjectId, SessionId, TimeRange, Timestamp, UserId,
+};
 
 use super::super::ColumnarConfig;
-use super::super::tests::{Running, commit, config, row};
+use super::super::tests::{Running, commit, row};
 use super::shape::{Covers, Shape, Walked};
 use crate::conformance::view::view;
 use crate::{MemoryStore, Precision, Row, Scan, Store, Ties, Wanted, Work};
 
+/// A store with one slice, so that compaction leaves one part in each shard.
+fn config(folder: &Path) -> ColumnarConfig {
+    ColumnarConfig { slice: 1_000 * Timestamp::DAY, ..super::super::tests::config(folder) }
+}
+
 fn sample(n: u64) -> Row<'static> {
-    let time = ((n as i64 * 7919) % 1_500) * (Timestamp::HOUR / 7);
+    let time = ((n as i64 * 7919) % 50) * (Timestamp::HOUR / 7);
     let mut row = row(n, "", format!("e{n}"), time);
     row.event.user = UserId::new(format!("u{}", n % 20));
+    row.event.page_url = format!("/{}", n * 7 % 1_999).into();
     row.event.session = (!n.is_multiple_of(3)).then(|| SessionId::new(format!("s{}", n % 11)));
     let plan = ["free", "pro", "team"][n as usize % 3];
     row.event.properties = format!(r#"{{"plan":"{plan}","n":{}}}"#, n % 5).into();
@@ -27,7 +36,7 @@ fn scans() -> Vec<Scan> {
     let plain = Scan::of(ProjectId::new("p"));
     let plan = vec![Field::from_name("plan")];
     let by_hours = Scan { precision: Precision::Hours, ..plain.clone() };
-    let half = TimeRange { start: Some(Timestamp(90 * Timestamp::HOUR)), end: None };
+    let half = TimeRange { start: Some(Timestamp(4 * Timestamp::HOUR)), end: None };
     vec![
         Scan { precision: Precision::Untold, fields: plan.clone(), ..plain.clone() },
         Scan {
@@ -221,6 +230,94 @@ async fn files_have_a_budget() {
         assert!(bytes <= 40_000);
     }
     assert!(!files(folder.path()).is_empty());
+}
+
+/// The events of every hour, through events in no order.
+async fn by_hour(store: &dyn Store) -> BTreeMap<i32, u32> {
+    let snapshot = store.snapshot().await.unwrap();
+    let scan = Scan { precision: Precision::Hours, ..Scan::of(ProjectId::new("p")) };
+    let mut told = BTreeMap::new();
+    for shard in 0..snapshot.shards() {
+        let mut cursor = snapshot.scan_events(shard, &scan).unwrap();
+        while let Some(events) = cursor.next_events().unwrap() {
+            for hour in events.hours {
+                let count = |row: usize| events.counts.get(row).copied().unwrap_or(1);
+                *told.entry(hour.hour).or_default() += hour.rows().map(count).sum::<u32>();
+            }
+        }
+    }
+    told
+}
+
+#[tokio::test]
+async fn events_come_once_when_only_some_walks_have_a_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = ColumnarConfig { shards: 1, ..config(folder.path()) };
+    let running = Running::open(config.clone()).unwrap();
+    let expected = MemoryStore::new(1);
+    let rows = |from: u64, to: u64| commit((from..to).map(sample).collect());
+    for store in [&*running.store as &dyn Store, &expected] {
+        store.commit(rows(0, 20_000)).await.unwrap();
+    }
+    running.store.compact().await.unwrap();
+    assert!(running.store.snapshot().await.unwrap().shards() > 2, "several walks");
+    by_hour(&*running.store).await;
+    by_hour(&*running.store).await;
+    drop(running);
+    let kept = files(folder.path());
+    assert!(kept.len() > 2);
+    fs::remove_file(&kept[1]).unwrap();
+    // A small part, which is no part of a digest, lies beside it.
+    let running = Running::open(ColumnarConfig { seal_bytes: 1, ..config }).unwrap();
+    for store in [&*running.store as &dyn Store, &expected] {
+        store.commit(rows(20_000, 20_500)).await.unwrap();
+    }
+    let sealed: Positions = [(Partition(0), 20_500)].into_iter().collect();
+    running.store.watch().wait_for(|progress| progress.durable.covers(&sealed)).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(by_hour(&*running.store).await, by_hour(&expected).await);
+    }
+}
+
+#[tokio::test]
+async fn a_question_that_began_before_a_merge_leaves_no_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = filled(config(folder.path())).await;
+    let scan = scans().remove(0);
+    let expected = ask(&*running.store, &scan).await.0;
+    let old = running.store.snapshot().await.unwrap();
+    running.store.commit(commit((2_000..4_000).map(sample).collect())).await.unwrap();
+    running.store.compact().await.unwrap();
+    let mut rows = 0;
+    for shard in 0..old.shards() {
+        let mut cursor = old.scan(shard, &scan).unwrap();
+        while let Some(batch) = cursor.next_users().unwrap() {
+            rows += match batch.events.counts {
+                [] => batch.events.rows,
+                counts => counts.iter().sum::<u32>() as usize,
+            };
+        }
+    }
+    assert_eq!(rows, expected.len());
+    assert!(files(folder.path()).is_empty());
+}
+
+#[tokio::test]
+async fn what_is_nearly_as_much_as_the_columns_is_not_digested() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = filled(config(folder.path())).await;
+    // So few that it does not matter are digested all the same.
+    running.store.commit(commit((2_000..8_000).map(sample).collect())).await.unwrap();
+    running.store.compact().await.unwrap();
+    // Nearly every event of a user is on a page of its own.
+    let fields = vec![Field::PageUrl];
+    let scan = Scan { precision: Precision::Untold, fields, ..Scan::of(ProjectId::new("p")) };
+    let (plain, work) = ask(&*running.store, &scan).await;
+    for _ in 0..3 {
+        let (again, work_again) = ask(&*running.store, &scan).await;
+        assert!(again == plain && work_again.rows == work.rows);
+    }
+    assert!(files(folder.path()).is_empty());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use gristmill_model::TimeRange;
 use super::super::batch::Names;
 use super::super::sessions::{Mark, Sessions};
 use super::super::source::{Passed, Place, SourceUser, UserRows, UserSource};
-use super::block::Block;
+use super::block::{Block, Spread};
 use super::{Covers, Digest};
 use crate::{BatchUsers, Dictionary, HourRows, StoreError, UserBatch, UserCursor};
 
@@ -16,11 +16,12 @@ use crate::{BatchUsers, Dictionary, HourRows, StoreError, UserBatch, UserCursor}
 pub(in crate::columnar) struct DigestCursor {
     digest: Arc<Digest>,
     next: usize,
+    spread: Spread,
 }
 
 impl DigestCursor {
     pub(in crate::columnar) fn of(digest: Arc<Digest>) -> Self {
-        Self { digest, next: 0 }
+        Self { digest, next: 0, spread: Spread::default() }
     }
 }
 
@@ -29,7 +30,8 @@ impl UserCursor for DigestCursor {
         let Digest { blocks, dictionaries, .. } = &*self.digest;
         let Some(block) = blocks.get(self.next) else { return Ok(None) };
         self.next += 1;
-        let events = block.events(&block.hours, dictionaries);
+        self.spread.fill(block);
+        let events = block.events(&self.spread, &self.spread.hours, dictionaries);
         let batch = UserBatch::new(&block.users, events);
         Ok(Some(batch.with_hour_ends(&block.hour_ends)))
     }
@@ -44,18 +46,17 @@ impl UserCursor for DigestCursor {
 pub(in crate::columnar) struct DigestUsers {
     digest: Arc<Digest>,
     range: TimeRange,
-    /// Whether all rows are known to be in range.
-    is_covered: bool,
+    covers: Covers,
     /// How many blocks have been begun.
     begun: usize,
-    /// The users of the last of them that are left.
+    /// The last of them, and its users that are left.
+    spread: Spread,
     left: Range<usize>,
 }
 
 impl DigestUsers {
     pub(in crate::columnar) fn of(digest: Arc<Digest>, range: TimeRange, covers: Covers) -> Self {
-        let is_covered = covers == Covers::All;
-        Self { digest, range, is_covered, begun: 0, left: 0..0 }
+        Self { digest, range, covers, begun: 0, spread: Spread::default(), left: 0..0 }
     }
 
     /// The dictionaries that the walk is to begin with.
@@ -69,8 +70,15 @@ impl DigestUsers {
 
     fn user(&self) -> SourceUser {
         let (block, user) = (self.block(), self.left.start);
-        let rows = block.of_user(user, &self.range);
+        let rows = match self.covers {
+            Covers::All => block.of_user(user),
+            Covers::Some => block.in_range(user, &self.range, &self.spread),
+        };
         SourceUser { hash: block.hashes[user], rows, goes_on: false }
+    }
+
+    fn user_left(&self) -> Option<SourceUser> {
+        (!self.left.is_empty()).then(|| self.user())
     }
 
     /// What the codes of sessions mean for the user of a row, in a column.
@@ -85,9 +93,10 @@ impl UserSource for DigestUsers {
     fn fill(&mut self, _dictionaries: &mut [Dictionary]) -> Result<Option<SourceUser>, StoreError> {
         while let Some(block) = self.digest.blocks.get(self.begun) {
             self.begun += 1;
-            if block.may_be_in(&self.range) {
+            if self.covers == Covers::All || block.may_be_in(&self.range) {
+                self.spread.fill(block);
                 self.left = 0..block.users.len();
-                return Ok(Some(self.user()));
+                return Ok(self.user_left());
             }
         }
         Ok(None)
@@ -95,42 +104,38 @@ impl UserSource for DigestUsers {
 
     fn advance(&mut self) -> Option<SourceUser> {
         self.left.start += 1;
-        (!self.left.is_empty()).then(|| self.user())
+        self.user_left()
     }
 
-    fn pass(&mut self, below: u64, rows: usize) -> Option<Passed> {
-        let (block, first) = (self.block(), self.left.start);
-        if !self.is_covered && !block.is_in(&self.range) {
+    fn pass(
+        &mut self,
+        (below, rows): (u64, usize),
+        start: usize,
+        (into, names): (&mut BatchUsers, Names),
+    ) -> Option<Passed> {
+        let block = self.block();
+        if self.covers == Covers::Some && !block.is_in(&self.range) {
             return None;
         }
-        let start = block.users.rows(first).start;
-        let hashes = &block.hashes[self.left.clone()];
-        let most = first + hashes.partition_point(|hash| *hash < below);
-        let fitting = block.users.user_of(start + rows);
-        let users = first..most.min(fitting).min(self.left.end);
+        let first = block.of_user(self.left.start);
+        let below = block.hashes[self.left.clone()].partition_point(|hash| *hash < below);
+        let fitting = block.users.user_of(first.rows.start + rows);
+        let users = self.left.start..fitting.min(self.left.start + below);
         if users.len() < 2 {
             return None;
         }
-        let (first, last) = (block.of_user(users.start, &TimeRange::ALL), users.end - 1);
-        let last = block.of_user(last, &TimeRange::ALL);
-        let rows = first.rows.start..last.rows.end;
-        self.left.start = users.end;
-        Some(Passed { users, rows: UserRows { rows, hours: first.hours.start..last.hours.end } })
-    }
-
-    fn again(&self) -> Option<SourceUser> {
-        (!self.left.is_empty()).then(|| self.user())
-    }
-
-    fn tell_passed(&self, passed: &Passed, start: usize, names: Names, into: &mut BatchUsers) {
-        let users = &self.block().users;
-        for user in passed.users.clone() {
+        for user in users.clone() {
             let name = match names {
-                Names::Told => users.name(user),
+                Names::Told => block.users.name(user),
                 Names::LeftOut => "",
             };
-            into.push(name, users.rows(user).end - passed.rows.rows.start + start);
+            into.push(name, block.users.rows(user).end - first.rows.start + start);
         }
+        let last = block.of_user(users.end - 1);
+        let rows = first.rows.start..last.rows.end;
+        let rows = UserRows { rows, hours: first.hours.start..last.hours.end };
+        self.left.start = users.end;
+        Some(Passed { rows, next: self.user_left() })
     }
 
     fn name(&self) -> &str {
@@ -144,7 +149,7 @@ impl UserSource for DigestUsers {
     fn append_hours(&self, rows: &UserRows, start: usize, into: &mut Vec<HourRows>) {
         let UserRows { rows, hours } = rows;
         let shift = |row: u32| (row as usize - rows.start + start) as u32;
-        let own = &self.block().hours[hours.clone()];
+        let own = &self.spread.hours[hours.clone()];
         into.extend(own.iter().map(|hour| HourRows {
             hour: hour.hour,
             start: shift(hour.start),
@@ -159,7 +164,7 @@ impl UserSource for DigestUsers {
         _dictionary: &mut Dictionary,
         into: &mut Vec<u32>,
     ) {
-        into.extend_from_slice(&self.block().columns[field][rows]);
+        into.extend_from_slice(&self.spread.columns[field][rows]);
     }
 
     fn append_numbers(&self, field: usize, rows: Range<usize>, into: &mut Vec<f64>) {
@@ -167,11 +172,11 @@ impl UserSource for DigestUsers {
     }
 
     fn append_counts(&self, rows: Range<usize>, into: &mut Vec<u32>) {
-        into.extend_from_slice(&self.block().counts[rows]);
+        into.extend_from_slice(&self.spread.counts[rows]);
     }
 
     fn own_sessions(&self, field: usize, rows: Range<usize>, into: &mut Vec<u32>) -> Option<usize> {
-        into.extend_from_slice(&self.block().columns[field][rows]);
+        into.extend_from_slice(&self.spread.columns[field][rows]);
         Some(self.digest.dictionaries[field].len())
     }
 
@@ -184,7 +189,7 @@ impl UserSource for DigestUsers {
     ) {
         let first = into.len();
         let marks = self.marks(field, rows.start);
-        into.extend_from_slice(&self.block().columns[field][rows]);
+        into.extend_from_slice(&self.spread.columns[field][rows]);
         sessions.translate(&mut into[first..], |code| marks.get(code).copied());
     }
 
