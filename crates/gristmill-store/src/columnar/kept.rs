@@ -14,8 +14,9 @@ use std::sync::{Arc, Mutex};
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, GuardResult};
 
-/// What one of so many last questions used keeps its place.
-const LAST_QUESTIONS: u64 = 32;
+/// What one of so many last questions used keeps its place, more of them if its rank is high: a question
+/// uses much that is low and little that is high.
+const LAST_QUESTIONS: [u64; 2] = [32, 512];
 /// Room is made for at least the budget divided by this at a time, because all entries are looked at
 /// for it.
 const BUDGET_BY_ROOM: u64 = 32;
@@ -147,7 +148,8 @@ impl<K: Eq + Hash + Clone, V: Clone> Kept<K, V> {
             return false;
         }
         let may_go = |entry: &Entry<V>, last_question: u64| {
-            entry.rank < rank || last_question + LAST_QUESTIONS <= question
+            let keeps_for = LAST_QUESTIONS[entry.rank as usize];
+            entry.rank < rank || last_question + keeps_for <= question
         };
         let unused: RefCell<BTreeMap<u64, u64>> = RefCell::default();
         self.entries.retain(|_, entry| {
@@ -216,7 +218,7 @@ mod tests {
     fn what_does_not_fit_leaves_the_rest_in_its_place() {
         let cache = Kept::new(100 * BYTES, 100);
         assert_eq!(ask(&cache, 0..150), 0);
-        for _ in 0..3 * LAST_QUESTIONS {
+        for _ in 0..3 * LAST_QUESTIONS[0] {
             assert_eq!(ask(&cache, 0..150), 100);
             check_bytes(&cache);
         }
@@ -227,7 +229,7 @@ mod tests {
         let cache = Kept::new(100 * BYTES, 100);
         ask(&cache, 0..50);
         ask(&cache, 50..100);
-        for _ in 0..LAST_QUESTIONS {
+        for _ in 0..LAST_QUESTIONS[0] {
             ask(&cache, 50..140);
         }
         assert_eq!(ask(&cache, 50..140), 90, "those of 0..50 gave way");
@@ -239,7 +241,7 @@ mod tests {
     fn no_more_gives_way_than_is_needed() {
         let cache = Kept::new(100 * BYTES, 100);
         ask(&cache, 0..100);
-        for _ in 0..LAST_QUESTIONS {
+        for _ in 0..LAST_QUESTIONS[0] {
             ask(&cache, 0..0);
         }
         assert_eq!(ask(&cache, 100..101), 0);

@@ -313,9 +313,12 @@ async fn what_is_nearly_as_much_as_the_columns_is_not_digested() {
     let fields = vec![Field::PageUrl];
     let scan = Scan { precision: Precision::Untold, fields, ..Scan::of(ProjectId::new("p")) };
     let (plain, work) = ask(&*running.store, &scan).await;
-    for _ in 0..3 {
+    // The second one finds out.
+    assert_eq!(ask(&*running.store, &scan).await.0, plain);
+    for _ in 0..2 {
         let (again, work_again) = ask(&*running.store, &scan).await;
-        assert!(again == plain && work_again.rows == work.rows);
+        assert_eq!(again, plain);
+        assert_eq!(work_again.rows, work.rows);
     }
     assert!(files(folder.path()).is_empty());
 }
