@@ -141,8 +141,13 @@ impl<K: Eq + Hash + Clone, V: Clone> Kept<K, V> {
 
     /// Makes room for some bytes of a rank if it can, and says whether it made any.
     fn evict(&self, bytes: u64, rank: Rank) -> bool {
-        // While somebody else makes room there is none to wait for.
-        let Ok(mut nothing_to_evict) = self.nothing_to_evict.try_lock() else { return false };
+        let held = match rank {
+            // While somebody else makes room there is none to wait for.
+            Rank::Low => self.nothing_to_evict.try_lock().ok(),
+            // What is not kept now is not tried again soon.
+            Rank::High => self.nothing_to_evict.lock().ok(),
+        };
+        let Some(mut nothing_to_evict) = held else { return false };
         let question = self.question.load(Relaxed);
         if nothing_to_evict[rank as usize] == Some(question) {
             return false;
