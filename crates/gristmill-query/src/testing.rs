@@ -107,8 +107,8 @@ impl World {
                 let store = Arc::clone(&columnar.store);
                 self.fill(&*store, async || columnar.settle().await).await;
                 columnar.finish().await;
-                let asks =
-                    if number / columnar_share() / Layout::ALL.len() % 2 == 0 { 3 } else { 1 };
+                let round = number / columnar_share() / Layout::ALL.len();
+                let asks = if round.is_multiple_of(2) { 3 } else { 1 };
                 for _ in 1..asks {
                     question(service(Arc::clone(&store) as _)).await;
                 }

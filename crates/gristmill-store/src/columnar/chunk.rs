@@ -240,13 +240,17 @@ impl Coded {
     fn of_dictionary(array: &DictionaryArray<Int32Type>) -> Result<Self, StoreError> {
         let values = array.values().as_string_opt::<i32>().ok_or_else(unexpected)?;
         let mut coder = Coder::default();
-        let codes: Vec<u32> = values.iter().map(|text| coder.code(text)).collect();
-        let code = |key: Option<i32>| match key {
-            None => Ok(ABSENT),
-            Some(key) => codes.get(key as usize).copied().ok_or_else(unexpected),
+        // The values are those of the whole row group, and one user's rows have few of them.
+        let mut known = vec![None; values.len()];
+        let code = |key: Option<i32>| {
+            let Some(key) = key else { return Ok(ABSENT) };
+            let known = known.get_mut(key as usize).ok_or_else(unexpected)?;
+            let value = || values.is_valid(key as usize).then(|| values.value(key as usize));
+            Ok(*known.get_or_insert_with(|| coder.code(value())))
         };
         let codes: Result<Vec<u32>, StoreError> = array.keys().iter().map(code).collect();
-        Ok(coder.finish(&codes?))
+        let codes = codes?;
+        Ok(coder.finish(&codes))
     }
 
     fn of_texts<'a>(texts: impl Iterator<Item = Option<&'a str>>) -> Self {

@@ -27,9 +27,12 @@ use crate::{EventCursor, Scan, Snapshot, StoreError, UserCursor, Work};
 const ROWS_PER_WALK: u64 = if cfg!(test) { 1 << 12 } else { 1 << 20 };
 /// The most walks that a shard is cut into.
 const WALKS_PER_SHARD: u64 = 16;
-/// A part is digested if it has at least one of so many rows of its shard: smaller ones are soon
-/// merged away.
+/// A part is digested if it was written to stay and has at least one of so many rows of its shard:
+/// others are soon merged away, and a digest of them would be made for hardly anybody.
 const SHARE_DIGESTED: u64 = 16;
+
+/// A digest, and how much of it is in range.
+type Digested = (Arc<Digest>, Covers);
 
 /// A view that somebody reads.
 ///
@@ -189,9 +192,10 @@ impl ColumnarSnapshot {
         walked: Walked,
         (shard, scan): (u32, &Scan),
         parts: Vec<Arc<Part>>,
-    ) -> Result<(Option<(Arc<Digest>, Covers)>, Vec<Arc<Part>>), StoreError> {
+    ) -> Result<(Option<Digested>, Vec<Arc<Part>>), StoreError> {
         let rows: u64 = parts.iter().map(|part| part.record.rows).sum();
-        let is_large = |part: &Arc<Part>| part.record.rows * SHARE_DIGESTED >= rows;
+        let is_large =
+            |part: &Arc<Part>| part.record.is_lasting && part.record.rows * SHARE_DIGESTED >= rows;
         let (large, rest): (Vec<_>, Vec<_>) = parts.iter().cloned().partition(is_large);
         let covers = covers(&large, &scan.range);
         let Some(shape) = Shape::of(walked, scan, covers) else { return Ok((None, parts)) };

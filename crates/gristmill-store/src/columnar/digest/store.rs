@@ -75,8 +75,10 @@ impl Digests {
     /// was not without room lately.
     pub(in crate::columnar) fn are_for(&self, key: &DigestKey, question: u64) -> bool {
         let mut state = self.state();
-        if let Some(before) = state.asked.get(key) {
-            return *before < question;
+        if let Some(before) = state.asked.get(key).copied() {
+            drop(state);
+            // A question may walk twice, and have found it the first time.
+            return before < question || self.cache.has_digest(key);
         }
         if state.asked.len() >= ASKED {
             state.asked.clear();
