@@ -39,7 +39,7 @@ const ENTRY_BYTES: usize = 256;
 /// How many fields have a lexicon at most.
 const LEXICONS: usize = 32;
 
-/// Which column of which row group.
+/// Which column of which row group, or which digest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Column { file: u64, group: usize, what: What },

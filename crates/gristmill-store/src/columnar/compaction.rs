@@ -328,8 +328,9 @@ impl Shared {
         self.publish(&mut state, view);
         drop(state);
         let files: Vec<u64> = inputs.iter().map(|part| part.record.file).collect();
-        self.cache.forget(&files);
+        // From here on no digest of theirs is kept any more.
         self.digests.forget(&files);
+        self.cache.forget(&files);
         self.work.notify_all();
         Ok(())
     }

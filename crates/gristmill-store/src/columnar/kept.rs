@@ -3,7 +3,8 @@
 //! A question reads all that it needs, mostly in the same order each time. If that is more than the
 //! budget, a cache that always makes room for the newest has forgotten everything by the time it is
 //! wanted again. So what one of the last questions used keeps its place, and what finds no room is
-//! not kept; the rest gives way, that first which has not been used for longest.
+//! not kept; the rest gives way, that first which has not been used for longest. What is of a lower
+//! rank gives way to what is of a higher one.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -26,12 +27,12 @@ const ANY_NUMBER: u64 = 1 << 40;
 /// The bytes of an entry for which there is no room, and which goes at once.
 const NOT_KEPT: u64 = 0;
 
-/// What gives way to what, whenever it was used.
+/// What gives way to what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
-    /// To all of a higher rank.
+    /// To all of a higher rank, whenever it was used.
     Low,
-    /// To nothing.
+    /// To nothing but what is newer by many questions.
     High,
 }
 
@@ -136,7 +137,16 @@ impl<K: Eq + Hash + Clone, V: Clone> Kept<K, V> {
             let more = |taken: u64| Some(taken + bytes).filter(|taken| *taken <= self.budget);
             self.bytes.fetch_update(Relaxed, Relaxed, more).is_ok()
         };
-        bytes <= self.budget && (take() || (self.evict(bytes, rank) && take()))
+        if bytes > self.budget {
+            return false;
+        }
+        while !take() {
+            // What was made room for may be taken by somebody else meanwhile.
+            if !self.evict(bytes, rank) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Makes room for some bytes of a rank if it can, and says whether it made any.
@@ -156,6 +166,10 @@ impl<K: Eq + Hash + Clone, V: Clone> Kept<K, V> {
             let keeps_for = LAST_QUESTIONS[entry.rank as usize];
             entry.rank < rank || last_question + keeps_for <= question
         };
+        let missing = bytes.saturating_sub(self.budget - self.bytes.load(Relaxed));
+        if missing == 0 {
+            return true;
+        }
         let unused: RefCell<BTreeMap<u64, u64>> = RefCell::default();
         self.entries.retain(|_, entry| {
             let last_question = entry.last_question.load(Relaxed);
@@ -178,6 +192,9 @@ impl<K: Eq + Hash + Clone, V: Clone> Kept<K, V> {
             nothing_to_evict[rank as usize] = Some(question);
             return false;
         };
+        if older < missing {
+            return false;
+        }
         // Of what the newest of these questions used only as much goes as is needed.
         let needed = Cell::new(from_newest);
         self.entries.retain(|_, entry| {

@@ -23,7 +23,7 @@ const BATCH_USERS: usize = BATCH_ROWS;
 
 /// What the rows of a digest are.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Digested {
+enum DigestRows {
     /// One event each.
     Events,
     /// Events that are alike, with their number.
@@ -39,7 +39,7 @@ pub(super) struct MergedUsers {
     order: Ties,
     names: Names,
     /// What the rows of the digest are, if one of the sources is one.
-    digest: Option<Digested>,
+    digest: Option<DigestRows>,
     heads: Vec<Head>,
     dictionaries: Vec<Dictionary>,
     batch: Batch,
@@ -77,8 +77,8 @@ impl MergedUsers {
     /// Adds the users of a digest, before any other source.
     pub(super) fn add_digest(&mut self, users: DigestUsers) {
         self.digest = Some(match self.precision {
-            Precision::Times => Digested::Events,
-            Precision::Hours | Precision::Untold => Digested::Counts,
+            Precision::Times => DigestRows::Events,
+            Precision::Hours | Precision::Untold => DigestRows::Counts,
         });
         self.dictionaries = users.dictionaries();
         self.add(users);
@@ -182,7 +182,7 @@ impl MergedUsers {
     fn gather_long(&mut self) -> Result<(), StoreError> {
         let Self { heads, dictionaries, batch, ties, sessions, fields, numeric, precision, .. } =
             self;
-        let (order, are_counted) = (self.order, self.digest == Some(Digested::Counts));
+        let (order, are_counted) = (self.order, self.digest == Some(DigestRows::Counts));
         let Some(&first) = ties.first() else { return Ok(()) };
         let name = heads[first].source.name().to_owned();
         let hash = heads[first].user.as_ref().map(|user| user.hash);
@@ -255,7 +255,7 @@ impl MergedUsers {
             Precision::Hours => batch.copy_hours(heads),
             Precision::Untold => {}
         }
-        if self.digest == Some(Digested::Counts) {
+        if self.digest == Some(DigestRows::Counts) {
             batch.copy_counts(heads);
         }
         let Batch { columns, numbers, pieces, .. } = batch;

@@ -30,6 +30,8 @@ const WALKS_PER_SHARD: u64 = 16;
 /// A part is digested if it was written to stay and has at least one of so many rows of its shard:
 /// others are soon merged away, and a digest of them would be made for hardly anybody.
 const SHARE_DIGESTED: u64 = 16;
+/// The digests of a question may take one of so many parts of the memory for columns and digests.
+const SHARE_OF_QUESTION: usize = 2;
 
 /// A digest, and how much of it is in range.
 type Digested = (Arc<Digest>, Covers);
@@ -210,8 +212,8 @@ impl ColumnarSnapshot {
         if large.is_empty() || !self.digests.are_for(&key, question) {
             return Ok((None, parts));
         }
-        // All walks of a question together have room.
-        let most_bytes = self.cache.bytes() / self.shards() as usize;
+        // The digests of one question leave room for those of others.
+        let most_bytes = self.cache.bytes() / SHARE_OF_QUESTION / self.shards() as usize;
         let make = || {
             let scan = key.shape.scan(scan);
             match walked {

@@ -30,7 +30,7 @@ impl Shape {
         let Scan { precision, fields, numbers, wanted, .. } = scan;
         let decides = match wanted {
             Wanted::WithText(column, _) => fields.get(*column),
-            Wanted::Ends => fields.first(),
+            Wanted::Ends => fields.iter().chain(numbers).next(),
             Wanted::All | Wanted::WithNumber => None,
         };
         let cannot_decide = match wanted {

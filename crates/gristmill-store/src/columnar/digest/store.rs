@@ -46,6 +46,11 @@ pub(in crate::columnar) struct DigestKey {
 }
 
 impl DigestKey {
+    /// The files of the parts.
+    fn files(&self) -> Vec<u64> {
+        self.parts.iter().map(|(file, _)| *file).collect()
+    }
+
     /// Whether one of the parts has one of these files.
     pub(in crate::columnar) fn is_of(&self, files: &[u64]) -> bool {
         self.parts.iter().any(|(file, _)| files.contains(file))
@@ -85,8 +90,8 @@ impl Digests {
         }
         state.asked.insert(key.clone(), question);
         drop(state);
-        // Somebody asked before a restart.
-        self.shelf.has(key)
+        // Somebody may have asked before a restart.
+        self.cache.has_digest(key) || self.shelf.has(key)
     }
 
     /// A digest and whether it was there. Otherwise it is made, by one walk for all that want it.
@@ -108,15 +113,22 @@ impl Digests {
         if was_there {
             return Ok((digest, was_there));
         }
-        if self.state().gone.iter().any(|file| key.is_of(&[*file])) {
-            // The snapshot is older than a merge, and nobody will ask for this again.
+        if self.is_gone(key) {
             self.cache.forget_digest(key);
         } else if !self.cache.has_digest(key) {
             self.state().asked.insert(key.clone(), question + NO_ROOM_FOR);
         } else if let Some(digest) = digest.as_deref().filter(|_| is_made) {
             self.shelf.put(key, digest);
+            if self.is_gone(key) {
+                self.shelf.forget(&key.files());
+            }
         }
         Ok((digest, was_there))
+    }
+
+    /// Whether one of the parts has been merged away, so that nobody will ask for this again.
+    fn is_gone(&self, key: &DigestKey) -> bool {
+        key.is_of(&self.state().gone)
     }
 
     /// Forgets the digests of parts that have been merged away.
