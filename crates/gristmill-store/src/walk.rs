@@ -267,11 +267,6 @@ impl BatchUsers {
         start as usize..self.ends[user].1 as usize
     }
 
-    /// The user of a row.
-    pub(crate) fn user_of(&self, row: usize) -> usize {
-        self.ends.partition_point(|(_, end)| *end as usize <= row)
-    }
-
     /// Gives back the memory that is not used.
     pub(crate) fn shrink(&mut self) {
         self.names.shrink_to_fit();

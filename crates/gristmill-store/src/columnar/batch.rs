@@ -5,8 +5,8 @@ use std::ops::Range;
 use gristmill_model::Field;
 
 use super::cache::ColumnCache;
-use super::sessions::Sessions;
-use super::source::{Head, Place, UserRows, UserSource};
+use super::source::{Head, Place};
+use super::taken::{Taken, TakenUser};
 use crate::property::finite_number;
 use crate::{BatchUsers, Dictionary, HourRows, Precision, StoreError, Ties};
 
@@ -23,23 +23,32 @@ pub(super) struct Batch {
     pub(super) users: BatchUsers,
     pub(super) times: Vec<i64>,
     pub(super) hours: Vec<HourRows>,
+    /// If there are hours, for each user where they end.
+    pub(super) hour_ends: Vec<u32>,
     pub(super) columns: Vec<Vec<u32>>,
     pub(super) numbers: Vec<Vec<f64>>,
     pub(super) counts: Vec<u32>,
-    /// Where the rows are, user by user.
-    pub(super) pieces: Vec<Piece>,
-    /// Where the pieces end of each user, or of several users of one piece.
-    pub(super) piece_ends: Vec<usize>,
-    /// The users whose pieces overlap in time, and which of the ends is theirs.
-    pub(super) unsorted: Vec<(usize, usize)>,
-    /// How many rows the pieces have.
     pub(super) rows: usize,
+    pub(super) taken: Taken,
+    /// The users that were taken, in the order of the batch.
+    pieces: Vec<TakenUser>,
+    /// For each user of the batch where its pieces end.
+    piece_ends: Vec<usize>,
+    /// The users of the batch whose pieces overlap in time.
+    pub(super) unsorted: Vec<usize>,
+    /// For each row of the batch where it is among those that were copied.
+    from: Vec<u32>,
+    /// Room for sorting and gathering.
+    order: Vec<(u64, u32)>,
+    spare: Spare,
 }
 
-/// Rows of a user that follow each other in a source.
-pub(super) struct Piece {
-    pub(super) source: usize,
-    pub(super) rows: UserRows,
+/// Room for what is gathered, one for each width.
+#[derive(Default)]
+struct Spare {
+    times: Vec<i64>,
+    codes: Vec<u32>,
+    numbers: Vec<f64>,
 }
 
 /// Rows of a source that have been copied, and where they are.
@@ -50,118 +59,120 @@ pub(super) struct Copied {
 }
 
 impl Batch {
+    /// An empty one with so many columns of codes and of numbers.
+    pub(super) fn of(columns: usize, numbers: usize) -> Self {
+        Self {
+            columns: vec![Vec::new(); columns],
+            numbers: vec![Vec::new(); numbers],
+            ..Self::default()
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         self.users.clear();
         self.times.clear();
         self.hours.clear();
+        self.hour_ends.clear();
         self.columns.iter_mut().for_each(Vec::clear);
         self.numbers.iter_mut().for_each(Vec::clear);
         self.counts.clear();
+        self.rows = 0;
+        self.taken.clear();
         self.pieces.clear();
         self.piece_ends.clear();
         self.unsorted.clear();
-        self.rows = 0;
+        self.from.clear();
     }
 
-    /// Adds the next user of some sources, if it has any rows.
-    pub(super) fn add_user(
-        &mut self,
-        sources: &[usize],
-        heads: &[Head],
-        precision: Precision,
-        names: Names,
-    ) {
-        let first = self.pieces.len();
-        for &source in sources {
-            if let Some(user) = &heads[source].user
-                && !user.rows.rows.is_empty()
-            {
-                self.rows += user.rows.rows.len();
-                self.pieces.push(Piece { source, rows: user.rows.clone() });
+    /// The pieces of a user.
+    pub(super) fn pieces_of(&self, user: usize) -> &[TakenUser] {
+        let first = user.checked_sub(1).map_or(0, |before| self.piece_ends[before]);
+        &self.pieces[first..self.piece_ends[user]]
+    }
+
+    /// Brings the users that were taken into order, those that are the same as one with several
+    /// pieces. Times must have been copied.
+    pub(super) fn bring_together(&mut self, heads: &[Head], precision: Precision, names: Names) {
+        let Self { taken, order, pieces, .. } = self;
+        order.clear();
+        order.extend(taken.users.iter().zip(0..).map(|(user, index)| (user.hash, index)));
+        // The users of each source are in order, and a stable sort makes use of that.
+        order.sort_by_key(|(hash, _)| *hash);
+        pieces.extend(order.iter().map(|(_, index)| taken.users[*index as usize]));
+        let name = |piece: &TakenUser| heads[piece.source as usize].name(piece.user as usize);
+        let mut start = 0;
+        while let Some(first) = self.pieces.get(start) {
+            let alike = self.pieces[start..].iter().take_while(|piece| piece.hash == first.hash);
+            let mut end = start + alike.count();
+            if self.pieces[start + 1..end].iter().any(|piece| name(piece) != name(first)) {
+                // Different users may share a hash; their order is that of their names.
+                self.pieces[start..end].sort_by_key(name);
+                let first = name(&self.pieces[start]);
+                let own = self.pieces[start..end].iter().take_while(|piece| name(piece) == first);
+                end = start + own.count();
             }
-        }
-        let pieces = &mut self.pieces[first..];
-        if pieces.is_empty() {
-            return;
-        }
-        if pieces.len() > 1 && precision == Precision::Times {
-            let ends = |piece: &Piece| {
-                let times = heads[piece.source].source.times(&piece.rows.rows);
-                (times.first().copied(), times.last().copied())
+            let name = match names {
+                Names::Told => name(&self.pieces[start]),
+                Names::LeftOut => "",
             };
-            if !pieces.is_sorted_by_key(ends) {
-                pieces.sort_unstable_by_key(ends);
+            self.add_user(start..end, precision, name);
+            start = end;
+        }
+    }
+
+    /// Adds the next user, whose pieces these are.
+    fn add_user(&mut self, pieces: Range<usize>, precision: Precision, name: &str) {
+        let own = &mut self.pieces[pieces.clone()];
+        if own.len() > 1 && precision == Precision::Times {
+            let times = &self.times;
+            let ends = |piece: &TakenUser| {
+                let own = piece.copied();
+                (times[own.start], times[own.end - 1])
+            };
+            if !own.is_sorted_by_key(ends) {
+                own.sort_by_key(ends);
             }
-            if pieces.windows(2).any(|pieces| ends(&pieces[1]).0 <= ends(&pieces[0]).1) {
-                self.unsorted.push((self.users.len(), self.piece_ends.len()));
+            if own.windows(2).any(|pieces| ends(&pieces[1]).0 <= ends(&pieces[0]).1) {
+                self.unsorted.push(self.users.len());
             }
         }
-        let name = match names {
-            Names::Told => heads[pieces[0].source].source.name(),
-            Names::LeftOut => "",
-        };
-        self.users.push(name, self.rows);
-        self.piece_ends.push(self.pieces.len());
-    }
-
-    /// Adds the rows of users of a source that were passed over.
-    pub(super) fn add_passed(&mut self, source: usize, rows: UserRows) {
-        self.rows += rows.rows.len();
-        self.pieces.push(Piece { source, rows });
-        self.piece_ends.push(self.pieces.len());
-    }
-
-    pub(super) fn copy_times(&mut self, heads: &[Head]) {
-        for (source, rows) in joined(&self.pieces) {
-            self.times.extend_from_slice(heads[source].source.times(&rows));
+        for piece in &*own {
+            self.from.extend(piece.copied().map(|row| row as u32));
         }
-    }
-
-    pub(super) fn copy_counts(&mut self, heads: &[Head]) {
-        for (source, rows) in joined(&self.pieces) {
-            heads[source].source.append_counts(rows, &mut self.counts);
-        }
-    }
-
-    pub(super) fn copy_hours(&mut self, heads: &[Head]) {
-        let (mut first, mut start) = (0, 0);
-        for &end in &self.piece_ends {
+        if precision == Precision::Hours {
             let first_hour = self.hours.len();
-            for Piece { source, rows } in &self.pieces[first..end] {
-                heads[*source].source.append_hours(rows, start, &mut self.hours);
-                start += rows.rows.len();
+            let mut start = self.rows as u32;
+            for piece in &*own {
+                let hours = self.taken.hours[piece.hours()].iter();
+                self.hours.extend(hours.map(|hour| HourRows {
+                    hour: hour.hour,
+                    start: hour.start + start,
+                    end: hour.end + start,
+                }));
+                start += piece.len() as u32;
             }
-            if end - first > 1 {
+            if own.len() > 1 {
                 sort_hours(&mut self.hours[first_hour..]);
             }
-            first = end;
+            self.hour_ends.push(self.hours.len() as u32);
         }
+        self.rows = self.from.len();
+        self.users.push(name, self.rows);
+        self.piece_ends.push(pieces.end);
     }
 
-    /// Appends what rows of the only user have in the fields of the walk.
-    pub(super) fn append(
-        &mut self,
-        source: &dyn UserSource,
-        rows: Range<usize>,
-        (fields, numeric): (&[Field], &[Field]),
-        dictionaries: &mut [Dictionary],
-        sessions: &mut Sessions,
-    ) {
-        for (index, numbers) in self.numbers.iter_mut().enumerate() {
-            if numeric[index] != Field::UserId {
-                source.append_numbers(index, rows.clone(), numbers);
-            }
+    /// Brings what was copied into the order of the rows.
+    pub(super) fn gather(&mut self) {
+        let Self { times, columns, numbers, counts, from, spare, taken, .. } = self;
+        let is_in_order =
+            from.len() == taken.rows() && (0..).zip(&*from).all(|(to, from)| to == *from);
+        if is_in_order {
+            return;
         }
-        let targets = self.columns.iter_mut().zip(dictionaries);
-        for (index, (field, (column, dictionary))) in fields.iter().zip(targets).enumerate() {
-            match field {
-                Field::UserId => {}
-                Field::SessionWithinUser => {
-                    source.append_sessions(index, rows.clone(), sessions, column);
-                }
-                _ => source.append(index, rows.clone(), dictionary, column),
-            }
-        }
+        gather(from, times, &mut spare.times);
+        gather(from, counts, &mut spare.codes);
+        columns.iter_mut().for_each(|column| gather(from, column, &mut spare.codes));
+        numbers.iter_mut().for_each(|column| gather(from, column, &mut spare.numbers));
     }
 
     /// Appends what the rows have in columns of the users' names.
@@ -240,14 +251,13 @@ fn reorder<T: Copy>(column: &mut [T], order: &[Sorted]) {
     column[..sorted.len()].copy_from_slice(&sorted);
 }
 
-/// The pieces, those that follow each other in a source as one.
-pub(super) fn joined(pieces: &[Piece]) -> impl Iterator<Item = (usize, Range<usize>)> + '_ {
-    let follow =
-        |a: &Piece, b: &Piece| a.source == b.source && a.rows.rows.end == b.rows.rows.start;
-    pieces.chunk_by(follow).filter_map(|pieces| {
-        let (first, last) = (pieces.first()?, pieces.last()?);
-        Some((first.source, first.rows.rows.start..last.rows.rows.end))
-    })
+/// Has a column, unless it is empty, hold what it had in some rows.
+fn gather<T: Copy>(from: &[u32], column: &mut Vec<T>, spare: &mut Vec<T>) {
+    if !column.is_empty() {
+        spare.clear();
+        spare.extend(from.iter().map(|row| column[*row as usize]));
+        std::mem::swap(column, spare);
+    }
 }
 
 /// Brings the hours of one user into their order.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use gristmill_model::{TimeRange, Timestamp};
 
 use super::chunk::{Times, Users};
-use super::source::UserRows;
+use super::source::count_before;
 use crate::HourRows;
 use crate::hours::{append_hours, begin_of, end_of};
 
@@ -56,47 +56,37 @@ impl GroupHours {
         self.ends.last().map_or(0, |end| *end as usize)
     }
 
-    /// The rows of a user.
-    pub(super) fn user(&self, user: usize) -> UserRows {
-        let hours = self.first_of_user[user] as usize..self.first_of_user[user + 1] as usize;
-        UserRows { rows: self.rows(&hours), hours }
-    }
-
-    /// Of the rows of a user those in a range. The times are needed where it cuts an hour.
-    pub(super) fn cut(&self, of_user: UserRows, range: &TimeRange, times: &[i64]) -> UserRows {
-        let UserRows { mut hours, .. } = of_user;
-        let own = &self.hours[hours.clone()];
+    /// The rows of a user that are in a range, which cuts no hour.
+    pub(super) fn rows_within(&self, user: usize, range: &TimeRange) -> Range<usize> {
+        let of_user = self.of_user(user);
+        let own = &self.hours[of_user.clone()];
         let is_before = |hour: &i32| range.start.is_some_and(|start| end_of(*hour) <= start.0);
         let begins_in = |hour: &i32| range.end.is_none_or(|end| begin_of(*hour) < end.0);
-        let (first, last) = (own.partition_point(is_before), own.partition_point(begins_in));
-        hours = hours.start + first..hours.start + last.max(first);
-        let mut rows = self.rows(&hours);
-        // The range may cut the first and the last hour, and leave none of its rows.
-        if let Some(first) = hours.clone().next() {
-            let within = self.in_range(first, range, times);
-            hours.start += usize::from(within.is_empty());
-            rows.start = if within.is_empty() { self.start(hours.start) } else { within.start };
-        }
-        if let Some(last) = hours.clone().next_back() {
-            let within = self.in_range(last, range, times);
-            hours.end -= usize::from(within.is_empty());
-            rows.end = if within.is_empty() { self.start(last) } else { within.end };
-        }
-        UserRows { rows: rows.start..rows.end.max(rows.start), hours }
+        let first = own.partition_point(is_before);
+        let end = own.partition_point(begins_in).max(first);
+        self.start(of_user.start + first)..self.start(of_user.start + end)
     }
 
-    /// Appends the hours of rows, the first of which is to be `start`.
-    pub(super) fn append(&self, of_user: &UserRows, start: usize, into: &mut Vec<HourRows>) {
-        let UserRows { rows, hours } = of_user;
-        let shift = (start as u32).wrapping_sub(rows.start as u32);
-        let (mut start, last) = (start as u32, (start + rows.len()) as u32);
-        let own = self.hours[hours.clone()].iter().zip(&self.ends[hours.clone()]);
-        into.extend(own.map(|(hour, end)| {
-            let end = end.wrapping_add(shift).clamp(start, last);
-            let rows = HourRows { hour: *hour, start, end };
-            start = end;
-            rows
-        }));
+    /// Appends the hours of rows of a user, the first of which is to be row 0.
+    pub(super) fn append(&self, user: usize, rows: &Range<usize>, into: &mut Vec<HourRows>) {
+        let (first, end) = (rows.start as u32, rows.end as u32);
+        let places = self.of_user(user);
+        let before = self.ends[places.clone()].partition_point(|end| *end <= first);
+        let mut start = first;
+        for place in places.skip(before) {
+            if start >= end {
+                break;
+            }
+            let own_end = self.ends[place].min(end);
+            let (hour, own) = (self.hours[place], start - first..own_end - first);
+            into.push(HourRows { hour, start: own.start, end: own.end });
+            start = own_end;
+        }
+    }
+
+    /// The hours of a user.
+    fn of_user(&self, user: usize) -> Range<usize> {
+        self.first_of_user[user] as usize..self.first_of_user[user + 1] as usize
     }
 
     /// The place of the hour that has a row.
@@ -128,12 +118,6 @@ impl GroupHours {
         place
     }
 
-    /// The rows of some hours.
-    fn rows(&self, places: &Range<usize>) -> Range<usize> {
-        let start = self.start(places.start);
-        start..places.clone().next_back().map_or(start, |last| self.ends[last] as usize)
-    }
-
     /// The rows of an hour that are in a range, which are in order of time.
     fn in_range(&self, place: usize, range: &TimeRange, times: &[i64]) -> Range<usize> {
         let (begin, end) = (begin_of(self.hours[place]), end_of(self.hours[place]));
@@ -141,7 +125,7 @@ impl GroupHours {
         let first_from = |moment: i64| match moment {
             moment if moment <= begin => own.start,
             moment if moment >= end => own.end,
-            moment => own.start + times[own.clone()].partition_point(|time| *time < moment),
+            moment => own.start + count_before(&times[own.clone()], moment),
         };
         let first = range.start.map_or(own.start, |start| first_from(start.0));
         let last = range.end.map_or(own.end, |end| first_from(end.0));

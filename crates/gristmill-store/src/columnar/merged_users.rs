@@ -1,25 +1,25 @@
 //! Merges the users of several runs and parts, a batch at a time.
 //!
-//! First it is found out which rows the users of a batch have in which source, then these rows are
-//! copied, column by column. So a batch ends when a source has no user at hand any more.
+//! Hashes are spread evenly, so a batch is a range of them: each source gives its users up to a hash,
+//! their rows are copied column by column, and then users and rows are brought into order.
 
 use std::sync::Arc;
 
 use gristmill_model::Field;
 
-use super::batch::{Batch, Copied, Names, Piece, joined, sort_hours};
+use super::batch::{Batch, Copied, Names, sort_hours};
 use super::cache::ColumnCache;
 use super::digest::DigestUsers;
 use super::sessions::Sessions;
-use super::source::{Head, SourceUser, UserRows, UserSource};
+use super::source::{Follows, Head, UserSource, next_hash, users_up_to, whole_up_to};
+use super::taken::{Stretch, TakenUser};
 use crate::{
-    Dictionaries, Dictionary, Events, Precision, Scan, StoreError, Ties, UserBatch, UserCursor,
+    Dictionaries, Dictionary, Events, HourRows, Precision, Scan, StoreError, Ties, UserBatch,
+    UserCursor,
 };
 
 /// About how many rows a batch has: few enough to stay in the fast caches of a core.
 const BATCH_ROWS: usize = if cfg!(test) { 1 << 6 } else { 1 << 12 };
-/// How many users are looked at for a batch, with rows in range or not.
-const BATCH_USERS: usize = BATCH_ROWS;
 
 /// What the rows of a digest are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,8 +43,6 @@ pub(super) struct MergedUsers {
     heads: Vec<Head>,
     dictionaries: Vec<Dictionary>,
     batch: Batch,
-    /// The sources that have the user at hand.
-    ties: Vec<usize>,
     sessions: Sessions,
 }
 
@@ -60,18 +58,13 @@ impl MergedUsers {
             names: if scan.names_users() { Names::Told } else { Names::LeftOut },
             heads: Vec::new(),
             dictionaries: scan.fields.iter().map(|_| Dictionary::default()).collect(),
-            batch: Batch {
-                columns: vec![Vec::new(); scan.fields.len()],
-                numbers: vec![Vec::new(); scan.numbers.len()],
-                ..Batch::default()
-            },
-            ties: Vec::new(),
+            batch: Batch::of(scan.fields.len(), scan.numbers.len()),
             sessions: Sessions::default(),
         }
     }
 
     pub(super) fn add(&mut self, source: impl UserSource + 'static) {
-        self.heads.push(Head { source: Box::new(source), user: None });
+        self.heads.push(Box::new(source));
     }
 
     /// Adds the users of a digest, before any other source.
@@ -98,229 +91,251 @@ impl MergedUsers {
     fn fill(&mut self) -> Result<(), StoreError> {
         let mut index = 0;
         while let Some(head) = self.heads.get_mut(index) {
-            if head.user.is_none() {
-                head.user = head.source.fill(&mut self.dictionaries)?;
-                if head.user.is_none() {
-                    drop(self.heads.swap_remove(index));
-                    continue;
-                }
+            if head.left().is_empty() && !head.fill(&mut self.dictionaries)? {
+                drop(self.heads.swap_remove(index));
+                continue;
             }
             index += 1;
         }
         Ok(())
     }
 
-    /// Finds the next users and where their rows are, and says how many users were looked at. It
-    /// stops before a user whose rows go on in another row group.
-    fn find_users(&mut self) -> usize {
-        for looked_at in 0..BATCH_USERS {
-            self.find_ties();
-            if self.pass_users() {
-                if self.is_batch_full() {
-                    return looked_at + 1;
+    /// Up to which hash the next batch goes; `None` if rows of its first user may not be at hand.
+    fn limit(&self) -> Option<u64> {
+        let first = self.heads.iter().filter_map(next_hash).min()?;
+        let whole = self.heads.iter().map(whole_up_to).min()??;
+        if whole < first {
+            return None;
+        }
+        let rows = |head: &Head| {
+            let users = users_up_to(head, whole);
+            users
+                .clone()
+                .next_back()
+                .map_or(0, |last| head.rows(last).end - head.rows(users.start).start)
+        };
+        let rows: usize = self.heads.iter().map(rows).sum();
+        if rows < 2 * BATCH_ROWS {
+            return Some(whole);
+        }
+        let share = u128::from(whole - first) * BATCH_ROWS as u128 / rows as u128;
+        Some(first + share as u64)
+    }
+
+    /// Gathers the users up to a hash.
+    fn gather(&mut self, limit: u64) -> Result<(), StoreError> {
+        let Self { heads, batch, precision, names, .. } = self;
+        for (index, head) in heads.iter_mut().enumerate() {
+            let users = users_up_to(head, limit);
+            batch.taken.begin(index);
+            head.take(users.len(), &mut batch.taken);
+        }
+        if *precision == Precision::Times {
+            for Stretch { source, rows, .. } in &batch.taken.stretches {
+                heads[*source].append_times(rows.clone(), &mut batch.times);
+            }
+        }
+        batch.bring_together(heads, *precision, *names);
+        self.copy_columns();
+        self.batch.gather();
+        self.number_sessions();
+        self.batch.append_names(&self.fields, &self.numeric, &mut self.dictionaries);
+        self.sort()
+    }
+
+    /// Copies what the rows that were taken have, stretch by stretch.
+    fn copy_columns(&mut self) {
+        let Self { heads, dictionaries, batch, fields, numeric, .. } = self;
+        let Batch { taken, columns, numbers, counts, .. } = batch;
+        let targets = columns.iter_mut().zip(dictionaries.iter_mut()).zip(fields).enumerate();
+        for (index, ((column, dictionary), field)) in targets {
+            if *field != Field::UserId {
+                for Stretch { source, rows, .. } in &taken.stretches {
+                    heads[*source].append(index, rows.clone(), dictionary, column);
                 }
+            }
+        }
+        for (index, (column, field)) in numbers.iter_mut().zip(numeric).enumerate() {
+            if *field != Field::UserId {
+                for Stretch { source, rows, .. } in &taken.stretches {
+                    heads[*source].append_numbers(index, rows.clone(), column);
+                }
+            }
+        }
+        if self.digest == Some(DigestRows::Counts) {
+            for Stretch { source, rows, .. } in &taken.stretches {
+                heads[*source].append_counts(rows.clone(), counts);
+            }
+        }
+    }
+
+    /// Gives each session of a user one code in each column of sessions.
+    fn number_sessions(&mut self) {
+        let Self { heads, dictionaries, batch, sessions, fields, .. } = self;
+        for (index, field) in fields.iter().enumerate() {
+            if *field != Field::SessionWithinUser {
                 continue;
             }
-            let Self { heads, batch, ties, .. } = self;
-            let goes_on = |index: &usize| heads[*index].user.as_ref().is_some_and(|u| u.goes_on);
-            if ties.iter().any(goes_on) {
-                return looked_at;
+            let mut column = std::mem::take(&mut batch.columns[index]);
+            let known: Vec<_> = heads.iter().map(|head| head.sessions(index)).collect();
+            let mut most = known.iter().flatten().copied().max().unwrap_or(0);
+            for user in 0..batch.users.len() {
+                let pieces = batch.pieces_of(user);
+                if let [piece] = pieces
+                    && known[piece.source as usize].is_some()
+                {
+                    continue;
+                }
+                sessions.clear();
+                let mut start = batch.users.rows(user).start;
+                for piece in pieces {
+                    let codes = &mut column[start..start + piece.len()];
+                    let head = &heads[piece.source as usize];
+                    sessions
+                        .translate(codes, |code| head.session(index, piece.user as usize, code));
+                    start += piece.len();
+                }
+                most = most.max(sessions.len());
             }
-            batch.add_user(ties, heads, self.precision, self.names);
-            let mut are_filled = true;
-            for &index in &*ties {
-                let head = &mut heads[index];
-                head.user = head.source.advance();
-                are_filled &= head.user.is_some();
-            }
-            if !are_filled || batch.rows >= BATCH_ROWS {
-                return looked_at + 1;
-            }
+            batch.columns[index] = column;
+            dictionaries[index].number(most);
         }
-        BATCH_USERS
     }
 
-    /// Takes users that only one source has together, if it has any that follow each other.
-    fn pass_users(&mut self) -> bool {
-        let Self { heads, batch, ties, .. } = self;
-        let (&[only], Some(_)) = (ties.as_slice(), self.digest) else { return false };
-        let others = heads.iter().enumerate().filter(|(index, _)| *index != only);
-        let hashes = others.filter_map(|(_, head)| head.user.as_ref().map(|user| user.hash));
-        let below = hashes.min().unwrap_or(u64::MAX);
-        let room = BATCH_ROWS.saturating_sub(batch.rows);
-        let (start, into) = (batch.rows, (&mut batch.users, self.names));
-        let Some(passed) = heads[only].source.pass((below, room), start, into) else {
-            return false;
+    /// Sorts the rows of users whose pieces overlap.
+    fn sort(&mut self) -> Result<(), StoreError> {
+        let Self { heads, batch, cache, order, .. } = self;
+        for user in std::mem::take(&mut batch.unsorted) {
+            let copied = |piece: &TakenUser| {
+                let source = piece.source as usize;
+                Copied { source, place: heads[source].place(), rows: piece.rows() }
+            };
+            let copied: Vec<_> = batch.pieces_of(user).iter().map(copied).collect();
+            batch.sort(batch.users.rows(user).start, &copied, (*order, cache))?;
+        }
+        Ok(())
+    }
+
+    /// The sources that have the next user.
+    fn sources_of_next(&self) -> Vec<usize> {
+        let first = self.heads.iter().filter_map(next_hash).min();
+        let name = |index: &usize| {
+            let head = &self.heads[*index];
+            head.left().next().map(|user| head.name(user))
         };
-        batch.add_passed(only, passed.rows);
-        heads[only].user = passed.next;
-        true
-    }
-
-    /// Whether no more users fit in, or a source has none at hand.
-    fn is_batch_full(&self) -> bool {
-        self.batch.rows >= BATCH_ROWS || self.heads.iter().any(|head| head.user.is_none())
-    }
-
-    /// Finds the sources that have the next user.
-    fn find_ties(&mut self) {
-        let Self { heads, ties, .. } = self;
-        let hash = |head: &Head| head.user.as_ref().map_or(u64::MAX, |user| user.hash);
-        let first = heads.iter().map(hash).min();
-        ties.clear();
-        ties.extend((0..heads.len()).filter(|index| Some(hash(&heads[*index])) == first));
-        if let [one, others @ ..] = ties.as_slice()
-            && others.iter().any(|other| heads[*other].source.name() != heads[*one].source.name())
-        {
-            // Different users may share a hash; their order is that of their names.
-            let least = ties.iter().map(|index| heads[*index].source.name()).min();
-            ties.retain(|index| Some(heads[*index].source.name()) == least);
-        }
+        let has_first = |index: &usize| next_hash(&self.heads[*index]) == first;
+        let mut sources: Vec<_> = (0..self.heads.len()).filter(has_first).collect();
+        // Different users may share a hash; their order is that of their names.
+        let least = sources.iter().map(name).min();
+        sources.retain(|index| Some(name(index)) == least);
+        sources
     }
 
     /// Gathers one user whose rows go on in another row group.
     fn gather_long(&mut self) -> Result<(), StoreError> {
-        let Self { heads, dictionaries, batch, ties, sessions, fields, numeric, precision, .. } =
-            self;
-        let (order, are_counted) = (self.order, self.digest == Some(DigestRows::Counts));
-        let Some(&first) = ties.first() else { return Ok(()) };
-        let name = heads[first].source.name().to_owned();
-        let hash = heads[first].user.as_ref().map(|user| user.hash);
-        if *precision == Precision::Times {
+        let mut sources = self.sources_of_next();
+        let Some((&first, hash)) =
+            sources.first().zip(self.heads.iter().filter_map(next_hash).min())
+        else {
+            return Ok(());
+        };
+        let head = &self.heads[first];
+        let name = head.name(head.left().start).to_owned();
+        if self.precision == Precision::Times {
             // In this order pieces that do not overlap need no sorting.
-            ties.sort_by_key(|&index| {
-                let Head { source, user } = &heads[index];
-                user.as_ref().and_then(|user| source.times(&user.rows.rows).first().copied())
-            });
+            sources.sort_by_cached_key(|index| first_time(&self.heads[*index]));
         }
-        sessions.clear();
-        let mut places = Vec::new();
-        for &index in &*ties {
-            let head = &mut heads[index];
-            while let Some(SourceUser { rows, goes_on, .. }) = head.user.take() {
-                if !rows.rows.is_empty() {
-                    match precision {
-                        Precision::Times => {
-                            batch.times.extend_from_slice(head.source.times(&rows.rows));
-                        }
-                        Precision::Hours => {
-                            head.source.append_hours(&rows, batch.rows, &mut batch.hours);
-                        }
-                        Precision::Untold => {}
-                    }
-                    let UserRows { rows, .. } = rows;
-                    batch.rows += rows.len();
-                    if are_counted {
-                        head.source.append_counts(rows.clone(), &mut batch.counts);
-                    }
-                    let fields = (fields.as_slice(), numeric.as_slice());
-                    batch.append(&*head.source, rows.clone(), fields, dictionaries, sessions);
-                    places.push(Copied { source: index, place: head.source.place(), rows });
+        self.sessions.clear();
+        let mut copied = Vec::new();
+        for index in sources {
+            loop {
+                let head = &self.heads[index];
+                let goes_on = head.left().len() == 1 && head.follows() == Follows::SameUser;
+                copied.extend(self.append_piece(index));
+                let head = &mut self.heads[index];
+                if !goes_on || !head.fill(&mut self.dictionaries)? {
+                    break;
                 }
-                head.user = head.source.advance();
-                if goes_on {
-                    head.user = head.source.fill(dictionaries)?;
-                }
-                let next = head.user.as_ref().map(|user| user.hash);
-                if !goes_on || next != hash || head.source.name() != name {
+                if next_hash(head) != Some(hash) || head.name(head.left().start) != name {
                     break;
                 }
             }
         }
+        self.finish_long(&name, &copied)
+    }
+
+    /// Takes the next user of a source and appends its rows, if it has any in range.
+    fn append_piece(&mut self, index: usize) -> Option<Copied> {
+        let Self { heads, dictionaries, batch, fields, numeric, sessions, .. } = self;
+        let head = &mut heads[index];
+        batch.taken.clear();
+        batch.taken.begin(index);
+        head.take(1, &mut batch.taken);
+        let piece = batch.taken.users.pop()?;
+        let (start, rows) = (batch.rows as u32, piece.rows());
+        if self.precision == Precision::Times {
+            head.append_times(rows.clone(), &mut batch.times);
+        }
+        batch.hours.extend(batch.taken.hours.iter().map(|hour| HourRows {
+            hour: hour.hour,
+            start: hour.start + start,
+            end: hour.end + start,
+        }));
+        for (field, (column, dictionary)) in batch.columns.iter_mut().zip(dictionaries).enumerate()
+        {
+            if fields[field] != Field::UserId {
+                head.append(field, rows.clone(), dictionary, column);
+            }
+            if fields[field] == Field::SessionWithinUser {
+                let session = |code| head.session(field, piece.user as usize, code);
+                sessions.translate(&mut column[start as usize..], session);
+            }
+        }
+        for (field, numbers) in batch.numbers.iter_mut().enumerate() {
+            if numeric[field] != Field::UserId {
+                head.append_numbers(field, rows.clone(), numbers);
+            }
+        }
+        if self.digest == Some(DigestRows::Counts) {
+            head.append_counts(rows.clone(), &mut batch.counts);
+        }
+        batch.rows += rows.len();
+        Some(Copied { source: index, place: head.place(), rows })
+    }
+
+    /// Brings the rows of the only user, which were copied, into order.
+    fn finish_long(&mut self, name: &str, copied: &[Copied]) -> Result<(), StoreError> {
+        let Self { dictionaries, batch, sessions, fields, numeric, .. } = self;
         if batch.rows == 0 {
             return Ok(());
         }
-        batch.users.push(&name, batch.rows);
+        batch.users.push(name, batch.rows);
         batch.append_names(fields, numeric, dictionaries);
         for (field, dictionary) in fields.iter().zip(dictionaries) {
             if *field == Field::SessionWithinUser {
                 dictionary.number(sessions.len());
             }
         }
-        match precision {
-            Precision::Hours => sort_hours(&mut batch.hours),
-            Precision::Times if batch.overlaps(&places) => {
-                batch.sort(0, &places, (order, &self.cache))?;
+        match self.precision {
+            Precision::Hours => {
+                sort_hours(&mut batch.hours);
+                batch.hour_ends.push(batch.hours.len() as u32);
+            }
+            Precision::Times if batch.overlaps(copied) => {
+                batch.sort(0, copied, (self.order, &self.cache))?;
             }
             Precision::Times | Precision::Untold => {}
         }
         Ok(())
     }
-
-    /// Copies the rows that were found.
-    fn copy(&mut self) -> Result<(), StoreError> {
-        let Self { heads, dictionaries, batch, sessions, fields, numeric, cache, .. } = self;
-        match self.precision {
-            Precision::Times => batch.copy_times(heads),
-            Precision::Hours => batch.copy_hours(heads),
-            Precision::Untold => {}
-        }
-        if self.digest == Some(DigestRows::Counts) {
-            batch.copy_counts(heads);
-        }
-        let Batch { columns, numbers, pieces, .. } = batch;
-        for (index, numbers) in numbers.iter_mut().enumerate() {
-            if numeric[index] != Field::UserId {
-                for (source, rows) in joined(pieces) {
-                    heads[source].source.append_numbers(index, rows, numbers);
-                }
-            }
-        }
-        let targets = columns.iter_mut().zip(dictionaries.iter_mut());
-        for (index, (field, (column, dictionary))) in fields.iter().zip(targets).enumerate() {
-            match field {
-                Field::UserId => {}
-                Field::SessionWithinUser => {
-                    let mut most = 0;
-                    let mut first = 0;
-                    for &end in &batch.piece_ends {
-                        let pieces = &pieces[first..end];
-                        most = most.max(append_sessions(heads, pieces, index, sessions, column));
-                        first = end;
-                    }
-                    dictionary.number(most);
-                }
-                _ => {
-                    for (source, rows) in joined(pieces) {
-                        heads[source].source.append(index, rows, dictionary, column);
-                    }
-                }
-            }
-        }
-        batch.append_names(fields, numeric, dictionaries);
-        for (user, own) in std::mem::take(&mut batch.unsorted) {
-            let first = own.checked_sub(1).map_or(0, |before| batch.piece_ends[before]);
-            let pieces = &batch.pieces[first..batch.piece_ends[own]];
-            let copied = |&Piece { source, ref rows }: &Piece| {
-                let place = heads[source].source.place();
-                Copied { source, place, rows: rows.rows.clone() }
-            };
-            let copied: Vec<_> = pieces.iter().map(copied).collect();
-            batch.sort(batch.users.rows(user).start, &copied, (self.order, cache))?;
-        }
-        Ok(())
-    }
 }
 
-/// Appends codes for the sessions of one user, and says below what they are.
-fn append_sessions(
-    heads: &[Head],
-    pieces: &[Piece],
-    field: usize,
-    sessions: &mut Sessions,
-    column: &mut Vec<u32>,
-) -> usize {
-    let source = |piece: &Piece| &heads[piece.source].source;
-    if let [piece] = pieces
-        && let Some(codes) = source(piece).own_sessions(field, piece.rows.rows.clone(), column)
-    {
-        return codes;
-    }
-    sessions.clear();
-    for piece in pieces {
-        source(piece).append_sessions(field, piece.rows.rows.clone(), sessions, column);
-    }
-    sessions.len()
+/// The first time of the next user of a source.
+fn first_time(head: &Head) -> Option<i64> {
+    let row = head.rows(head.left().next()?).start;
+    let mut times = Vec::new();
+    head.append_times(row..row + 1, &mut times);
+    times.first().copied()
 }
 
 impl UserCursor for MergedUsers {
@@ -330,16 +345,17 @@ impl UserCursor for MergedUsers {
         if self.heads.is_empty() {
             return Ok(None);
         }
-        match self.find_users() {
-            0 => self.gather_long()?,
-            _ => self.copy()?,
+        match self.limit() {
+            Some(limit) => self.gather(limit)?,
+            None => self.gather_long()?,
         }
-        let Batch { users, times, hours, counts, columns, numbers, rows, .. } = &self.batch;
+        let Batch { users, times, hours, hour_ends, counts, columns, numbers, rows, .. } =
+            &self.batch;
         let columns = columns.iter().map(Vec::as_slice).collect();
         let numbers = numbers.iter().map(Vec::as_slice).collect();
         let dictionaries = Dictionaries::of(&self.dictionaries);
         let events = Events { rows: *rows, times, hours, counts, columns, numbers, dictionaries };
-        Ok(Some(UserBatch::new(users, events)))
+        Ok(Some(UserBatch::new(users, events).with_hour_ends(hour_ends)))
     }
 
     fn dictionaries(&self) -> &[Dictionary] {

@@ -44,6 +44,7 @@ mod seal;
 mod sessions;
 mod shredded;
 mod source;
+mod taken;
 #[cfg(test)]
 mod tests;
 mod texts;

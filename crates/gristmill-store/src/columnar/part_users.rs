@@ -9,10 +9,11 @@ use super::chunk::{Times, Users};
 use super::group_hours::GroupHours;
 use super::part::UserKey;
 use super::row_group::{GroupColumns, GroupReader};
-use super::sessions::Sessions;
-use super::source::{GroupPositions, Place, SourceUser, UserRows, UserSource};
+use super::sessions::Mark;
+use super::source::{Follows, GroupPositions, Place, UserSource};
+use super::taken::Taken;
 use crate::hours::cuts_hours;
-use crate::{Dictionary, HourRows, Precision, StoreError};
+use crate::{Dictionary, Precision, StoreError};
 
 /// The users of a part.
 pub(super) struct PartUsers {
@@ -107,24 +108,19 @@ impl PartUsers {
         })
     }
 
-    /// The next user at hand.
-    fn user(&self) -> SourceUser {
-        let Chunk { users, left, times, hours, needs_cut, goes_on, .. } = &self.chunk;
-        let range = &self.reader.walk.scan.range;
-        let rows = match hours {
-            Some(hours) if *needs_cut => hours.cut(hours.user(left.start), range, &times.values),
-            Some(hours) => hours.user(left.start),
-            None => {
-                let mut rows = users.rows(left.start);
-                if *needs_cut {
-                    let cut = self.reader.walk.in_range(self.times(&rows));
-                    rows = rows.start + cut.start..rows.start + cut.end;
-                }
-                UserRows { rows, hours: 0..0 }
+    /// The rows of a user that are in range.
+    fn rows_in_range(&self, user: usize) -> Range<usize> {
+        let Chunk { users, times, times_from, hours, needs_cut, .. } = &self.chunk;
+        let (rows, walk) = (users.rows(user), &self.reader.walk);
+        match hours {
+            _ if !needs_cut => rows,
+            Some(hours) if times.values.is_empty() => hours.rows_within(user, &walk.scan.range),
+            _ => {
+                let cut =
+                    walk.in_range(&times.values[rows.start - times_from..rows.end - times_from]);
+                rows.start + cut.start..rows.start + cut.end
             }
-        };
-        let goes_on = *goes_on && left.len() == 1;
-        SourceUser { hash: users.hash(left.start), rows, goes_on }
+        }
     }
 
     /// Whether a user's rows may go on in the next row group.
@@ -142,38 +138,64 @@ impl PartUsers {
 }
 
 impl UserSource for PartUsers {
-    fn fill(&mut self, dictionaries: &mut [Dictionary]) -> Result<Option<SourceUser>, StoreError> {
+    fn fill(&mut self, dictionaries: &mut [Dictionary]) -> Result<bool, StoreError> {
         self.chunk = Chunk::default();
         while let Some(group) = self.groups.next() {
             let users = self.reader.users(group)?;
             let left = self.wanted(&users);
             if !left.is_empty() {
                 self.chunk = self.load(group, users, left, dictionaries)?;
-                return Ok(Some(self.user()));
+                return Ok(true);
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
-    fn advance(&mut self) -> Option<SourceUser> {
-        let chunk = &mut self.chunk;
-        chunk.left.start += 1;
-        (!chunk.left.is_empty()).then(|| self.user())
+    fn left(&self) -> Range<usize> {
+        self.chunk.left.clone()
     }
 
-    fn name(&self) -> &str {
-        self.chunk.users.name(self.chunk.left.start)
-    }
-
-    fn times(&self, rows: &Range<usize>) -> &[i64] {
-        let Chunk { times, times_from, .. } = &self.chunk;
-        &times.values[rows.start - times_from..rows.end - times_from]
-    }
-
-    fn append_hours(&self, rows: &UserRows, start: usize, into: &mut Vec<HourRows>) {
-        if let Some(hours) = &self.chunk.hours {
-            hours.append(rows, start, into);
+    fn follows(&self) -> Follows {
+        if self.chunk.goes_on {
+            Follows::SameUser
+        } else if self.groups.is_empty() {
+            Follows::Nothing
+        } else {
+            Follows::Others
         }
+    }
+
+    fn hash(&self, user: usize) -> u64 {
+        self.chunk.users.hash(user)
+    }
+
+    fn name(&self, user: usize) -> &str {
+        self.chunk.users.name(user)
+    }
+
+    fn rows(&self, user: usize) -> Range<usize> {
+        self.chunk.users.rows(user)
+    }
+
+    fn take(&mut self, users: usize, into: &mut Taken) {
+        let first = self.chunk.left.start;
+        self.chunk.left.start += users;
+        let tells_hours = self.reader.walk.scan.precision == Precision::Hours;
+        for user in first..first + users {
+            let rows = self.rows_in_range(user);
+            if rows.is_empty() {
+                continue;
+            }
+            if let Some(hours) = self.chunk.hours.as_deref().filter(|_| tells_hours) {
+                hours.append(user, &rows, &mut into.hours);
+            }
+            into.add(self.chunk.users.hash(user), user, rows);
+        }
+    }
+
+    fn append_times(&self, rows: Range<usize>, into: &mut Vec<i64>) {
+        let Chunk { times, times_from, .. } = &self.chunk;
+        into.extend_from_slice(&times.values[rows.start - times_from..rows.end - times_from]);
     }
 
     fn append(
@@ -190,23 +212,12 @@ impl UserSource for PartUsers {
         self.chunk.columns.append_numbers(field, rows, into);
     }
 
-    fn own_sessions(&self, field: usize, rows: Range<usize>, into: &mut Vec<u32>) -> Option<usize> {
-        let columns = &self.chunk.columns;
-        columns.append(field, rows, &mut Dictionary::default(), into);
-        Some(columns.coded(field).distinct())
+    fn sessions(&self, field: usize) -> Option<usize> {
+        Some(self.chunk.columns.coded(field).distinct())
     }
 
-    fn append_sessions(
-        &self,
-        field: usize,
-        rows: Range<usize>,
-        sessions: &mut Sessions,
-        into: &mut Vec<u32>,
-    ) {
-        let first = into.len();
-        self.own_sessions(field, rows, into);
-        let coded = self.chunk.columns.coded(field);
-        sessions.translate(&mut into[first..], |code| coded.mark_of(code));
+    fn session(&self, field: usize, _user: usize, code: usize) -> Option<Mark> {
+        self.chunk.columns.coded(field).mark_of(code)
     }
 
     fn place(&self) -> Place {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use gristmill_model::{Field, Origin};
 
 use super::run::Run;
-use super::sessions::{Sessions, mark};
-use super::source::{Place, SourceUser, UserRows, UserSource, Walk};
+use super::sessions::{Mark, mark};
+use super::source::{Follows, Place, UserSource, Walk};
+use super::taken::Taken;
 use crate::hours::append_hours;
 use crate::property::finite_number;
-use crate::{Dictionary, HourRows, StoreError, property};
+use crate::{ABSENT, Dictionary, Precision, StoreError, property};
 
 /// The users of a run. All are at hand at once.
 pub(super) struct RunUsers {
@@ -31,41 +32,54 @@ impl RunUsers {
         }
         Self { run, left, is_begun: false, walk }
     }
-
-    /// The next user.
-    fn user(&self) -> Option<SourceUser> {
-        if self.left.is_empty() {
-            return None;
-        }
-        let user = self.run.user(self.left.start);
-        let rows = self.walk.in_range(&self.run.rows.times[user.first_row..user.end_row]);
-        let rows = user.first_row + rows.start..user.first_row + rows.end;
-        let rows = UserRows { rows, hours: 0..0 };
-        Some(SourceUser { hash: user.hash, rows, goes_on: false })
-    }
 }
 
 impl UserSource for RunUsers {
-    fn fill(&mut self, _dictionaries: &mut [Dictionary]) -> Result<Option<SourceUser>, StoreError> {
+    fn fill(&mut self, _dictionaries: &mut [Dictionary]) -> Result<bool, StoreError> {
         let is_begun = std::mem::replace(&mut self.is_begun, true);
-        Ok(self.user().filter(|_| !is_begun))
+        Ok(!is_begun && !self.left.is_empty())
     }
 
-    fn advance(&mut self) -> Option<SourceUser> {
-        self.left.start += 1;
-        self.user()
+    fn left(&self) -> Range<usize> {
+        if self.is_begun { self.left.clone() } else { 0..0 }
     }
 
-    fn name(&self) -> &str {
-        self.run.user(self.left.start).user
+    fn follows(&self) -> Follows {
+        Follows::Nothing
     }
 
-    fn times(&self, rows: &Range<usize>) -> &[i64] {
-        &self.run.rows.times[rows.clone()]
+    fn hash(&self, user: usize) -> u64 {
+        self.run.hash(user)
     }
 
-    fn append_hours(&self, rows: &UserRows, start: usize, into: &mut Vec<HourRows>) {
-        append_hours(&self.run.rows.times[rows.rows.clone()], start, into);
+    fn name(&self, user: usize) -> &str {
+        self.run.user(user).user
+    }
+
+    fn rows(&self, user: usize) -> Range<usize> {
+        let user = self.run.user(user);
+        user.first_row..user.end_row
+    }
+
+    fn take(&mut self, users: usize, into: &mut Taken) {
+        let first = self.left.start;
+        self.left.start += users;
+        for user in first..first + users {
+            let rows = self.rows(user);
+            let cut = self.walk.in_range(&self.run.rows.times[rows.clone()]);
+            let rows = rows.start + cut.start..rows.start + cut.end;
+            if rows.is_empty() {
+                continue;
+            }
+            if self.walk.scan.precision == Precision::Hours {
+                append_hours(&self.run.rows.times[rows.clone()], 0, &mut into.hours);
+            }
+            into.add(self.run.hash(user), user, rows);
+        }
+    }
+
+    fn append_times(&self, rows: Range<usize>, into: &mut Vec<i64>) {
+        into.extend_from_slice(&self.run.rows.times[rows]);
     }
 
     fn append(
@@ -75,26 +89,25 @@ impl UserSource for RunUsers {
         dictionary: &mut Dictionary,
         into: &mut Vec<u32>,
     ) {
-        append_codes(&self.run, rows, &self.walk.scan.fields[field], dictionary, into);
+        match &self.walk.scan.fields[field] {
+            // Each row's is told by its place.
+            Field::SessionWithinUser => into.extend(
+                rows.map(|row| self.run.rows.sessions.option(row).map_or(ABSENT, |_| row as u32)),
+            ),
+            field => append_codes(&self.run, rows, field, dictionary, into),
+        }
     }
 
     fn append_numbers(&self, field: usize, rows: Range<usize>, into: &mut Vec<f64>) {
         append_numbers(&self.run, rows, &self.walk.scan.numbers[field], into);
     }
 
-    fn own_sessions(&self, _: usize, _: Range<usize>, _: &mut Vec<u32>) -> Option<usize> {
+    fn sessions(&self, _field: usize) -> Option<usize> {
         None
     }
 
-    fn append_sessions(
-        &self,
-        _field: usize,
-        rows: Range<usize>,
-        sessions: &mut Sessions,
-        into: &mut Vec<u32>,
-    ) {
-        let id = |row| self.run.rows.sessions.option(row);
-        into.extend(rows.map(|row| sessions.code(id(row).map(mark))));
+    fn session(&self, _field: usize, _user: usize, code: usize) -> Option<Mark> {
+        self.run.rows.sessions.option(code).map(mark)
     }
 
     fn place(&self) -> Place {

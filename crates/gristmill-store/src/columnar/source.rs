@@ -5,44 +5,45 @@ use std::sync::{Arc, OnceLock};
 
 use gristmill_model::{Partition, Position, TimeRange, Timestamp};
 
-use super::batch::Names;
 use super::cache::ColumnCache;
 use super::part::OpenPart;
 use super::run::{Run, shard_of, user_hash};
-use super::sessions::Sessions;
-use crate::{BatchUsers, Dictionary, HourRows, Scan, StoreError};
+use super::sessions::Mark;
+use super::taken::Taken;
+use crate::{Dictionary, Scan, StoreError};
 
-/// Users in order of (hash, name), each once. Some are at hand at a time; what is asked about a
-/// user is about the next one of these, and rows are given by place as long as they are at hand.
+/// So few times are counted one by one, without a branch that can hardly be foretold.
+const FEW_TIMES: usize = 8;
+
+/// Users in order of (hash, name), each once. Some are at hand at a time. Users and rows are given by
+/// place, as long as they are at hand, and those that have just been taken still are.
 pub(super) trait UserSource: Send {
-    /// Goes on to the next users, and gives the first; `None` at the end.
-    fn fill(&mut self, dictionaries: &mut [Dictionary]) -> Result<Option<SourceUser>, StoreError>;
+    /// Goes on to the next users when none is left at hand; `false` at the end.
+    fn fill(&mut self, dictionaries: &mut [Dictionary]) -> Result<bool, StoreError>;
 
-    /// Goes on to the next user at hand; `None` if there is none.
-    fn advance(&mut self) -> Option<SourceUser>;
+    /// The users at hand that have not been taken.
+    fn left(&self) -> Range<usize>;
 
-    /// Passes over users at hand whose hashes are below some and whose rows lie side by side and are
-    /// wanted whole, up to so many rows, and adds them to `into`, where their rows begin at `start`.
-    /// `None` if it passes over none.
-    fn pass(
-        &mut self,
-        _limits: (u64, usize),
-        _start: usize,
-        _into: (&mut BatchUsers, Names),
-    ) -> Option<Passed> {
-        None
-    }
+    /// What comes after them.
+    fn follows(&self) -> Follows;
 
-    /// The name of the user.
-    fn name(&self) -> &str;
+    /// The hash of a user.
+    fn hash(&self, user: usize) -> u64;
 
-    /// The times of rows; not if the walk wants hours.
-    fn times(&self, rows: &Range<usize>) -> &[i64];
+    /// The name of a user.
+    fn name(&self, user: usize) -> &str;
 
-    /// Appends the hours of rows, which are to begin at `start`.
-    fn append_hours(&self, rows: &UserRows, start: usize, into: &mut Vec<HourRows>);
+    /// The rows of a user, in range or not.
+    fn rows(&self, user: usize) -> Range<usize>;
 
-    /// Appends the codes that rows have in a field; not of the user's name or sessions.
+    /// Takes so many users and adds those that have rows in range.
+    fn take(&mut self, users: usize, into: &mut Taken);
+
+    /// Appends the times of rows; not if the walk wants hours.
+    fn append_times(&self, rows: Range<usize>, into: &mut Vec<i64>);
+
+    /// Appends the codes that rows have in a field; not of the user's name. What codes of sessions
+    /// mean is said by [`session`](Self::session).
     fn append(
         &self,
         field: usize,
@@ -60,50 +61,53 @@ pub(super) trait UserSource: Send {
         into.resize(into.len() + rows.len(), 1);
     }
 
-    /// Appends codes of sessions that hold for these rows only, and says below what they are;
-    /// `None` if the source has no such codes.
-    fn own_sessions(&self, field: usize, rows: Range<usize>, into: &mut Vec<u32>) -> Option<usize>;
+    /// If a user's sessions have one code each in a field, what all of these are below.
+    fn sessions(&self, field: usize) -> Option<usize>;
 
-    /// Appends the codes of the sessions of one user's rows.
-    fn append_sessions(
-        &self,
-        field: usize,
-        rows: Range<usize>,
-        sessions: &mut Sessions,
-        into: &mut Vec<u32>,
-    );
+    /// The session of a user that a code stands for in a field.
+    fn session(&self, field: usize, user: usize, code: usize) -> Option<Mark>;
 
     /// Where the rows at hand are.
     fn place(&self) -> Place;
 }
 
-/// A user of a source.
-#[derive(Clone)]
-pub(super) struct SourceUser {
-    pub(super) hash: u64,
-    pub(super) rows: UserRows,
-    /// Whether the user may have more rows, which come first when there are others at hand.
-    pub(super) goes_on: bool,
+/// What comes after the users that a source has at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Follows {
+    Nothing,
+    /// Users with higher hashes.
+    Others,
+    /// Maybe more rows of the last user, before any others.
+    SameUser,
 }
 
-/// Users of a source that were passed over: their rows, and the user after them.
-pub(super) struct Passed {
-    pub(super) rows: UserRows,
-    pub(super) next: Option<SourceUser>,
+/// A source, which has users at hand.
+pub(super) type Head = Box<dyn UserSource>;
+
+/// The hash of the next user, if one is at hand.
+pub(super) fn next_hash(head: &Head) -> Option<u64> {
+    head.left().next().map(|user| head.hash(user))
 }
 
-/// A source and its next user, if it has users at hand.
-pub(super) struct Head {
-    pub(super) source: Box<dyn UserSource>,
-    pub(super) user: Option<SourceUser>,
+/// Up to which hash a source has all users at hand with all their rows; `None` if not even the first.
+pub(super) fn whole_up_to(head: &Head) -> Option<u64> {
+    let last = head.left().next_back().map(|user| head.hash(user));
+    match (head.follows(), last) {
+        (Follows::Others, Some(last)) => Some(last),
+        (Follows::SameUser, Some(last)) => last.checked_sub(1),
+        _ => Some(u64::MAX),
+    }
 }
 
-/// The rows of a user that are in range.
-#[derive(Clone)]
-pub(super) struct UserRows {
-    pub(super) rows: Range<usize>,
-    /// If the walk wants hours, where the source has them.
-    pub(super) hours: Range<usize>,
+/// The users at hand up to a hash.
+pub(super) fn users_up_to(head: &Head, hash: u64) -> Range<usize> {
+    let left = head.left();
+    let (mut low, mut high) = (left.start, left.end);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if head.hash(middle) <= hash { low = middle + 1 } else { high = middle }
+    }
+    left.start..low
 }
 
 /// What a walk through some users wants.
@@ -138,10 +142,18 @@ impl Walk {
         if times.first().is_none_or(is_inside) && times.last().is_none_or(is_inside) {
             return 0..times.len();
         }
-        let first = start.map_or(0, |start| times.partition_point(|time| *time < start.0));
-        let last = end.map_or(times.len(), |end| times.partition_point(|time| *time < end.0));
+        let first = start.map_or(0, |start| count_before(times, start.0));
+        let last = end.map_or(times.len(), |end| count_before(times, end.0));
         first..last.max(first)
     }
+}
+
+/// How many of some times, which are in order, are before a moment.
+pub(super) fn count_before(times: &[i64], moment: i64) -> usize {
+    if times.len() > FEW_TIMES {
+        return times.partition_point(|time| *time < moment);
+    }
+    times.iter().filter(|time| **time < moment).count()
 }
 
 /// Where rows come from.

@@ -6,7 +6,6 @@ use std::ops::Range;
 use gristmill_model::{TimeRange, Timestamp};
 
 use super::super::sessions::Mark;
-use super::super::source::UserRows;
 use super::narrow::Narrow;
 use crate::{BatchUsers, Dictionaries, Dictionary, Events, HourRows, Span};
 
@@ -52,6 +51,12 @@ pub(super) struct Spread {
     /// Room for hours and their rows before they are put together.
     after_first: Vec<u32>,
     rows_of_hours: Vec<u32>,
+}
+
+/// Rows of a user, and its hours that have them.
+pub(super) struct UserRows {
+    pub(super) rows: Range<usize>,
+    pub(super) hours: Range<usize>,
 }
 
 impl SessionMarks {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use gristmill_model::TimeRange;
 
-use super::super::batch::Names;
-use super::super::sessions::{Mark, Sessions};
-use super::super::source::{Passed, Place, SourceUser, UserRows, UserSource};
-use super::block::{Block, Spread};
+use super::super::sessions::Mark;
+use super::super::source::{Follows, Place, UserSource};
+use super::super::taken::Taken;
+use super::block::{Block, Spread, UserRows};
 use super::{Covers, Digest};
-use crate::{BatchUsers, Dictionary, HourRows, StoreError, UserBatch, UserCursor};
+use crate::{Dictionary, HourRows, StoreError, UserBatch, UserCursor};
 
 /// All users of a digest.
 pub(in crate::columnar) struct DigestCursor {
@@ -68,93 +68,69 @@ impl DigestUsers {
         &self.digest.blocks[self.begun - 1]
     }
 
-    fn user(&self) -> SourceUser {
-        let (block, user) = (self.block(), self.left.start);
-        let rows = match self.covers {
-            Covers::All => block.of_user(user),
-            Covers::Some => block.in_range(user, &self.range, &self.spread),
-        };
-        SourceUser { hash: block.hashes[user], rows, goes_on: false }
-    }
-
-    fn user_left(&self) -> Option<SourceUser> {
-        (!self.left.is_empty()).then(|| self.user())
-    }
-
-    /// What the codes of sessions mean for the user of a row, in a column.
-    fn marks(&self, column: usize, row: usize) -> &[Mark] {
-        let (block, of_column) = (self.block(), &self.digest.session_columns);
-        let marks = of_column.iter().zip(&block.sessions).find(|(own, _)| **own == column);
-        marks.map_or(&[], |(_, marks)| marks.of(block.users.user_of(row)))
+    /// The rows of a user that are in range.
+    fn in_range(&self, user: usize) -> UserRows {
+        match self.covers {
+            Covers::All => self.block().of_user(user),
+            Covers::Some => self.block().in_range(user, &self.range, &self.spread),
+        }
     }
 }
 
 impl UserSource for DigestUsers {
-    fn fill(&mut self, _dictionaries: &mut [Dictionary]) -> Result<Option<SourceUser>, StoreError> {
+    fn fill(&mut self, _dictionaries: &mut [Dictionary]) -> Result<bool, StoreError> {
         while let Some(block) = self.digest.blocks.get(self.begun) {
             self.begun += 1;
             if self.covers == Covers::All || block.may_be_in(&self.range) {
                 self.spread.fill(block);
                 self.left = 0..block.users.len();
-                return Ok(self.user_left());
+                return Ok(true);
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
-    fn advance(&mut self) -> Option<SourceUser> {
-        self.left.start += 1;
-        self.user_left()
+    fn left(&self) -> Range<usize> {
+        self.left.clone()
     }
 
-    fn pass(
-        &mut self,
-        (below, rows): (u64, usize),
-        start: usize,
-        (into, names): (&mut BatchUsers, Names),
-    ) -> Option<Passed> {
-        let block = self.block();
-        if self.covers == Covers::Some && !block.is_in(&self.range) {
-            return None;
+    fn follows(&self) -> Follows {
+        let has_more = self.begun < self.digest.blocks.len();
+        if has_more { Follows::Others } else { Follows::Nothing }
+    }
+
+    fn hash(&self, user: usize) -> u64 {
+        self.block().hashes[user]
+    }
+
+    fn name(&self, user: usize) -> &str {
+        self.block().users.name(user)
+    }
+
+    fn rows(&self, user: usize) -> Range<usize> {
+        self.block().users.rows(user)
+    }
+
+    fn take(&mut self, users: usize, into: &mut Taken) {
+        let first = self.left.start;
+        self.left.start += users;
+        for user in first..first + users {
+            let UserRows { rows, hours } = self.in_range(user);
+            if rows.is_empty() {
+                continue;
+            }
+            let within = |row: u32| row - rows.start as u32;
+            into.hours.extend(self.spread.hours[hours].iter().map(|hour| HourRows {
+                hour: hour.hour,
+                start: within(hour.start),
+                end: within(hour.end),
+            }));
+            into.add(self.block().hashes[user], user, rows);
         }
-        let first = block.of_user(self.left.start);
-        let below = block.hashes[self.left.clone()].partition_point(|hash| *hash < below);
-        let fitting = block.users.user_of(first.rows.start + rows);
-        let users = self.left.start..fitting.min(self.left.start + below);
-        if users.len() < 2 {
-            return None;
-        }
-        for user in users.clone() {
-            let name = match names {
-                Names::Told => block.users.name(user),
-                Names::LeftOut => "",
-            };
-            into.push(name, block.users.rows(user).end - first.rows.start + start);
-        }
-        let last = block.of_user(users.end - 1);
-        let rows = first.rows.start..last.rows.end;
-        let rows = UserRows { rows, hours: first.hours.start..last.hours.end };
-        self.left.start = users.end;
-        Some(Passed { rows, next: self.user_left() })
     }
 
-    fn name(&self) -> &str {
-        self.block().users.name(self.left.start)
-    }
-
-    fn times(&self, rows: &Range<usize>) -> &[i64] {
-        &self.block().times[rows.clone()]
-    }
-
-    fn append_hours(&self, rows: &UserRows, start: usize, into: &mut Vec<HourRows>) {
-        let UserRows { rows, hours } = rows;
-        let shift = |row: u32| (row as usize - rows.start + start) as u32;
-        let own = &self.spread.hours[hours.clone()];
-        into.extend(own.iter().map(|hour| HourRows {
-            hour: hour.hour,
-            start: shift(hour.start),
-            end: shift(hour.end),
-        }));
+    fn append_times(&self, rows: Range<usize>, into: &mut Vec<i64>) {
+        into.extend_from_slice(&self.block().times[rows]);
     }
 
     fn append(
@@ -175,22 +151,14 @@ impl UserSource for DigestUsers {
         into.extend_from_slice(&self.spread.counts[rows]);
     }
 
-    fn own_sessions(&self, field: usize, rows: Range<usize>, into: &mut Vec<u32>) -> Option<usize> {
-        into.extend_from_slice(&self.spread.columns[field][rows]);
+    fn sessions(&self, field: usize) -> Option<usize> {
         Some(self.digest.dictionaries[field].len())
     }
 
-    fn append_sessions(
-        &self,
-        field: usize,
-        rows: Range<usize>,
-        sessions: &mut Sessions,
-        into: &mut Vec<u32>,
-    ) {
-        let first = into.len();
-        let marks = self.marks(field, rows.start);
-        into.extend_from_slice(&self.spread.columns[field][rows]);
-        sessions.translate(&mut into[first..], |code| marks.get(code).copied());
+    fn session(&self, field: usize, user: usize, code: usize) -> Option<Mark> {
+        let mut of_columns = self.digest.session_columns.iter().zip(&self.block().sessions);
+        let (_, marks) = of_columns.find(|(column, _)| **column == field)?;
+        marks.of(user).get(code).copied()
     }
 
     fn place(&self) -> Place {
