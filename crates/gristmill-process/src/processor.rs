@@ -18,8 +18,12 @@ const COMMIT_BYTES: usize = 2 << 20;
 const COMMIT_TEXT_BYTES: usize = 16 << 20;
 /// After a commit of fewer records than this, the next one waits a little for more: a commit has
 /// a cost of its own, and under many small requests it would be most of the work.
-const GATHER_RECORDS: u64 = 1024;
+const GATHER_RECORDS: u64 = 4096;
 const GATHER_TIME: Duration = Duration::from_millis(4);
+/// After a commit of this many records or more it waits longer: so many come in that a commit of a
+/// few thousand, which the store need not merge with its neighbours, is soon together.
+const BUSY_RECORDS: u64 = 256;
+const BUSY_GATHER_TIME: Duration = Duration::from_millis(16);
 /// The first pause after the store could not be used, and the longest.
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -170,8 +174,10 @@ impl Processor {
 /// Waits a little if that was a small commit.
 async fn gather(batches: &[LogBatch]) {
     let records: u64 = batches.iter().map(|batch| u64::from(batch.count)).sum();
-    if records < GATHER_RECORDS {
-        tokio::time::sleep(GATHER_TIME).await;
+    match records {
+        0..BUSY_RECORDS => tokio::time::sleep(GATHER_TIME).await,
+        BUSY_RECORDS..GATHER_RECORDS => tokio::time::sleep(BUSY_GATHER_TIME).await,
+        _ => {}
     }
 }
 

@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use memchr::{memchr, memmem};
+
 /// The value at `path` in the JSON object `properties`: the text of a string, the JSON text of
 /// any other value. `None` if there is no such key or its value is `null`; the empty string is a
 /// value. Of repeated keys the first counts.
@@ -14,6 +16,27 @@ use std::borrow::Cow;
 /// comes after the first dot is looked for in the object that the part before it names.
 pub fn property<'a>(properties: &'a str, path: &str) -> Option<Cow<'a, str>> {
     text_of(find(properties, path)?)
+}
+
+/// The property at one path, looked for in many objects, most of which may not have it.
+pub(crate) struct PropertyAt<'p> {
+    path: &'p str,
+    last_name: memmem::Finder<'p>,
+}
+
+impl<'p> PropertyAt<'p> {
+    pub(crate) fn new(path: &'p str) -> Self {
+        let last_name = path.rsplit('.').next().unwrap_or(path);
+        Self { path, last_name: memmem::Finder::new(last_name) }
+    }
+
+    /// As [`property`].
+    pub(crate) fn of<'a>(&self, properties: &'a str) -> Option<Cow<'a, str>> {
+        let bytes = properties.as_bytes();
+        // Whatever the path leads through, a key ends with its last name, in plain or escaped.
+        let may_have = self.last_name.find(bytes).is_some() || memchr(b'\\', bytes).is_some();
+        if may_have { property(properties, self.path) } else { None }
+    }
 }
 
 /// The number that a text is.
@@ -240,7 +263,9 @@ mod tests {
     use super::*;
 
     fn get<'a>(properties: &'a str, path: &str) -> Option<Cow<'a, str>> {
-        property(properties, path)
+        let found = property(properties, path);
+        assert_eq!(PropertyAt::new(path).of(properties), found);
+        found
     }
 
     #[test]

@@ -15,8 +15,8 @@ use super::run::user_hash;
 use super::schema::{Texts as Wanted, column};
 use super::sessions::{Mark, mark};
 use super::texts::Texts;
-use crate::property::finite_number;
-use crate::{ABSENT, StoreError, property};
+use crate::property::{PropertyAt, finite_number};
+use crate::{ABSENT, StoreError};
 
 /// The users of some rows, in order.
 #[derive(Debug, Default)]
@@ -267,8 +267,9 @@ impl Coded {
 
     fn of_property(batch: &RecordBatch, name: &str) -> Result<Self, StoreError> {
         let mut coder = Coder::default();
+        let property = PropertyAt::new(name);
         let value = |properties: Option<&str>| {
-            let value = properties.and_then(|properties| property(properties, name));
+            let value = properties.and_then(|properties| property.of(properties));
             coder.code(value.as_deref())
         };
         let codes: Vec<u32> = strings(batch, 0)?.iter().map(value).collect();
