@@ -71,16 +71,11 @@ pub(crate) fn cuts_hours(range: &TimeRange) -> bool {
     range.start.into_iter().chain(range.end).any(|end| !is_whole_hour(end.0))
 }
 
-/// Appends the hours of the rows that are in a range, the first row as row 0.
-pub(crate) fn append_hours_within(times: &[i64], range: &TimeRange, into: &mut Vec<HourRows>) {
-    let is_in = |time: &i64| range.contains(Timestamp(*time));
-    let mut start = 0;
-    for times in times.chunk_by(|a, b| is_in(a) == is_in(b)) {
-        if times.first().is_some_and(is_in) {
-            append_hours(times, start, into);
-        }
-        start += times.len();
-    }
+/// The whole hours of UTC in a range.
+pub(crate) fn whole_hours(range: &TimeRange) -> TimeRange {
+    let up = |time: Timestamp| Timestamp(time.0.saturating_add(Timestamp::HOUR - 1));
+    let down = |time: Timestamp| Timestamp(time.0 - time.0.rem_euclid(Timestamp::HOUR));
+    TimeRange { start: range.start.map(up).map(down), end: range.end.map(down) }
 }
 
 /// Appends the hours of rows of which `start` is the first, those that follow each other in one

@@ -13,9 +13,10 @@ use super::row_group::{GroupColumns, GroupReader};
 use super::run::Run;
 use super::run_users::{append_codes, append_numbers};
 use super::source::Walk;
-use crate::hours::{append_hours_within, cuts_hours};
+use crate::hours::{append_hours, cuts_hours};
 use crate::{
-    Dictionaries, Dictionary, EventCursor, Events, HourRows, Precision, Span, StoreError, Wanted,
+    Dictionaries, Dictionary, EventCursor, Events, HourRows, Precision, Scan, Span, StoreError,
+    Wanted,
 };
 
 /// How many rows are given at a time: few enough to stay in the fast caches of a core.
@@ -27,13 +28,14 @@ pub(super) struct ShardEvents {
     /// The row groups that have not been begun.
     groups: Vec<(GroupReader, usize)>,
     runs: Vec<Arc<Run>>,
-    /// Where the rows at hand are, and those that are left of them.
+    /// Where the rows at hand are, those that are left of them, and the range that is wanted of them.
     source: Source,
     left: Range<usize>,
+    range: TimeRange,
     dictionaries: Vec<Dictionary>,
     columns: Vec<Vec<u32>>,
     numbers: Vec<Vec<f64>>,
-    /// The times of rows that do not lie side by side.
+    /// The times of the rows that are given next.
     times: Vec<i64>,
     cut: Cut,
     hours: Vec<HourRows>,
@@ -51,8 +53,8 @@ pub(super) struct Share {
 enum Source {
     Nothing,
     Group(Arc<Times>, GroupColumns),
-    /// The same with hours, and with times where the range cuts an hour.
-    Hours(Arc<GroupHours>, Arc<Times>, GroupColumns),
+    /// The same with hours, none of which the range cuts.
+    Hours(Arc<GroupHours>, GroupColumns),
     /// Only the rows that have a number; those left are places among these.
     Listed(Arc<Times>, GroupColumns, Arc<[u32]>),
     Run(Arc<Run>),
@@ -81,6 +83,7 @@ impl ShardEvents {
             runs,
             source: Source::Nothing,
             left: 0..0,
+            range: walk.scan.range,
             dictionaries: (0..fields).map(|_| Dictionary::default()).collect(),
             columns: vec![Vec::new(); fields],
             numbers: vec![Vec::new(); walk.scan.numbers.len()],
@@ -116,6 +119,7 @@ impl ShardEvents {
         if let Some((part, group)) = self.groups.pop() {
             self.begin(&part, group)?;
         } else if let Some(run) = self.runs.pop() {
+            self.range = self.walk.scan.range;
             let (first, last) = self.walk.hashes;
             let users = run.users_between(self.walk.scan.project.as_str(), first, last);
             self.left = run.rows_of(&users);
@@ -141,38 +145,30 @@ impl ShardEvents {
             return Ok(());
         }
         part.work.add_rows(rows.len());
-        if self.walk.scan.precision != Precision::Times {
-            return self.begin_hours(part, group, rows);
+        let Scan { precision, range, wanted, .. } = &part.walk.scan;
+        self.range = *range;
+        if *precision != Precision::Times {
+            let hours = part.hours(group, &*part.users(group)?)?;
+            let is_cut = cuts_hours(range) && !hours.are_in(range);
+            if !hours.may_be_in(range) {
+                return Ok(());
+            }
+            if !is_cut {
+                let columns = part.columns(group, &rows, &mut self.dictionaries)?;
+                self.hour = hours.place_of(rows.start);
+                (self.left, self.source) = (rows, Source::Hours(hours, columns));
+                return Ok(());
+            }
         }
         let (times, _) = part.times(group, &rows)?;
-        if times.may_be_in(&self.walk.scan.range) {
+        if times.may_be_in(range) {
             let columns = part.columns(group, &rows, &mut self.dictionaries)?;
-            let may_list = self.walk.scan.wanted == Wanted::WithNumber;
+            let may_list = *wanted == Wanted::WithNumber;
             let listed = columns.rows_with_number().filter(|_| may_list);
             (self.left, self.source) = match listed {
                 Some(listed) => (places(&listed, &rows), Source::Listed(times, columns, listed)),
                 None => (rows, Source::Group(times, columns)),
             };
-        }
-        Ok(())
-    }
-
-    fn begin_hours(
-        &mut self,
-        part: &GroupReader,
-        group: usize,
-        rows: Range<usize>,
-    ) -> Result<(), StoreError> {
-        let range = &self.walk.scan.range;
-        let hours = part.hours(group, &*part.users(group)?)?;
-        if hours.may_be_in(range) {
-            let columns = part.columns(group, &rows, &mut self.dictionaries)?;
-            let times = match cuts_hours(range) && !hours.are_in(range) {
-                true => part.whole_times(group)?,
-                false => Arc::default(),
-            };
-            self.hour = hours.place_of(rows.start);
-            (self.left, self.source) = (rows, Source::Hours(hours, times, columns));
         }
         Ok(())
     }
@@ -185,7 +181,7 @@ impl ShardEvents {
         let targets = self.columns.iter_mut().zip(&mut self.dictionaries).enumerate();
         match &self.source {
             Source::Nothing => {}
-            Source::Group(_, columns) | Source::Hours(_, _, columns) => {
+            Source::Group(_, columns) | Source::Hours(_, columns) => {
                 for (index, (column, dictionary)) in targets {
                     columns.append(index, rows.clone(), dictionary, column);
                 }
@@ -214,25 +210,37 @@ impl ShardEvents {
         }
     }
 
-    /// Rows whose columns have been copied, with their hours.
-    fn events_with_hours(&mut self, rows: &Range<usize>) -> Events<'_> {
-        let range = &self.walk.scan.range;
-        self.hours.clear();
+    /// Copies the times of rows at hand, and says whether all are in range.
+    fn copy_times(&mut self, rows: Range<usize>) -> bool {
+        self.times.clear();
         match &self.source {
-            Source::Hours(hours, times, _) => {
-                let times = times.values.as_slice();
-                // There are no times where none is needed.
-                let range = if hours.are_in(range) { &TimeRange::ALL } else { range };
-                self.hour = hours.append_within(self.hour, rows, (range, times), &mut self.hours);
+            Source::Nothing | Source::Hours(..) => {}
+            Source::Group(times, _) => {
+                self.times.extend_from_slice(&times.values[rows]);
+                if times.are_in(&self.range) {
+                    return true;
+                }
             }
-            Source::Run(run) => {
-                append_hours_within(&run.rows.times[rows.clone()], range, &mut self.hours);
+            Source::Listed(times, _, listed) => {
+                self.times.extend(listed[rows].iter().map(|row| times.values[*row as usize]));
+                if times.are_in(&self.range) {
+                    return true;
+                }
             }
-            Source::Nothing | Source::Group(..) | Source::Listed(..) => {}
+            Source::Run(run) => self.times.extend_from_slice(&run.rows.times[rows]),
         }
+        self.cut.find(&self.times, &self.range)
+    }
+
+    /// The rows whose columns have been copied, and their hours if the walk wants no times.
+    fn events(&mut self, rows: usize) -> Events<'_> {
+        let times = match self.walk.scan.precision {
+            Precision::Times => self.times.as_slice(),
+            Precision::Hours | Precision::Untold => &[],
+        };
         Events {
-            rows: rows.len(),
-            times: &[],
+            rows,
+            times,
             hours: &self.hours,
             counts: &[],
             columns: slices(&self.columns),
@@ -245,10 +253,10 @@ impl ShardEvents {
     fn whole_span(&self) -> Option<(i64, i64)> {
         let (rows, first, last) = match &self.source {
             Source::Group(times, _) => (times.values.len(), times.first, times.last),
-            Source::Hours(hours, ..) => (hours.len(), hours.first, hours.last),
+            Source::Hours(hours, _) => (hours.len(), hours.first, hours.last),
             Source::Nothing | Source::Listed(..) | Source::Run(_) => return None,
         };
-        let range = &self.walk.scan.range;
+        let range = &self.range;
         let are_inside = range.contains(Timestamp(first)) && range.contains(Timestamp(last));
         (self.left.len() == rows && are_inside).then_some((first, last))
     }
@@ -315,32 +323,28 @@ impl EventCursor for ShardEvents {
         }
         let rows = self.left.start..self.left.end.min(self.left.start + BATCH_ROWS);
         self.left.start = rows.end;
-        self.copy_columns(rows.clone());
-        if self.walk.scan.precision != Precision::Times {
-            return Ok(Some(self.events_with_hours(&rows)));
+        self.hours.clear();
+        if let Source::Hours(hours, _) = &self.source {
+            // There are hours out of range, whose rows nobody looks at.
+            self.hour = hours.append_within(self.hour, &rows, &self.range, &mut self.hours);
+            self.copy_columns(rows.clone());
+            return Ok(Some(self.events(rows.len())));
         }
-        let range = &self.walk.scan.range;
-        let (times, are_inside) = match &self.source {
-            Source::Nothing | Source::Hours(..) => (&[] as &[i64], true),
-            Source::Group(times, _) => (&times.values[rows], times.are_in(range)),
-            Source::Listed(times, _, listed) => {
-                self.times.clear();
-                self.times.extend(listed[rows].iter().map(|row| times.values[*row as usize]));
-                (self.times.as_slice(), times.are_in(range))
-            }
-            Source::Run(run) => (&run.rows.times[rows], false),
-        };
-        let times = if are_inside || self.cut.find(times, range) {
-            times
+        let are_all = self.copy_times(rows.clone());
+        if are_all || !self.cut.times().is_empty() {
+            self.copy_columns(rows);
         } else {
+            self.copy_columns(0..0);
+        }
+        if !are_all {
+            self.times.clone_from(&self.cut.times);
             self.columns.iter_mut().for_each(|column| self.cut.keep(column));
             self.numbers.iter_mut().for_each(|numbers| self.cut.keep(numbers));
-            &self.cut.times
-        };
-        let (columns, numbers) = (slices(&self.columns), slices(&self.numbers));
-        let dictionaries = Dictionaries::of(&self.dictionaries);
-        let rows = times.len();
-        Ok(Some(Events { rows, times, hours: &[], counts: &[], columns, numbers, dictionaries }))
+        }
+        if self.walk.scan.precision != Precision::Times {
+            append_hours(&self.times, 0, &mut self.hours);
+        }
+        Ok(Some(self.events(self.times.len())))
     }
 
     fn pass_over(&mut self, (first, last): (i64, i64)) -> Result<bool, StoreError> {

@@ -330,7 +330,7 @@ mod tests {
                     for question in 0..200 {
                         let first = (start * 31 + question * 7) % 150;
                         ask(cache, first..first + 60);
-                        let key = (&(first + 200), Rank::High);
+                        let key = (&(first + 1000), Rank::High);
                         let fail = cache.get_or_read(key, || Err(()), |_| BYTES);
                         assert_eq!(fail, Err(()));
                         if question % 50 == 0 {

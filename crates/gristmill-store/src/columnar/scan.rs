@@ -6,8 +6,8 @@ use gristmill_model::{Field, Positions, ProjectId, TimeRange, Timestamp};
 
 use super::cache::ColumnCache;
 use super::digest::{
-    Covers, Digest, DigestCursor, DigestEvents, DigestKey, DigestUsers, Digests, Shape, Walked,
-    digest_events, digest_users,
+    Covers, Digest, DigestCursor, DigestEvents, DigestKey, DigestUsers, Digests, FoundDigest,
+    Shape, Walked, digest_events, digest_users,
 };
 use super::events::{ShardEvents, Share};
 use super::merged_users::MergedUsers;
@@ -19,8 +19,9 @@ use super::run_users::RunUsers;
 use super::source::Walk;
 use super::view::View;
 use super::work::WorkDone;
+use crate::hours::{cuts_hours, whole_hours};
 use crate::walk::UserByUser;
-use crate::{EventCursor, Scan, Snapshot, StoreError, UserCursor, Work};
+use crate::{EventCursor, Precision, Scan, Snapshot, StoreError, UserCursor, Work};
 
 /// About how many rows of one shard are walked at a time: enough to be worth a walk, and few
 /// enough to keep all cores busy to the end.
@@ -33,8 +34,25 @@ const SHARE_DIGESTED: u64 = 16;
 /// The digests of a question may take one of so many parts of the memory for columns and digests.
 const SHARE_OF_QUESTION: usize = 2;
 
-/// A digest, and how much of it is in range.
-type Digested = (Arc<Digest>, Covers);
+/// The whole hours of a range are taken from a digest, and the rest of it from columns, if the digest has
+/// at least so many of these hours.
+const LEAST_HOURS: i64 = if cfg!(test) { 1 } else { 24 };
+
+/// What a walk reads of the parts that a digest is of.
+struct Digested {
+    digest: Arc<Digest>,
+    /// What of the range is taken from the digest, and how much of the digest that is.
+    range: TimeRange,
+    covers: Covers,
+    /// The rest of the range, if it cuts hours, which a digest cannot tell apart.
+    edges: Vec<Edge>,
+}
+
+/// A piece of a range, and the parts that may have events in it.
+struct Edge {
+    range: TimeRange,
+    parts: Vec<Arc<Part>>,
+}
 
 /// A view that somebody reads.
 ///
@@ -83,14 +101,14 @@ impl Snapshot for ColumnarSnapshot {
         let (digest, parts) = self.digested(Walked::Users, (shard, scan), parts)?;
         let runs: Vec<_> = self.runs(shard, scan).collect();
         let mut users = MergedUsers::new(Arc::clone(&self.cache), scan);
-        match digest {
-            Some((digest, Covers::All)) if parts.is_empty() && runs.is_empty() => {
+        if let Some(Digested { digest, range, covers, edges }) = digest {
+            if covers == Covers::All && parts.is_empty() && runs.is_empty() {
                 return Ok(Box::new(DigestCursor::of(digest)));
             }
-            Some((digest, covers)) => {
-                users.add_digest(DigestUsers::of(digest, scan.range, covers));
+            users.add_digest(DigestUsers::of(digest, range, covers));
+            for part in self.open_edges(&edges, (shard, scan))? {
+                users.add(PartUsers::of(part));
             }
-            None => {}
         }
         let walk = Arc::new(Walk::of(scan, shard, self.shards()));
         for part in self.open(&parts, &walk)? {
@@ -114,9 +132,13 @@ impl Snapshot for ColumnarSnapshot {
         }
         let parts = self.parts(shard, scan);
         let (digest, parts) = self.digested(Walked::Events, (shard, scan), parts)?;
-        let events = self.events(shard, scan, &parts, self.runs(shard, scan).collect())?;
+        let edges = digest.as_ref().map_or(&[] as &[_], |digested| &digested.edges);
+        let runs = self.runs(shard, scan).collect();
+        let events = self.events((shard, scan), (&parts, edges), runs)?;
         Ok(match digest {
-            Some((digest, _)) => Box::new(DigestEvents::of(digest, scan.range, events)),
+            Some(Digested { digest, range, .. }) => {
+                Box::new(DigestEvents::of(digest, range, events))
+            }
             None => Box::new(events),
         })
     }
@@ -165,17 +187,31 @@ impl ColumnarSnapshot {
         parts.iter().map(read).collect()
     }
 
+    /// Opens parts for what a walk reads of them beside a digest.
+    fn open_edges(
+        &self,
+        edges: &[Edge],
+        (shard, scan): (u32, &Scan),
+    ) -> Result<Vec<GroupReader>, StoreError> {
+        let mut readers = Vec::new();
+        for Edge { range, parts } in edges {
+            let scan = Scan { range: *range, ..scan.clone() };
+            let walk = Arc::new(Walk::of(&scan, shard, self.shards()));
+            readers.extend(self.open(parts, &walk)?);
+        }
+        Ok(readers)
+    }
+
     /// The number of the question that this snapshot is for.
     fn question(&self) -> u64 {
         *self.question.get_or_init(|| self.digests.begin_question())
     }
 
-    /// The events of a walk that lie in these parts and runs.
+    /// The events of a walk that lie in these parts, pieces of others and runs.
     fn events(
         &self,
-        shard: u32,
-        scan: &Scan,
-        parts: &[Arc<Part>],
+        (shard, scan): (u32, &Scan),
+        (parts, edges): (&[Arc<Part>], &[Edge]),
         runs: Vec<Arc<Run>>,
     ) -> Result<ShardEvents, StoreError> {
         let walk = Arc::new(Walk::of(scan, shard, self.shards()));
@@ -183,12 +219,13 @@ impl ColumnarSnapshot {
             number: (shard % self.walks_per_shard) as usize,
             walks: self.walks_per_shard as usize,
         };
-        let parts = self.open(parts, &walk)?;
-        Ok(ShardEvents::new(walk, share, &parts, runs))
+        let mut readers = self.open(parts, &walk)?;
+        readers.extend(self.open_edges(edges, (shard, scan))?);
+        Ok(ShardEvents::new(walk, share, &readers, runs))
     }
 
-    /// The digest of large parts for a walk, if its question is one that is asked again, with how much
-    /// of it is in range; and the parts that are left.
+    /// What a walk reads of large parts beside and in a digest, if its question is one that is asked again;
+    /// and the parts that are left.
     fn digested(
         &self,
         walked: Walked,
@@ -199,8 +236,13 @@ impl ColumnarSnapshot {
         let is_large =
             |part: &Arc<Part>| part.record.is_lasting && part.record.rows * SHARE_DIGESTED >= rows;
         let (large, rest): (Vec<_>, Vec<_>) = parts.iter().cloned().partition(is_large);
-        let covers = covers(&large, &scan.range);
-        let Some(shape) = Shape::of(walked, scan, covers) else { return Ok((None, parts)) };
+        let (range, edges) = match covers(&large, &scan.range) {
+            Covers::All => (scan.range, Vec::new()),
+            Covers::Some => without_edges(scan, &large),
+        };
+        let covers = covers(&large, &range);
+        let inner = Scan { range, ..scan.clone() };
+        let Some(shape) = Shape::of(walked, &inner, covers) else { return Ok((None, parts)) };
         let question = self.question();
         let of_part = |part: &Arc<Part>| (part.record.file, part.record.crc);
         let key = DigestKey {
@@ -212,25 +254,33 @@ impl ColumnarSnapshot {
         if large.is_empty() || !self.digests.are_for(&key, question) {
             return Ok((None, parts));
         }
-        // The digests of one question leave room for those of others.
-        let most_bytes = self.cache.bytes() / SHARE_OF_QUESTION / self.shards() as usize;
-        let make = || {
-            let scan = key.shape.scan(scan);
-            match walked {
-                Walked::Users => {
-                    digest_users(self.named_users(shard, &scan, &large)?, &key.shape, most_bytes)
-                }
-                Walked::Events => {
-                    let events = self.events(shard, &scan, &large, Vec::new())?;
-                    digest_events(events, &key.shape, most_bytes)
-                }
-            }
-        };
+        let make = || self.make_digest(walked, (shard, scan), (&key.shape, &large));
         let (digest, was_there) = self.digests.get(&key, question, make)?;
         let Some(digest) = digest else { return Ok((None, parts)) };
         self.work.add_column(was_there);
         self.work.add_rows(digest.rows());
-        Ok((Some((digest, covers)), rest))
+        Ok((Some(Digested { digest, range, covers, edges }), rest))
+    }
+
+    /// Makes a digest of parts.
+    fn make_digest(
+        &self,
+        walked: Walked,
+        (shard, scan): (u32, &Scan),
+        (shape, parts): (&Shape, &[Arc<Part>]),
+    ) -> Result<FoundDigest, StoreError> {
+        // The digests of one question leave room for those of others.
+        let most_bytes = self.cache.bytes() / SHARE_OF_QUESTION / self.shards() as usize;
+        let scan = shape.scan(scan);
+        match walked {
+            Walked::Users => {
+                digest_users(self.named_users(shard, &scan, parts)?, shape, most_bytes)
+            }
+            Walked::Events => {
+                let events = self.events((shard, &scan), (parts, &[]), Vec::new())?;
+                digest_events(events, shape, most_bytes)
+            }
+        }
     }
 
     /// The users of parts, with their names.
@@ -254,6 +304,32 @@ impl ColumnarSnapshot {
         let runs = self.view.runs((shard / self.walks_per_shard) as usize);
         runs.filter(|run| run.may_be_in(&scan.range)).cloned()
     }
+}
+
+/// The range of a walk without the pieces of it that cut hours, and what parts may have in these; all of
+/// it if the walk tells times, or if little else would be left.
+fn without_edges(scan: &Scan, parts: &[Arc<Part>]) -> (TimeRange, Vec<Edge>) {
+    let (range, whole) = (scan.range, whole_hours(&scan.range));
+    let first = parts.iter().map(|part| part.record.first_time).min().unwrap_or(0);
+    let last = parts.iter().map(|part| part.record.last_time).max().unwrap_or(0);
+    let from = whole.start.map_or(first, |start| start.0.max(first));
+    let to = whole.end.map_or(last, |end| end.0.min(last));
+    let is_long = to.saturating_sub(from) >= LEAST_HOURS * Timestamp::HOUR;
+    if scan.precision == Precision::Times || !cuts_hours(&range) || !is_long {
+        return (range, Vec::new());
+    }
+    let before = TimeRange { start: range.start, end: whole.start };
+    let behind = TimeRange { start: whole.end, end: range.end };
+    let edge = |range: TimeRange| {
+        let is_some = range.start? < range.end?;
+        let may_be_in = |part: &&Arc<Part>| {
+            let record = &part.record;
+            range.overlaps(Timestamp(record.first_time), Timestamp(record.last_time))
+        };
+        let parts: Vec<_> = parts.iter().filter(may_be_in).cloned().collect();
+        (is_some && !parts.is_empty()).then_some(Edge { range, parts })
+    };
+    (whole, [before, behind].into_iter().filter_map(edge).collect())
 }
 
 /// How much of some parts is in a range.
