@@ -41,7 +41,7 @@ pub fn check(dir: &Path) -> Result<CheckReport, StoreError> {
     let hasher = IdentityHasher::new(identity_key(created)?);
     let mut report = CheckReport { durable: contents.durable.clone(), ..CheckReport::default() };
     for record in contents.parts.values() {
-        let part = Part::new(&directory, record.clone());
+        let part = Part::found(&directory, record.clone());
         let rows = check_part(&part, &hasher, created.shards)?;
         report.parts += 1;
         report.rows += rows;

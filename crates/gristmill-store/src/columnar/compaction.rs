@@ -322,7 +322,7 @@ impl Shared {
         }
         let mut view = View::clone(&state.view);
         let kept = view.parts.iter().filter(|part| !inputs.iter().any(|i| Arc::ptr_eq(i, part)));
-        let fresh = outputs.into_iter().map(|record| Part::new(&self.directory, record));
+        let fresh = outputs.into_iter().map(|record| Part::written(&self.directory, record));
         view.parts = Arc::new(kept.cloned().chain(fresh).collect());
         inputs.iter().for_each(|part| part.retire());
         self.publish(&mut state, view);

@@ -133,7 +133,7 @@ fn view_of(directory: &Directory, contents: &Contents, shards: u32) -> Result<Vi
     let durable: Positions = contents.durable.parse().map_err(|_| {
         StoreError::Damaged("the manifest's position is not a position token".into())
     })?;
-    let parts = contents.parts.values().map(|record| Part::new(directory, record.clone()));
+    let parts = contents.parts.values().map(|record| Part::found(directory, record.clone()));
     let parts: Vec<_> = parts.collect();
     for part in &parts {
         let path = directory.file(part.record.file, Kind::Part);

@@ -31,11 +31,21 @@ use crate::StoreError;
 pub(super) struct Part {
     pub(super) record: PartRecord,
     directory: Directory,
+    content: Content,
     opened: Mutex<Option<Arc<OpenPart>>>,
     obsolete: AtomicBool,
 }
 
-/// A part whose file has been opened and verified.
+/// What is known of a part's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    /// This process has just written it, so reading all of it again would tell nothing about the disk.
+    Written,
+    /// It was found, and must be verified.
+    Found,
+}
+
+/// A part whose file has been opened, and verified if it was found.
 #[derive(Debug)]
 pub(super) struct OpenPart {
     /// The number of its file, which no other part ever has.
@@ -77,22 +87,33 @@ pub(super) struct UserKey {
 }
 
 impl Part {
-    pub(super) fn new(directory: &Directory, record: PartRecord) -> Arc<Self> {
+    /// A part that was written before.
+    pub(super) fn found(directory: &Directory, record: PartRecord) -> Arc<Self> {
+        Self::new(directory, record, Content::Found)
+    }
+
+    /// A part that was just written.
+    pub(super) fn written(directory: &Directory, record: PartRecord) -> Arc<Self> {
+        Self::new(directory, record, Content::Written)
+    }
+
+    fn new(directory: &Directory, record: PartRecord, content: Content) -> Arc<Self> {
         Arc::new(Self {
             record,
             directory: directory.clone(),
+            content,
             opened: Mutex::new(None),
             obsolete: AtomicBool::new(false),
         })
     }
 
-    /// The open part. The first call reads all of the file to verify it.
+    /// The open part. The first call reads all of a file that was found to verify it.
     pub(super) fn open(&self) -> Result<Arc<OpenPart>, StoreError> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = &*opened {
             return Ok(Arc::clone(open));
         }
-        let open = Arc::new(OpenPart::open(&self.directory, &self.record)?);
+        let open = Arc::new(OpenPart::open(&self.directory, &self.record, self.content)?);
         *opened = Some(Arc::clone(&open));
         Ok(open)
     }
@@ -113,13 +134,18 @@ impl Drop for Part {
 }
 
 impl OpenPart {
-    fn open(directory: &Directory, record: &PartRecord) -> Result<Self, StoreError> {
+    fn open(
+        directory: &Directory,
+        record: &PartRecord,
+        content: Content,
+    ) -> Result<Self, StoreError> {
         let path = directory.file(record.file, Kind::Part);
         let file = File::open(&path).map_err(|error| {
             StoreError::Damaged(format!("cannot open {}: {error}", path.display()))
         })?;
         let file = PartFile { length: file.metadata()?.len(), file: Arc::new(file) };
-        if file.length != record.bytes || file.crc()? != record.crc {
+        let is_whole = file.length == record.bytes;
+        if !is_whole || (content == Content::Found && file.crc()? != record.crc) {
             return Err(damaged(&path));
         }
         let wrong = |error| StoreError::Damaged(format!("{}: {error}", path.display()));

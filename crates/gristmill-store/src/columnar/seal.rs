@@ -198,7 +198,7 @@ impl Shared {
         let mut state = self.state();
         let mut view = View::clone(&state.view);
         view.frozen.retain(|waiting| !Arc::ptr_eq(waiting, frozen));
-        let parts = parts.into_iter().map(|record| Part::new(&self.directory, record));
+        let parts = parts.into_iter().map(|record| Part::written(&self.directory, record));
         view.parts = Arc::new(view.parts.iter().cloned().chain(parts).collect());
         let quarantines = view.quarantines.iter().copied().chain(quarantine);
         view.quarantines = Arc::new(quarantines.collect());
