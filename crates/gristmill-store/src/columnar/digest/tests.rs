@@ -67,14 +67,16 @@ async fn ask(store: &dyn Store, scan: &Scan) -> (Vec<String>, Work) {
                     let code = events.columns[column][row];
                     events.dictionaries[column].text(code).map(str::to_owned)
                 };
-                let mut hours = events.hours[if events.hours.is_empty() { 0..0 } else { moments }]
-                    .iter()
-                    .flat_map(|hour| hour.rows().map(move |row| (row, hour.hour)));
+                let hours: BTreeMap<_, _> = events.hours
+                    [if events.hours.is_empty() { 0..0 } else { moments }]
+                .iter()
+                .flat_map(|hour| hour.rows().map(move |row| (row, hour.hour)))
+                .collect();
                 for row in rows {
                     let count = events.counts.get(row).copied().unwrap_or(1);
                     let columns = 0..events.columns.len();
                     let texts: Vec<_> = columns.map(|column| text(column, row)).collect();
-                    let hour = hours.find(|(own, _)| *own == row).map(|(_, hour)| hour);
+                    let hour = hours.get(&row);
                     let number = events.numbers.first().map(|numbers| numbers[row].to_bits());
                     let time = events.times.get(row);
                     let one = format!("{shard} {time:?} {hour:?} {texts:?} {number:?}");
@@ -234,8 +236,13 @@ async fn files_have_a_budget() {
 
 /// The events of every hour, through events in no order, and how many rows that took.
 async fn by_hour(store: &dyn Store) -> (BTreeMap<i32, u32>, u64) {
+    by_hour_in(store, TimeRange::ALL).await
+}
+
+/// The same of the events in a range.
+async fn by_hour_in(store: &dyn Store, range: TimeRange) -> (BTreeMap<i32, u32>, u64) {
     let snapshot = store.snapshot().await.unwrap();
-    let scan = Scan { precision: Precision::Hours, ..Scan::of(ProjectId::new("p")) };
+    let scan = Scan { precision: Precision::Hours, range, ..Scan::of(ProjectId::new("p")) };
     let mut told = BTreeMap::new();
     for shard in 0..snapshot.shards() {
         let mut cursor = snapshot.scan_events(shard, &scan).unwrap();
@@ -284,6 +291,42 @@ async fn events_come_once_when_only_some_walks_have_a_digest() {
         drop(running);
         fs::remove_file(path).unwrap();
     }
+}
+
+#[tokio::test]
+async fn ranges_that_cut_hours_lose_and_double_nothing() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let running = filled(config(folders[0].path())).await;
+    let without = ColumnarConfig { cache_bytes: 0, ..config(folders[1].path()) };
+    let without = filled(without).await;
+    let moment = |sevenths: i64| Some(Timestamp(sevenths * (Timestamp::HOUR / 7) + 1));
+    let whole = |hours: i64| Some(Timestamp(hours * Timestamp::HOUR));
+    let ends =
+        [None, moment(-9), moment(10), whole(2), moment(12), moment(31), whole(6), moment(90)];
+    for (start, end) in ends.iter().flat_map(|start| ends.map(|end| (*start, end))) {
+        let range = TimeRange { start, end };
+        for precision in [Precision::Hours, Precision::Untold] {
+            let mut scan = Scan { precision, range, ..scans().remove(1) };
+            if precision == Precision::Untold {
+                scan.fields.remove(0);
+            }
+            let expected = ask(&*without.store, &scan).await.0;
+            for _ in 0..3 {
+                let told = ask(&*running.store, &scan).await.0;
+                assert!(told == expected, "{scan:?}");
+            }
+        }
+        let expected = by_hour_in(&*without.store, range).await.0;
+        for _ in 0..3 {
+            assert_eq!(by_hour_in(&*running.store, range).await.0, expected, "{range:?}");
+        }
+    }
+    let by_hours = Scan { precision: Precision::Hours, ..Scan::of(ProjectId::new("p")) };
+    let cut = TimeRange { start: moment(12), end: moment(31) };
+    let (_, work) = ask(&*running.store, &Scan { range: cut, ..by_hours.clone() }).await;
+    assert!(work.parts > 0, "the edges are in columns: {work:?}");
+    assert!(!files(folders[0].path()).is_empty());
+    assert!(files(folders[1].path()).is_empty());
 }
 
 #[tokio::test]
