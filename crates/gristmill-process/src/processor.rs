@@ -173,11 +173,19 @@ impl Processor {
 
 /// Waits a little if that was a small commit.
 async fn gather(batches: &[LogBatch]) {
-    let records: u64 = batches.iter().map(|batch| u64::from(batch.count)).sum();
+    let records = batches.iter().map(|batch| u64::from(batch.count)).sum();
+    let bytes = batches.iter().map(|batch| batch.block.bytes()).sum();
+    tokio::time::sleep(gathering(records, bytes)).await;
+}
+
+/// How long the commit after one of so many records and bytes waits for more.
+fn gathering(records: u64, bytes: usize) -> Duration {
     match records {
-        0..BUSY_RECORDS => tokio::time::sleep(GATHER_TIME).await,
-        BUSY_RECORDS..GATHER_RECORDS => tokio::time::sleep(BUSY_GATHER_TIME).await,
-        _ => {}
+        // More might not fit into one commit.
+        _ if bytes >= COMMIT_BYTES / 2 => Duration::ZERO,
+        0..BUSY_RECORDS => GATHER_TIME,
+        BUSY_RECORDS..GATHER_RECORDS => BUSY_GATHER_TIME,
+        _ => Duration::ZERO,
     }
 }
 

@@ -74,7 +74,7 @@ pub(crate) fn cuts_hours(range: &TimeRange) -> bool {
 /// The whole hours of UTC in a range.
 pub(crate) fn whole_hours(range: &TimeRange) -> TimeRange {
     let up = |time: Timestamp| Timestamp(time.0.saturating_add(Timestamp::HOUR - 1));
-    let down = |time: Timestamp| Timestamp(time.0 - time.0.rem_euclid(Timestamp::HOUR));
+    let down = |time: Timestamp| Timestamp(begin_of(hour_of(time.0)));
     TimeRange { start: range.start.map(up).map(down), end: range.end.map(down) }
 }
 
@@ -113,6 +113,22 @@ mod tests {
             prop_assert!(rows.eq(expected));
             prop_assert!(hours.windows(2).all(|pair| pair[0].hour != pair[1].hour));
             prop_assert!(times.iter().all(|time| begin_of(hour_of(*time)) <= *time));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whole_hours_are_those_that_a_range_has_all_of(
+            start in proptest::option::of(-9_000_000_000..9_000_000_000_i64),
+            end in proptest::option::of(-9_000_000_000..9_000_000_000_i64),
+            hour in -4..4_i32,
+        ) {
+            let range = TimeRange { start: start.map(Timestamp), end: end.map(Timestamp) };
+            let has_all = range.contains(Timestamp(begin_of(hour)))
+                && range.contains(Timestamp(end_of(hour) - 1));
+            let whole = whole_hours(&range);
+            prop_assert_eq!(whole.contains(Timestamp(begin_of(hour))), has_all);
+            prop_assert!(!cuts_hours(&whole));
         }
     }
 

@@ -190,3 +190,12 @@ impl Store for Picky {
         Err(StoreError::Closed)
     }
 }
+
+#[test]
+fn commits_are_gathered_while_they_are_small_and_would_have_room() {
+    assert_eq!(gathering(1, 300), GATHER_TIME);
+    assert_eq!(gathering(BUSY_RECORDS, 100_000), BUSY_GATHER_TIME);
+    assert_eq!(gathering(GATHER_RECORDS - 1, COMMIT_BYTES / 2 - 1), BUSY_GATHER_TIME);
+    assert_eq!(gathering(GATHER_RECORDS, 1 << 19), Duration::ZERO);
+    assert_eq!(gathering(500, COMMIT_BYTES), Duration::ZERO);
+}

@@ -195,7 +195,7 @@ pub(super) fn is_finished(record: &PartRecord, slice: i64) -> bool {
 fn frequent_properties(inputs: &[Arc<Part>]) -> Result<Vec<String>, StoreError> {
     let mut census = Census::default();
     for sample in 0..SAMPLES {
-        let open = inputs[sample % inputs.len()].open()?;
+        let open = inputs[sample % inputs.len()].open_verified()?;
         let rows = open.group(sample * open.groups.len() / SAMPLES);
         if let Some(batch) = open.read(Texts::Plain, [column::PROPERTIES], rows)?.next() {
             let batch = batch.map_err(unreadable)?;
@@ -351,7 +351,7 @@ impl Shared {
         };
         let mut sources: Vec<Source> = Vec::new();
         for part in inputs {
-            let runs = PartRuns::of(&*part.open()?, self.hasher)?;
+            let runs = PartRuns::of(&*part.open_verified()?, self.hasher)?;
             sources.push(Box::new(runs.map(|run| run.map(Arc::new))));
         }
         let mut writers: BTreeMap<Option<i64>, PartWriter> = BTreeMap::new();

@@ -147,20 +147,15 @@ impl ShardEvents {
         part.work.add_rows(rows.len());
         let Scan { precision, range, wanted, .. } = &part.walk.scan;
         self.range = *range;
-        if *precision != Precision::Times {
-            let hours = part.hours(group, &*part.users(group)?)?;
-            let is_cut = cuts_hours(range) && !hours.are_in(range);
-            if !hours.may_be_in(range) {
-                return Ok(());
-            }
-            if !is_cut {
-                let columns = part.columns(group, &rows, &mut self.dictionaries)?;
-                self.hour = hours.place_of(rows.start);
-                (self.left, self.source) = (rows, Source::Hours(hours, columns));
-                return Ok(());
-            }
+        if *precision != Precision::Times && !cuts_hours(range) {
+            return self.begin_hours(part, group, rows);
         }
         let (times, _) = part.times(group, &rows)?;
+        if *precision != Precision::Times && times.are_in(range) {
+            // Hours that the range cuts are wanted as far as they are here.
+            self.range = TimeRange::ALL;
+            return self.begin_hours(part, group, rows);
+        }
         if times.may_be_in(range) {
             let columns = part.columns(group, &rows, &mut self.dictionaries)?;
             let may_list = *wanted == Wanted::WithNumber;
@@ -169,6 +164,22 @@ impl ShardEvents {
                 Some(listed) => (places(&listed, &rows), Source::Listed(times, columns, listed)),
                 None => (rows, Source::Group(times, columns)),
             };
+        }
+        Ok(())
+    }
+
+    /// Goes on to rows whose hours are told; the range cuts none of them.
+    fn begin_hours(
+        &mut self,
+        part: &GroupReader,
+        group: usize,
+        rows: Range<usize>,
+    ) -> Result<(), StoreError> {
+        let hours = part.hours(group, &*part.users(group)?)?;
+        if hours.may_be_in(&self.range) {
+            let columns = part.columns(group, &rows, &mut self.dictionaries)?;
+            self.hour = hours.place_of(rows.start);
+            (self.left, self.source) = (rows, Source::Hours(hours, columns));
         }
         Ok(())
     }

@@ -118,7 +118,10 @@ impl MergedUsers {
         if rows < 2 * BATCH_ROWS {
             return Some(whole);
         }
-        let share = u128::from(whole - first) * BATCH_ROWS as u128 / rows as u128;
+        let highest = |head: &Head| head.left().next_back().map(|user| head.hash(user));
+        let last =
+            self.heads.iter().filter_map(highest).max().map_or(whole, |last| last.min(whole));
+        let share = u128::from(last - first) * BATCH_ROWS as u128 / rows as u128;
         Some(first + share as u64)
     }
 
@@ -216,8 +219,8 @@ impl MergedUsers {
         Ok(())
     }
 
-    /// The sources that have the next user.
-    fn sources_of_next(&self) -> Vec<usize> {
+    /// The hash of the next user, and the sources that have that user.
+    fn sources_of_next(&self) -> (Option<u64>, Vec<usize>) {
         let first = self.heads.iter().filter_map(next_hash).min();
         let name = |index: &usize| {
             let head = &self.heads[*index];
@@ -228,17 +231,13 @@ impl MergedUsers {
         // Different users may share a hash; their order is that of their names.
         let least = sources.iter().map(name).min();
         sources.retain(|index| Some(name(index)) == least);
-        sources
+        (first, sources)
     }
 
     /// Gathers one user whose rows go on in another row group.
     fn gather_long(&mut self) -> Result<(), StoreError> {
-        let mut sources = self.sources_of_next();
-        let Some((&first, hash)) =
-            sources.first().zip(self.heads.iter().filter_map(next_hash).min())
-        else {
-            return Ok(());
-        };
+        let (hash, mut sources) = self.sources_of_next();
+        let Some(&first) = sources.first() else { return Ok(()) };
         let head = &self.heads[first];
         let name = head.name(head.left().start).to_owned();
         if self.precision == Precision::Times {
@@ -256,7 +255,7 @@ impl MergedUsers {
                 if !goes_on || !head.fill(&mut self.dictionaries)? {
                     break;
                 }
-                if next_hash(head) != Some(hash) || head.name(head.left().start) != name {
+                if next_hash(head) != hash || head.name(head.left().start) != name {
                     break;
                 }
             }

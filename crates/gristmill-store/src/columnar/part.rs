@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::{RecordBatch, RecordBatchReader};
 use bytes::Bytes;
@@ -31,21 +32,20 @@ use crate::StoreError;
 pub(super) struct Part {
     pub(super) record: PartRecord,
     directory: Directory,
-    content: Content,
-    opened: Mutex<Option<Arc<OpenPart>>>,
+    state: Mutex<State>,
     obsolete: AtomicBool,
 }
 
 /// What is known of a part's file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Content {
-    /// This process has just written it, so reading all of it again would tell nothing about the disk.
-    Written,
-    /// It was found, and must be verified.
-    Found,
+#[derive(Debug, Default)]
+struct State {
+    opened: Option<Arc<OpenPart>>,
+    /// Whether questions may read it: it was verified, or this process has written it.
+    is_trusted: bool,
+    is_verified: bool,
 }
 
-/// A part whose file has been opened, and verified if it was found.
+/// A part whose file has been opened.
 #[derive(Debug)]
 pub(super) struct OpenPart {
     /// The number of its file, which no other part ever has.
@@ -89,33 +89,64 @@ pub(super) struct UserKey {
 impl Part {
     /// A part that was written before.
     pub(super) fn found(directory: &Directory, record: PartRecord) -> Arc<Self> {
-        Self::new(directory, record, Content::Found)
+        Self::new(directory, record, State::default())
     }
 
-    /// A part that was just written.
+    /// A part that was just written, most likely still in memory: questions about the newest events need
+    /// not wait until all of it has been read again.
     pub(super) fn written(directory: &Directory, record: PartRecord) -> Arc<Self> {
-        Self::new(directory, record, Content::Written)
+        Self::new(directory, record, State { is_trusted: true, ..State::default() })
     }
 
-    fn new(directory: &Directory, record: PartRecord, content: Content) -> Arc<Self> {
+    fn new(directory: &Directory, record: PartRecord, state: State) -> Arc<Self> {
         Arc::new(Self {
             record,
             directory: directory.clone(),
-            content,
-            opened: Mutex::new(None),
+            state: Mutex::new(state),
             obsolete: AtomicBool::new(false),
         })
     }
 
     /// The open part. The first call reads all of a file that was found to verify it.
     pub(super) fn open(&self) -> Result<Arc<OpenPart>, StoreError> {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = &*opened {
+        let mut state = self.state();
+        if !state.is_trusted {
+            self.verify(&mut state)?;
+        }
+        self.opened(&mut state)
+    }
+
+    /// The same, verified whoever has written it: what is made of it will replace it.
+    pub(super) fn open_verified(&self) -> Result<Arc<OpenPart>, StoreError> {
+        let mut state = self.state();
+        if !state.is_verified {
+            self.verify(&mut state)?;
+        }
+        self.opened(&mut state)
+    }
+
+    fn opened(&self, state: &mut State) -> Result<Arc<OpenPart>, StoreError> {
+        if let Some(open) = &state.opened {
             return Ok(Arc::clone(open));
         }
-        let open = Arc::new(OpenPart::open(&self.directory, &self.record, self.content)?);
-        *opened = Some(Arc::clone(&open));
+        let open = Arc::new(OpenPart::open(&self.directory, &self.record)?);
+        state.opened = Some(Arc::clone(&open));
         Ok(open)
+    }
+
+    /// Reads all of the file and compares its checksum.
+    fn verify(&self, state: &mut State) -> Result<(), StoreError> {
+        let path = self.directory.file(self.record.file, Kind::Part);
+        let file = PartFile::open(&path)?;
+        if file.length != self.record.bytes || file.crc()? != self.record.crc {
+            return Err(damaged(&path));
+        }
+        (state.is_trusted, state.is_verified) = (true, true);
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets the files go with the last reader.
@@ -134,18 +165,10 @@ impl Drop for Part {
 }
 
 impl OpenPart {
-    fn open(
-        directory: &Directory,
-        record: &PartRecord,
-        content: Content,
-    ) -> Result<Self, StoreError> {
+    fn open(directory: &Directory, record: &PartRecord) -> Result<Self, StoreError> {
         let path = directory.file(record.file, Kind::Part);
-        let file = File::open(&path).map_err(|error| {
-            StoreError::Damaged(format!("cannot open {}: {error}", path.display()))
-        })?;
-        let file = PartFile { length: file.metadata()?.len(), file: Arc::new(file) };
-        let is_whole = file.length == record.bytes;
-        if !is_whole || (content == Content::Found && file.crc()? != record.crc) {
+        let file = PartFile::open(&path)?;
+        if file.length != record.bytes {
             return Err(damaged(&path));
         }
         let wrong = |error| StoreError::Damaged(format!("{}: {error}", path.display()));
@@ -281,6 +304,13 @@ struct PartFile {
 }
 
 impl PartFile {
+    fn open(path: &Path) -> Result<Self, StoreError> {
+        let file = File::open(path).map_err(|error| {
+            StoreError::Damaged(format!("cannot open {}: {error}", path.display()))
+        })?;
+        Ok(Self { length: file.metadata()?.len(), file: Arc::new(file) })
+    }
+
     fn crc(&self) -> io::Result<u32> {
         let mut hasher = crc32fast::Hasher::new();
         let mut reader = PartReader { file: Arc::clone(&self.file), position: 0 };

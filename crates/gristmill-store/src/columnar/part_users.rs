@@ -12,7 +12,7 @@ use super::row_group::{GroupColumns, GroupReader};
 use super::sessions::Mark;
 use super::source::{Follows, GroupPositions, Place, UserSource};
 use super::taken::Taken;
-use crate::hours::cuts_hours;
+use crate::hours::{append_hours, cuts_hours};
 use crate::{Dictionary, Precision, StoreError};
 
 /// The users of a part.
@@ -33,7 +33,7 @@ struct Chunk {
     times: Arc<Times>,
     /// The row of the first time.
     times_from: usize,
-    /// If the walk wants hours, these instead.
+    /// If the walk wants no times and its range cuts no hour, these instead.
     hours: Option<Arc<GroupHours>>,
     columns: GroupColumns,
     /// Whether rows may be out of range.
@@ -84,12 +84,13 @@ impl PartUsers {
                 !times.are_in(range)
             }
             Precision::Untold if *range == TimeRange::ALL => false,
+            Precision::Hours | Precision::Untold if cuts_hours(range) => {
+                times = reader.whole_times(group)?;
+                !times.are_in(range)
+            }
             Precision::Hours | Precision::Untold => {
                 let found = reader.hours(group, &users)?;
                 let needs_cut = !found.are_in(range);
-                if needs_cut && cuts_hours(range) {
-                    times = reader.whole_times(group)?;
-                }
                 hours = Some(found);
                 needs_cut
             }
@@ -114,8 +115,8 @@ impl PartUsers {
         let (rows, walk) = (users.rows(user), &self.reader.walk);
         match hours {
             _ if !needs_cut => rows,
-            Some(hours) if times.values.is_empty() => hours.rows_within(user, &walk.scan.range),
-            _ => {
+            Some(hours) => hours.rows_within(user, &walk.scan.range),
+            None => {
                 let cut =
                     walk.in_range(&times.values[rows.start - times_from..rows.end - times_from]);
                 rows.start + cut.start..rows.start + cut.end
@@ -186,8 +187,10 @@ impl UserSource for PartUsers {
             if rows.is_empty() {
                 continue;
             }
-            if let Some(hours) = self.chunk.hours.as_deref().filter(|_| tells_hours) {
-                hours.append(user, &rows, &mut into.hours);
+            match &self.chunk.hours {
+                _ if !tells_hours => {}
+                Some(hours) => hours.append(user, &rows, &mut into.hours),
+                None => append_hours(&self.chunk.times.values[rows.clone()], 0, &mut into.hours),
             }
             into.add(self.chunk.users.hash(user), user, rows);
         }

@@ -105,7 +105,7 @@ impl Snapshot for ColumnarSnapshot {
             if covers == Covers::All && parts.is_empty() && runs.is_empty() {
                 return Ok(Box::new(DigestCursor::of(digest)));
             }
-            users.add_digest(DigestUsers::of(digest, range, covers));
+            users.add_digest(DigestUsers::of(digest, (range, covers), scan.precision));
             for part in self.open_edges(&edges, (shard, scan))? {
                 users.add(PartUsers::of(part));
             }
@@ -236,11 +236,11 @@ impl ColumnarSnapshot {
         let is_large =
             |part: &Arc<Part>| part.record.is_lasting && part.record.rows * SHARE_DIGESTED >= rows;
         let (large, rest): (Vec<_>, Vec<_>) = parts.iter().cloned().partition(is_large);
-        let (range, edges) = match covers(&large, &scan.range) {
+        let covers = covers(&large, &scan.range);
+        let (range, edges) = match covers {
             Covers::All => (scan.range, Vec::new()),
             Covers::Some => without_edges(scan, &large),
         };
-        let covers = covers(&large, &range);
         let inner = Scan { range, ..scan.clone() };
         let Some(shape) = Shape::of(walked, &inner, covers) else { return Ok((None, parts)) };
         let question = self.question();

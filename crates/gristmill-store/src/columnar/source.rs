@@ -77,7 +77,7 @@ pub(super) enum Follows {
     Nothing,
     /// Users with higher hashes.
     Others,
-    /// Maybe more rows of the last user, before any others.
+    /// Maybe more rows of the last user, or a user with the same hash, before any others.
     SameUser,
 }
 

@@ -10,7 +10,7 @@ use super::super::source::{Follows, Place, UserSource};
 use super::super::taken::Taken;
 use super::block::{Block, Spread, UserRows};
 use super::{Covers, Digest};
-use crate::{Dictionary, HourRows, StoreError, UserBatch, UserCursor};
+use crate::{Dictionary, HourRows, Precision, StoreError, UserBatch, UserCursor};
 
 /// All users of a digest.
 pub(in crate::columnar) struct DigestCursor {
@@ -47,6 +47,7 @@ pub(in crate::columnar) struct DigestUsers {
     digest: Arc<Digest>,
     range: TimeRange,
     covers: Covers,
+    precision: Precision,
     /// How many blocks have been begun.
     begun: usize,
     /// The last of them, and its users that are left.
@@ -55,8 +56,14 @@ pub(in crate::columnar) struct DigestUsers {
 }
 
 impl DigestUsers {
-    pub(in crate::columnar) fn of(digest: Arc<Digest>, range: TimeRange, covers: Covers) -> Self {
-        Self { digest, range, covers, begun: 0, spread: Spread::default(), left: 0..0 }
+    /// What of it is in a range, told as the walk wants it.
+    pub(in crate::columnar) fn of(
+        digest: Arc<Digest>,
+        (range, covers): (TimeRange, Covers),
+        precision: Precision,
+    ) -> Self {
+        let (spread, left) = (Spread::default(), 0..0);
+        Self { digest, range, covers, precision, begun: 0, spread, left }
     }
 
     /// The dictionaries that the walk is to begin with.
@@ -95,8 +102,13 @@ impl UserSource for DigestUsers {
     }
 
     fn follows(&self) -> Follows {
-        let has_more = self.begun < self.digest.blocks.len();
-        if has_more { Follows::Others } else { Follows::Nothing }
+        let Some(next) = self.digest.blocks.get(self.begun) else { return Follows::Nothing };
+        // Another user may have the same hash.
+        if next.hashes.first() == self.block().hashes.last() {
+            Follows::SameUser
+        } else {
+            Follows::Others
+        }
     }
 
     fn hash(&self, user: usize) -> u64 {
@@ -120,6 +132,7 @@ impl UserSource for DigestUsers {
                 continue;
             }
             let within = |row: u32| row - rows.start as u32;
+            let hours = if self.precision == Precision::Hours { hours } else { 0..0 };
             into.hours.extend(self.spread.hours[hours].iter().map(|hour| HourRows {
                 hour: hour.hour,
                 start: within(hour.start),
