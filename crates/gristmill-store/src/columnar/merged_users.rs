@@ -11,7 +11,7 @@ use super::batch::{Batch, Copied, Names, sort_hours};
 use super::cache::ColumnCache;
 use super::digest::DigestUsers;
 use super::sessions::Sessions;
-use super::source::{Follows, Head, UserSource, next_hash, users_up_to, whole_up_to};
+use super::source::{Follows, Head, UserSource, next_hash, rows_up_to, users_up_to, whole_up_to};
 use super::taken::{Stretch, TakenUser};
 use crate::{
     Dictionaries, Dictionary, Events, HourRows, Precision, Scan, StoreError, Ties, UserBatch,
@@ -20,6 +20,9 @@ use crate::{
 
 /// About how many rows a batch has: few enough to stay in the fast caches of a core.
 const BATCH_ROWS: usize = if cfg!(test) { 1 << 6 } else { 1 << 12 };
+
+/// Where few rows are in range, a batch is found among up to so many times as many.
+const MOST_PER_ROW: u64 = 64;
 
 /// What the rows of a digest are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub(super) struct MergedUsers {
     heads: Vec<Head>,
     dictionaries: Vec<Dictionary>,
     batch: Batch,
+    /// Of the rows that were looked at for the last batch, how many were in range.
+    in_range: (u64, u64),
     sessions: Sessions,
 }
 
@@ -59,6 +64,7 @@ impl MergedUsers {
             heads: Vec::new(),
             dictionaries: scan.fields.iter().map(|_| Dictionary::default()).collect(),
             batch: Batch::of(scan.fields.len(), scan.numbers.len()),
+            in_range: (1, 1),
             sessions: Sessions::default(),
         }
     }
@@ -107,32 +113,31 @@ impl MergedUsers {
         if whole < first {
             return None;
         }
-        let rows = |head: &Head| {
-            let users = users_up_to(head, whole);
-            users
-                .clone()
-                .next_back()
-                .map_or(0, |last| head.rows(last).end - head.rows(users.start).start)
-        };
-        let rows: usize = self.heads.iter().map(rows).sum();
-        if rows < 2 * BATCH_ROWS {
+        let rows: u64 = self.heads.iter().map(|head| rows_up_to(head, whole)).sum();
+        let (in_range, of) = self.in_range;
+        let rows = (rows * in_range / of).max(rows / MOST_PER_ROW);
+        if rows < 2 * BATCH_ROWS as u64 {
             return Some(whole);
         }
         let highest = |head: &Head| head.left().next_back().map(|user| head.hash(user));
         let last =
             self.heads.iter().filter_map(highest).max().map_or(whole, |last| last.min(whole));
-        let share = u128::from(last - first) * BATCH_ROWS as u128 / rows as u128;
+        let share = u128::from(last - first) * BATCH_ROWS as u128 / u128::from(rows);
         Some(first + share as u64)
     }
 
     /// Gathers the users up to a hash.
     fn gather(&mut self, limit: u64) -> Result<(), StoreError> {
         let Self { heads, batch, precision, names, .. } = self;
+        let mut looked_at = 0;
         for (index, head) in heads.iter_mut().enumerate() {
+            looked_at += rows_up_to(head, limit);
             let users = users_up_to(head, limit);
             batch.taken.begin(index);
             head.take(users.len(), &mut batch.taken);
         }
+        let in_range = batch.taken.users.iter().map(|user| user.len() as u64).sum();
+        self.in_range = (in_range, looked_at.max(1));
         if *precision == Precision::Times {
             for Stretch { source, rows, .. } in &batch.taken.stretches {
                 heads[*source].append_times(rows.clone(), &mut batch.times);

@@ -34,9 +34,10 @@ const SHARE_DIGESTED: u64 = 16;
 /// The digests of a question may take one of so many parts of the memory for columns and digests.
 const SHARE_OF_QUESTION: usize = 2;
 
-/// The whole hours of a range are taken from a digest, and the rest of it from columns, if the digest has
-/// at least so many of these hours.
-const LEAST_HOURS: i64 = if cfg!(test) { 1 } else { 24 };
+/// The whole hours of a range are taken from a digest, and the rest of it is looked for in columns, if these
+/// hours are at least one of so many parts of the time that the digest is of, for each end that is cut: it
+/// takes a look at the times of all events.
+const SHARE_OF_HOURS: i64 = 4;
 
 /// What a walk reads of the parts that a digest is of.
 struct Digested {
@@ -314,8 +315,8 @@ fn without_edges(scan: &Scan, parts: &[Arc<Part>]) -> (TimeRange, Vec<Edge>) {
     let last = parts.iter().map(|part| part.record.last_time).max().unwrap_or(0);
     let from = whole.start.map_or(first, |start| start.0.max(first));
     let to = whole.end.map_or(last, |end| end.0.min(last));
-    let is_long = to.saturating_sub(from) >= LEAST_HOURS * Timestamp::HOUR;
-    if scan.precision == Precision::Times || !cuts_hours(&range) || !is_long {
+    let (inside, all) = (to.saturating_sub(from), last.saturating_sub(first));
+    if scan.precision == Precision::Times || !cuts_hours(&range) {
         return (range, Vec::new());
     }
     let before = TimeRange { start: range.start, end: whole.start };
@@ -329,7 +330,9 @@ fn without_edges(scan: &Scan, parts: &[Arc<Part>]) -> (TimeRange, Vec<Edge>) {
         let parts: Vec<_> = parts.iter().filter(may_be_in).cloned().collect();
         (is_some && !parts.is_empty()).then_some(Edge { range, parts })
     };
-    (whole, [before, behind].into_iter().filter_map(edge).collect())
+    let edges: Vec<_> = [before, behind].into_iter().filter_map(edge).collect();
+    let is_much = inside.saturating_mul(SHARE_OF_HOURS) >= all.saturating_mul(edges.len() as i64);
+    if inside > 0 && is_much { (whole, edges) } else { (range, Vec::new()) }
 }
 
 /// How much of some parts is in a range.

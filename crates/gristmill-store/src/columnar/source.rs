@@ -110,6 +110,13 @@ pub(super) fn users_up_to(head: &Head, hash: u64) -> Range<usize> {
     left.start..low
 }
 
+/// How many rows these users have, in range or not.
+pub(super) fn rows_up_to(head: &Head, hash: u64) -> u64 {
+    let users = users_up_to(head, hash);
+    let last = users.clone().next_back();
+    last.map_or(0, |last| (head.rows(last).end - head.rows(users.start).start) as u64)
+}
+
 /// What a walk through some users wants.
 #[derive(Clone, Debug)]
 pub(super) struct Walk {
