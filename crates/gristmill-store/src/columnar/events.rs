@@ -53,8 +53,8 @@ pub(super) struct Share {
 enum Source {
     Nothing,
     Group(Arc<Times>, GroupColumns),
-    /// The same with hours, none of which the range cuts.
-    Hours(Arc<GroupHours>, GroupColumns),
+    /// The same with hours, and with times where the range cuts an hour.
+    Hours(Arc<GroupHours>, Arc<Times>, GroupColumns),
     /// Only the rows that have a number; those left are places among these.
     Listed(Arc<Times>, GroupColumns, Arc<[u32]>),
     Run(Arc<Run>),
@@ -147,15 +147,14 @@ impl ShardEvents {
         part.work.add_rows(rows.len());
         let Scan { precision, range, wanted, .. } = &part.walk.scan;
         self.range = *range;
-        if *precision != Precision::Times && !cuts_hours(range) {
-            return self.begin_hours(part, group, rows);
+        if *precision != Precision::Times {
+            let hours = part.hours(group, &*part.users(group)?)?;
+            let is_cut = cuts_hours(range) && !hours.are_in(range);
+            if !is_cut || !hours.are_few() || !hours.may_be_in(range) {
+                return self.begin_hours((part, group), rows, hours);
+            }
         }
         let (times, _) = part.times(group, &rows)?;
-        if *precision != Precision::Times && times.are_in(range) {
-            // Hours that the range cuts are wanted as far as they are here.
-            self.range = TimeRange::ALL;
-            return self.begin_hours(part, group, rows);
-        }
         if times.may_be_in(range) {
             let columns = part.columns(group, &rows, &mut self.dictionaries)?;
             let may_list = *wanted == Wanted::WithNumber;
@@ -168,19 +167,27 @@ impl ShardEvents {
         Ok(())
     }
 
-    /// Goes on to rows whose hours are told; the range cuts none of them.
+    /// Goes on to rows whose hours are told.
     fn begin_hours(
         &mut self,
-        part: &GroupReader,
-        group: usize,
+        (part, group): (&GroupReader, usize),
         rows: Range<usize>,
+        hours: Arc<GroupHours>,
     ) -> Result<(), StoreError> {
-        let hours = part.hours(group, &*part.users(group)?)?;
-        if hours.may_be_in(&self.range) {
-            let columns = part.columns(group, &rows, &mut self.dictionaries)?;
-            self.hour = hours.place_of(rows.start);
-            (self.left, self.source) = (rows, Source::Hours(hours, columns));
+        if !hours.may_be_in(&self.range) {
+            return Ok(());
         }
+        if hours.are_in(&self.range) {
+            // An hour that the range cuts is wanted as far as it is here.
+            self.range = TimeRange::ALL;
+        }
+        let times = match cuts_hours(&self.range) {
+            true => part.whole_times(group)?,
+            false => Arc::default(),
+        };
+        let columns = part.columns(group, &rows, &mut self.dictionaries)?;
+        self.hour = hours.place_of(rows.start);
+        (self.left, self.source) = (rows, Source::Hours(hours, times, columns));
         Ok(())
     }
 
@@ -192,7 +199,7 @@ impl ShardEvents {
         let targets = self.columns.iter_mut().zip(&mut self.dictionaries).enumerate();
         match &self.source {
             Source::Nothing => {}
-            Source::Group(_, columns) | Source::Hours(_, columns) => {
+            Source::Group(_, columns) | Source::Hours(_, _, columns) => {
                 for (index, (column, dictionary)) in targets {
                     columns.append(index, rows.clone(), dictionary, column);
                 }
@@ -264,7 +271,7 @@ impl ShardEvents {
     fn whole_span(&self) -> Option<(i64, i64)> {
         let (rows, first, last) = match &self.source {
             Source::Group(times, _) => (times.values.len(), times.first, times.last),
-            Source::Hours(hours, _) => (hours.len(), hours.first, hours.last),
+            Source::Hours(hours, ..) => (hours.len(), hours.first, hours.last),
             Source::Nothing | Source::Listed(..) | Source::Run(_) => return None,
         };
         let range = &self.range;
@@ -335,9 +342,10 @@ impl EventCursor for ShardEvents {
         let rows = self.left.start..self.left.end.min(self.left.start + BATCH_ROWS);
         self.left.start = rows.end;
         self.hours.clear();
-        if let Source::Hours(hours, _) = &self.source {
-            // There are hours out of range, whose rows nobody looks at.
-            self.hour = hours.append_within(self.hour, &rows, &self.range, &mut self.hours);
+        if let Source::Hours(hours, times, _) = &self.source {
+            // There are rows out of range, which are of no hour.
+            let within = (&self.range, times.values.as_slice());
+            self.hour = hours.append_within(self.hour, &rows, within, &mut self.hours);
             self.copy_columns(rows.clone());
             return Ok(Some(self.events(rows.len())));
         }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use gristmill_model::{TimeRange, Timestamp};
 
 use super::chunk::{Times, Users};
+use super::source::count_before;
 use crate::HourRows;
 use crate::hours::{append_hours, begin_of, end_of};
 
@@ -93,28 +94,48 @@ impl GroupHours {
         self.ends.partition_point(|end| *end as usize <= row)
     }
 
-    /// Appends what some of the rows have of the hours of a range, which cuts none, from `place` on, the
-    /// first of these rows as row 0. Gives the place of the hour that has the row after them.
+    /// Whether they are so few that a range which cuts one of them cuts most of what there is.
+    pub(super) fn are_few(&self) -> bool {
+        self.last.saturating_sub(self.first) < 2 * Timestamp::HOUR
+    }
+
+    /// Appends what some of the rows have of the hours of a range, from `place` on, the first of
+    /// these rows as row 0; times are needed if the range cuts hours. Gives the place of the hour that has
+    /// the row after them.
     pub(super) fn append_within(
         &self,
         mut place: usize,
         rows: &Range<usize>,
-        range: &TimeRange,
+        (range, times): (&TimeRange, &[i64]),
         into: &mut Vec<HourRows>,
     ) -> usize {
         while place < self.hours.len() && self.start(place) < rows.end {
-            let (hour, own_end) = (self.hours[place], self.ends[place] as usize);
+            let own = self.in_range(place, range, times);
             let within = |row: usize| (row.clamp(rows.start, rows.end) - rows.start) as u32;
-            let (start, end) = (within(self.start(place)), within(own_end));
-            if start < end && range.contains(Timestamp(begin_of(hour))) {
-                into.push(HourRows { hour, start, end });
+            let (start, end) = (within(own.start), within(own.end));
+            if start < end {
+                into.push(HourRows { hour: self.hours[place], start, end });
             }
-            if own_end > rows.end {
+            if self.ends[place] as usize > rows.end {
                 break;
             }
             place += 1;
         }
         place
+    }
+
+    /// The rows of an hour that are in a range, which are in order of time.
+    fn in_range(&self, place: usize, range: &TimeRange, times: &[i64]) -> Range<usize> {
+        let (begin, end) = (begin_of(self.hours[place]), end_of(self.hours[place]));
+        let own = self.start(place)..self.ends[place] as usize;
+        let first_from = |moment: i64| match moment {
+            moment if moment <= begin => own.start,
+            moment if moment >= end => own.end,
+            moment => own.start + count_before(&times[own.clone()], moment),
+        };
+        let first = range.start.map_or(own.start, |start| first_from(start.0));
+        let last = range.end.map_or(own.end, |end| first_from(end.0));
+        first..last.max(first)
     }
 
     /// The first row of an hour.

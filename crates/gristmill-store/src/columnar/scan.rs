@@ -37,7 +37,7 @@ const SHARE_OF_QUESTION: usize = 2;
 /// The whole hours of a range are taken from a digest, and the rest of it is looked for in columns, if these
 /// hours are at least one of so many parts of the time that the digest is of, for each end that is cut: it
 /// takes a look at the times of all events.
-const SHARE_OF_HOURS: i64 = 4;
+const SHARE_OF_HOURS: i64 = 8;
 
 /// What a walk reads of the parts that a digest is of.
 struct Digested {

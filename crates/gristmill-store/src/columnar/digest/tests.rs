@@ -295,10 +295,28 @@ async fn events_come_once_when_only_some_walks_have_a_digest() {
 
 #[tokio::test]
 async fn ranges_that_cut_hours_lose_and_double_nothing() {
+    cut_hours_of(sample).await;
+}
+
+#[tokio::test]
+async fn the_only_hour_may_be_cut() {
+    cut_hours_of(|n| {
+        let mut row = sample(n);
+        row.event.time = Timestamp(row.event.time.0 / 8 + 31 * (Timestamp::HOUR / 7));
+        row
+    })
+    .await;
+}
+
+/// Asks for ranges of all kinds, where events are like this.
+async fn cut_hours_of(sample: fn(u64) -> Row<'static>) {
     let folder = tempfile::tempdir().unwrap();
-    let running = filled(config(folder.path())).await;
+    let running = Running::open(config(folder.path())).unwrap();
     let expected = MemoryStore::new(3);
-    expected.commit(commit((0..2_000).map(sample).collect())).await.unwrap();
+    for store in [&*running.store as &dyn Store, &expected] {
+        store.commit(commit((0..2_000).map(sample).collect())).await.unwrap();
+    }
+    running.store.compact().await.unwrap();
     let moment = |sevenths: i64| Some(Timestamp(sevenths * (Timestamp::HOUR / 7) + 1));
     let whole = |hours: i64| Some(Timestamp(hours * Timestamp::HOUR));
     let starts = [None, moment(-9), moment(-1), moment(10), whole(2), moment(12), moment(31)];
