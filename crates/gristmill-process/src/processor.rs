@@ -175,17 +175,20 @@ impl Processor {
 async fn gather(batches: &[LogBatch]) {
     let records = batches.iter().map(|batch| u64::from(batch.count)).sum();
     let bytes = batches.iter().map(|batch| batch.block.bytes()).sum();
-    tokio::time::sleep(gathering(records, bytes)).await;
+    if let Some(time) = gathering(records, bytes) {
+        tokio::time::sleep(time).await;
+    }
 }
 
-/// How long the commit after one of so many records and bytes waits for more.
-fn gathering(records: u64, bytes: usize) -> Duration {
+/// How long the commit after one of so many records and bytes waits for more, if it does: even the
+/// shortest sleep takes a millisecond.
+fn gathering(records: u64, bytes: usize) -> Option<Duration> {
     match records {
         // More might not fit into one commit.
-        _ if bytes >= COMMIT_BYTES / 2 => Duration::ZERO,
-        0..BUSY_RECORDS => GATHER_TIME,
-        BUSY_RECORDS..GATHER_RECORDS => BUSY_GATHER_TIME,
-        _ => Duration::ZERO,
+        _ if bytes >= COMMIT_BYTES / 2 => None,
+        0..BUSY_RECORDS => Some(GATHER_TIME),
+        BUSY_RECORDS..GATHER_RECORDS => Some(BUSY_GATHER_TIME),
+        _ => None,
     }
 }
 
