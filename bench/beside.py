@@ -9,7 +9,9 @@ import argparse
 import json
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
@@ -25,6 +27,7 @@ QUESTIONS = (
     "/v1/analytics/timeseries?granularity=hour&group_by=event_type",
 )
 FILLING_SECONDS = 10
+PEAK_SECONDS = 15
 
 
 def main() -> None:
@@ -32,40 +35,58 @@ def main() -> None:
     options = _options()
     rounds: list[dict[str, float]] = []
     for number in range(options.rounds):
+        peak = 0.0
+        if options.rate is None:
+            with tempfile.TemporaryDirectory(prefix="gristmill-bench-") as folder:
+                peak = _peak(options, Path(folder))
+        rate = options.rate or int(peak / 2)
         with tempfile.TemporaryDirectory(prefix="gristmill-bench-") as folder:
-            rounds.append(_round(options, Path(folder)))
+            measured = _round(options, rate, Path(folder))
+        rounds.append({"peak, events/s": peak, "offered, events/s": float(rate), **measured})
         print(f"round {number + 1}: {rounds[-1]}", flush=True)
     print(
-        f"{options.rate:,} events/s in batches of 100, {options.clients} clients that ask "
-        f"{len(QUESTIONS)} questions in turn, medians of {options.rounds} rounds of "
-        f"{options.seconds} s each:"
+        f"batches of 100 events, {options.clients} clients that ask {len(QUESTIONS)} questions in "
+        f"turn, medians of {options.rounds} rounds of {options.seconds} s each:"
     )
     for name in rounds[0]:
         values = sorted(one[name] for one in rounds)
         print(f"  {name:44} {median(values):10,.1f}  ({values[0]:,.1f}-{values[-1]:,.1f})")
 
 
-def _round(options: argparse.Namespace, folder: Path) -> dict[str, float]:
-    settings = {"GRISTMILL__TELEMETRY__FILTER": "warn"}
-    server = Process(options.binary, "ingest,process,query", folder, settings)
-    try:
-        server.wait_ready()
-        _ingest(options, server, folder, FILLING_SECONDS)
+def _peak(options: argparse.Namespace, folder: Path) -> float:
+    """How many events a second can be asked about, if as many are sent as are taken."""
+    with _server(options, folder) as server:
+        report = _ingest(options, server, PEAK_SECONDS, None)
+        return float(report["queryable_per_second"])
+
+
+def _round(options: argparse.Namespace, rate: int, folder: Path) -> dict[str, float]:
+    with _server(options, folder) as server:
+        _ingest(options, server, FILLING_SECONDS, rate)
         last = _until_now(server)
         asked = _ask(options, server, last)
-        sent = _ingest(options, server, folder, options.seconds)
+        sent = _ingest(options, server, options.seconds, rate)
         with ThreadPoolExecutor(1) as asking:
             both = asking.submit(_ask, options, server, last)
-            sent_beside = _ingest(options, server, folder, options.seconds)
+            sent_beside = _ingest(options, server, options.seconds, rate)
             asked_beside = both.result()
-    finally:
-        server.end()
     return {
         **_of_sending("alone", sent),
         **_of_sending("beside questions", sent_beside),
         **_of_asking("alone", asked),
         **_of_asking("beside ingestion", asked_beside),
     }
+
+
+@contextmanager
+def _server(options: argparse.Namespace, folder: Path) -> Iterator[Process]:
+    settings = {"GRISTMILL__TELEMETRY__FILTER": "warn"}
+    server = Process(options.binary, "ingest,process,query", folder, settings)
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.end()
 
 
 def _of_sending(how: str, report: dict[str, Any]) -> dict[str, float]:
@@ -89,15 +110,16 @@ def _of_asking(how: str, load: Load) -> dict[str, float]:
 
 
 def _ingest(
-    options: argparse.Namespace, server: Process, folder: Path, seconds: int
+    options: argparse.Namespace, server: Process, seconds: int, rate: int | None
 ) -> dict[str, Any]:
-    report = folder / "report.json"
-    flags = [f"--url=http://{server.address}", f"--seconds={seconds}", f"--json={report}"]
-    command = [options.binary, "bench", "ingest", f"--rate={options.rate}", *flags]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(map(str, command))}: {done.stdout}{done.stderr}")
-    result: dict[str, Any] = json.loads(report.read_text())
+    with tempfile.NamedTemporaryFile(prefix="gristmill-bench-") as report:
+        flags = [f"--url=http://{server.address}", f"--seconds={seconds}", f"--json={report.name}"]
+        flags += [] if rate is None else [f"--rate={rate}"]
+        command = [options.binary, "bench", "ingest", *flags]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(map(str, command))}: {done.stdout}{done.stderr}")
+        result: dict[str, Any] = json.loads(Path(report.name).read_text())
     return result
 
 
@@ -130,7 +152,7 @@ def _get(connection: HTTPConnection, target: str) -> bytes:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", type=Path, required=True, help="the server")
-    parser.add_argument("--rate", type=int, default=200_000, help="events a second")
+    parser.add_argument("--rate", type=int, help="events a second; else half the peak")
     parser.add_argument("--clients", type=int, default=8, help="clients that ask")
     parser.add_argument("--seconds", type=int, default=20, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
