@@ -9,8 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use gristmill_model::{Micros, Timestamp};
-
 use super::Shared;
 use super::files::{NewFiles, is_full};
 use super::manifest::{PartRecord, Record};
@@ -25,15 +23,10 @@ use super::view::{State, View};
 use crate::StoreError;
 
 /// How many parts of a tier make a merge worth while.
-pub(super) const FAN_IN: usize = 8;
+const FAN_IN: usize = 8;
 /// How many parts are merged at a time at most. A merger that is behind merges more of them, so
 /// that it writes a row less often and catches up.
 pub(super) const MOST_INPUTS: usize = 2 * FAN_IN;
-/// Parts that were received within this time are merged when there are [`MOST_INPUTS`] of them, if
-/// more come in: then these will soon be there, and a row is written less often.
-const RUSH: Micros = 60 * Timestamp::SECOND;
-/// No more is expected when so long has passed since the last was received.
-const RUSH_ENDS: Micros = 5 * Timestamp::SECOND;
 /// A part of the lowest tier has fewer than `FAN_IN` times this many rows; each tier is `FAN_IN`
 /// times as large as the one before, so that what a merge writes mostly belongs to the next.
 const TIER_ROWS: u64 = 1024;
@@ -98,8 +91,8 @@ impl Merger {
 }
 
 /// How many parts wait to be merged in the shard where most do.
-pub(super) fn most_waiting_parts(view: &View, slice: i64, now: Timestamp) -> usize {
-    most_in_a_shard(&due(view, slice, now))
+pub(super) fn most_waiting_parts(view: &View, slice: i64) -> usize {
+    most_in_a_shard(&due(view, slice))
 }
 
 fn most_in_a_shard(due: &BTreeMap<Group, Vec<Arc<Part>>>) -> usize {
@@ -111,25 +104,15 @@ fn most_in_a_shard(due: &BTreeMap<Group, Vec<Arc<Part>>>) -> usize {
 }
 
 /// The rows of all parts that wait to be merged.
-pub(super) fn debt_rows(view: &View, slice: i64, now: Timestamp) -> u64 {
-    due(view, slice, now).values().flatten().map(|part| part.record.rows).sum()
+pub(super) fn debt_rows(view: &View, slice: i64) -> u64 {
+    due(view, slice).values().flatten().map(|part| part.record.rows).sum()
 }
 
 /// The groups that are worth a merge.
-fn due(view: &View, slice: i64, now: Timestamp) -> BTreeMap<Group, Vec<Arc<Part>>> {
+fn due(view: &View, slice: i64) -> BTreeMap<Group, Vec<Arc<Part>>> {
     let mut groups = groups(view, slice);
-    let least = |parts: &[_]| if is_rush(parts, now) { MOST_INPUTS } else { FAN_IN };
-    groups.retain(|_, parts| parts.len() >= least(parts));
+    groups.retain(|_, parts| parts.len() >= FAN_IN);
     groups
-}
-
-/// Whether the parts came in fast, and more like them are about to.
-fn is_rush(parts: &[Arc<Part>], now: Timestamp) -> bool {
-    let first = parts.iter().map(|part| part.record.first_received).min();
-    let last = parts.iter().map(|part| part.record.last_received).max();
-    first.zip(last).is_some_and(|(first, last)| {
-        last.saturating_sub(first) < RUSH && now.since(Timestamp(last)) < RUSH_ENDS
-    })
 }
 
 /// As many of the parts as may be merged together.
@@ -254,7 +237,7 @@ impl Shared {
 
     /// The parts that are worth merging now, if any are.
     pub(super) fn choose_merge(&self, state: &mut State, quiet: &mut Quiet) -> Option<Merge> {
-        let due = due(&state.view, self.slice, self.clock.now());
+        let due = due(&state.view, self.slice);
         let waiting = most_in_a_shard(&due);
         if state.seals_first() && waiting < PRESSING_PARTS {
             return None;
@@ -377,7 +360,7 @@ impl Shared {
             chunks += 1;
             self.let_sealing_pass();
             let looks = *need == Need::Tidying && chunks % CHUNKS_BY_LOOK == 0;
-            if self.is_closed() || (looks && self.is_merge_due()) {
+            if self.is_closed() || (looks && !due(&self.view(), self.slice).is_empty()) {
                 return Err(StoreError::Closed);
             }
             for (slice, rows) in self.split(chunk, targets) {
@@ -405,7 +388,7 @@ impl Shared {
     /// in the end, and for the merger only if it is far behind.
     pub(super) fn let_sealing_pass(&self) {
         while let Some(view) = self.view_to_seal() {
-            if most_waiting_parts(&view, self.slice, self.clock.now()) >= PRESSING_PARTS {
+            if most_waiting_parts(&view, self.slice) >= PRESSING_PARTS {
                 return;
             }
             let state = self.state();
@@ -422,15 +405,8 @@ impl Shared {
         (state.seals_first() && !self.is_closed()).then(|| Arc::clone(&state.view))
     }
 
-    fn is_merge_due(&self) -> bool {
-        !due(&self.view(), self.slice, self.clock.now()).is_empty()
-    }
-
     /// The rows of a chunk by the slice whose part they go to; `None` for those that stay mixed.
     fn split(&self, chunk: &Chunk, targets: &Targets) -> BTreeMap<Option<i64>, Chunk> {
-        if let (1, Some((only, _))) = (targets.len(), targets.first_key_value()) {
-            return BTreeMap::from([(*only, chunk.clone())]);
-        }
         let mut by_slice: BTreeMap<Option<i64>, Chunk> = BTreeMap::new();
         for row in &chunk.rows {
             let time = chunk.runs[row.run as usize].rows.times[row.row as usize];

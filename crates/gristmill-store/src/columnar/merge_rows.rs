@@ -20,7 +20,7 @@ pub(super) fn single(run: Arc<Run>) -> Source {
 ///
 /// Rows are named and not copied, so that whoever copies them can do so column by column, which
 /// reads each run's memory in order.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Chunk {
     pub(super) runs: Vec<Arc<Run>>,
     pub(super) rows: Vec<RowRef>,

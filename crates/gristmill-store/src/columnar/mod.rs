@@ -247,11 +247,7 @@ impl Store for ColumnarStore {
         StoreStats {
             window_identities: self.shared.window_identities.load(Relaxed),
             window_start: (start > Timestamp::MIN).then_some(start),
-            merge_debt_rows: compaction::debt_rows(
-                &view,
-                self.shared.slice,
-                self.shared.clock.now(),
-            ),
+            merge_debt_rows: compaction::debt_rows(&view, self.shared.slice),
             ..view.stats()
         }
     }

@@ -59,7 +59,6 @@ pub(super) fn identities(
 fn run_of(batch: &RecordBatch, hasher: &IdentityHasher) -> Result<Run, StoreError> {
     let projects = strings(batch, column::PROJECT)?;
     let users = strings(batch, column::USER_ID)?;
-    let times = micros(batch, column::TIME);
     let partitions = batch.column(column::PARTITION).as_primitive::<UInt32Type>();
     let offsets = batch.column(column::OFFSET).as_primitive::<UInt64Type>();
     let event_ids = event_ids(uuids(batch, column::EVENT_UUID)?, strings(batch, column::EVENT_ID)?);
@@ -76,9 +75,9 @@ fn run_of(batch: &RecordBatch, hasher: &IdentityHasher) -> Result<Run, StoreErro
         let partition = Partition(partitions.value(row));
         rows.positions.push(Position { partition, offset: offsets.value(row) });
         // A user's span begins at the number of times so far, so times grow with the rows.
-        rows.times.push(times.value(row));
+        rows.times.push(micros(batch, column::TIME).value(row));
     }
-    let text = |index: usize| strings(batch, index).and_then(Texts::from_arrow);
+    let text = |index: usize| strings(batch, index).map(Texts::from_arrow);
     let rows = builder.rows_mut();
     rows.received.extend_from_slice(micros(batch, column::RECEIVED).values());
     rows.origins

@@ -66,7 +66,7 @@ impl Shared {
                 return None;
             }
             if let Some(frozen) = state.view.frozen.first()
-                && most_waiting_parts(&state.view, self.slice, self.clock.now()) < WAITING_PARTS
+                && most_waiting_parts(&state.view, self.slice) < WAITING_PARTS
             {
                 return Some(Arc::clone(frozen));
             }

@@ -8,12 +8,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gristmill_model::{
-    Clock, Entropy, Event, EventId, Field, Micros, Origin, Outcome, Partition, Position, Positions,
+    Clock, Entropy, Event, EventId, Field, Origin, Outcome, Partition, Position, Positions,
     ProjectId, Timestamp, UserId,
 };
 use tempfile::TempDir;
 
-use super::compaction::{FAN_IN, MOST_INPUTS};
 use super::tidying::Quiet;
 use super::{ColumnarConfig, ColumnarStore, Merger, Sealer, check};
 use crate::conformance::{self, Subject};
@@ -286,47 +285,20 @@ async fn parts_are_merged_while_nothing_is_committed() {
 
 /// A store with parts that are worth a merge and a tail to seal.
 async fn with_parts_and_a_tail(folder: &Path) -> (Running, Sealer, Merger) {
-    let still = with_parts(folder, vec![7; PARTS as usize]).await;
+    let config = ColumnarConfig { seal_bytes: 1, ..config(folder) };
+    let (mut running, sealer, merger) = Running::still(config.clone()).unwrap();
+    running.run(|| sealer.run());
+    for n in 0..PARTS {
+        running.store.commit(commit(vec![row(n, "u", format!("e{n}"), 7)])).await.unwrap();
+        running.wait_until_durable(n + 1).await;
+    }
+    drop((running, merger));
+    let still = Running::still(config).unwrap();
     still.0.store.commit(commit(vec![row(PARTS, "u", "last".into(), 7)])).await.unwrap();
     still
 }
 
-/// A store with a part for each of these times at which an event was received.
-async fn with_parts(folder: &Path, received: Vec<i64>) -> (Running, Sealer, Merger) {
-    let config = ColumnarConfig { seal_bytes: 1, ..config(folder) };
-    let (mut running, sealer, merger) = Running::still(config.clone()).unwrap();
-    running.run(|| sealer.run());
-    for (n, received) in (0..).zip(received) {
-        let mut row = row(n, "u", format!("e{n}"), 7);
-        row.event.received = Timestamp(received);
-        running.store.commit(commit(vec![row])).await.unwrap();
-        running.wait_until_durable(n + 1).await;
-    }
-    drop((running, merger));
-    Running::still(config).unwrap()
-}
-
 const PARTS: u64 = 10;
-
-#[tokio::test]
-async fn while_events_come_in_fast_more_parts_are_merged_at_a_time() {
-    // The newest part was received so long ago, and each of them so long after the one before.
-    let is_chosen = async |parts: usize, ago: Micros, apart: Micros| {
-        let folder = tempfile::tempdir().unwrap();
-        let newest = FixedClock.now().0 - ago;
-        let received = (0..parts as i64).rev().map(|part| newest - part * apart);
-        let (running, _sealer, _merger) = with_parts(folder.path(), received.collect()).await;
-        let shared = &running.store.shared;
-        shared.choose_merge(&mut shared.state(), &mut Quiet::default()).is_some()
-    };
-    let second = Timestamp::SECOND;
-    assert!(!is_chosen(FAN_IN, second, second).await);
-    assert!(!is_chosen(MOST_INPUTS - 1, second, second).await);
-    assert!(is_chosen(MOST_INPUTS, second, second).await);
-    assert!(is_chosen(FAN_IN, second, 10 * second).await, "they do not come in fast");
-    assert!(is_chosen(FAN_IN, 6 * second, second).await, "no more come in");
-    assert!(!is_chosen(FAN_IN - 1, 6 * second, second).await);
-}
 
 #[tokio::test]
 async fn no_merge_is_chosen_before_a_seal_unless_it_may_make_room() {

@@ -34,12 +34,13 @@ const fn digits() -> [u8; 256] {
 /// Appends the canonical text.
 pub(super) fn write(bytes: &[u8; 16], text: &mut String) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut characters = [b'-'; 36];
-    for (byte, at) in bytes.iter().zip(BYTES) {
-        characters[at] = DIGITS[usize::from(byte >> 4)];
-        characters[at + 1] = DIGITS[usize::from(byte & 15)];
+    for (index, byte) in bytes.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
-    text.push_str(std::str::from_utf8(&characters).unwrap_or_default());
 }
 
 #[cfg(test)]
