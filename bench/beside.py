@@ -18,6 +18,7 @@ from statistics import median
 from typing import Any
 
 from deployed import Process
+from live import shown_after
 from measure import Load, closed_loop
 
 QUESTIONS = (
@@ -27,7 +28,9 @@ QUESTIONS = (
     "/v1/analytics/timeseries?granularity=hour&group_by=event_type",
 )
 FILLING_SECONDS = 10
-PEAK_SECONDS = 15
+PEAK_SECONDS = 60
+LIVE_USERS = 40
+LIVE_PAUSE_SECONDS = 0.5
 
 
 def main() -> None:
@@ -70,11 +73,16 @@ def _round(options: argparse.Namespace, rate: int, folder: Path) -> dict[str, fl
             both = asking.submit(_ask, options, server, last)
             sent_beside = _ingest(options, server, options.seconds, rate)
             asked_beside = both.result()
+        asked_after = _ask(options, server, last)
+        shown = shown_after(server.address, LIVE_USERS, LIVE_PAUSE_SECONDS)
     return {
         **_of_sending("alone", sent),
         **_of_sending("beside questions", sent_beside),
         **_of_asking("alone", asked),
         **_of_asking("beside ingestion", asked_beside),
+        **_of_asking("alone again", asked_after),
+        "live funnel: acknowledged to shown p50, ms": _percentile(shown, 0.5),
+        "live funnel: acknowledged to shown p95, ms": _percentile(shown, 0.95),
     }
 
 
@@ -99,14 +107,15 @@ def _of_sending(how: str, report: dict[str, Any]) -> dict[str, float]:
 
 
 def _of_asking(how: str, load: Load) -> dict[str, float]:
-    def percentile(share: float) -> float:
-        return load.latencies[min(int(len(load.latencies) * share), len(load.latencies) - 1)] * 1e3
-
     return {
         f"{how}: answers/s": load.rate,
-        f"{how}: answer p50, ms": percentile(0.5),
-        f"{how}: answer p99, ms": percentile(0.99),
+        f"{how}: answer p50, ms": _percentile(load.latencies, 0.5),
+        f"{how}: answer p99, ms": _percentile(load.latencies, 0.99),
     }
+
+
+def _percentile(ascending: list[float], share: float) -> float:
+    return ascending[min(int(len(ascending) * share), len(ascending) - 1)] * 1e3
 
 
 def _ingest(

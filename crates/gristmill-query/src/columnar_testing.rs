@@ -35,6 +35,27 @@ impl Layout {
     ];
 }
 
+/// What a store remembers of the questions before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// Nothing.
+    None,
+    /// Decoded columns, and the question is the first.
+    Cold,
+    /// Decoded columns and digests, and the question was asked before.
+    Digests,
+}
+
+impl Memory {
+    pub(crate) const ALL: [Memory; 4] =
+        [Memory::None, Memory::Cold, Memory::Digests, Memory::Digests];
+
+    /// How often a question is asked.
+    pub(crate) fn asks(self) -> usize {
+        if self == Memory::Digests { 3 } else { 1 }
+    }
+}
+
 /// Of so many worlds one is asked about in a columnar store, which takes longer.
 #[expect(clippy::disallowed_methods, reason = "a setting of the tests")]
 pub(crate) fn columnar_share() -> usize {
@@ -68,10 +89,11 @@ impl Entropy for OneNumber {
 
 impl Columnar {
     #[expect(clippy::disallowed_methods, reason = "the test is the supervisor of the loops")]
-    pub(crate) fn open(layout: Layout) -> Self {
+    pub(crate) fn open(layout: Layout, memory: Memory) -> Self {
         // What is in memory only need not be waited for.
-        let memory = Path::new("/dev/shm");
-        let dir = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap();
+        let in_memory = Path::new("/dev/shm");
+        let dir = if in_memory.is_dir() { TempDir::new_in(in_memory) } else { TempDir::new() };
+        let dir = dir.unwrap();
         let seals_each_commit = matches!(layout, Layout::Sealed | Layout::MergedAndSealed);
         let config = ColumnarConfig {
             dir: dir.path().to_owned(),
@@ -82,7 +104,7 @@ impl Columnar {
             tidy_after: Timestamp::DAY,
             window: Timestamp::DAY,
             window_bytes: 1 << 20,
-            cache_bytes: if layout == Layout::Merged { 0 } else { 1 << 20 },
+            cache_bytes: if memory == Memory::None { 0 } else { 1 << 20 },
         };
         let (store, sealer, merger) =
             ColumnarStore::open(config, Arc::new(StandingClock), &OneNumber).unwrap();

@@ -178,7 +178,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{World, all, event, selection, worlds};
+    use crate::testing::{World, all, enough_worlds, event, selection, worlds};
 
     /// The buckets by the definition, user by user. All of time is cut into buckets here.
     fn expected(world: &World, query: &LifecycleQuery) -> Vec<LifecycleBucket> {
@@ -218,7 +218,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(600))]
+        #![proptest_config(enough_worlds(1))]
         #[test]
         fn agrees_with_the_definition(
             world in worlds(),

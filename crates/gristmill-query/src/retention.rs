@@ -244,7 +244,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{TYPES, World, all, event, filter, matches, selection, worlds};
+    use crate::testing::{
+        TYPES, World, all, enough_worlds, event, filter, matches, selection, worlds,
+    };
 
     /// The cohorts by the definition, cell by cell.
     fn expected(world: &World, query: &RetentionQuery) -> Vec<RetentionCohort> {
@@ -313,7 +315,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(600))]
+        #![proptest_config(enough_worlds(1))]
         #[test]
         fn agrees_with_the_definition(
             world in worlds(),

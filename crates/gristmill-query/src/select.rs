@@ -178,7 +178,7 @@ impl Plan {
             }
             Filter::Where(field, test) => {
                 let column = self.column(field);
-                Condition::Bit(self.matcher.bit(column, test)?)
+                Condition::Bit(self.matcher.bit(column, field, test)?)
             }
         })
     }
@@ -350,8 +350,8 @@ impl Matcher {
         }
     }
 
-    /// The bit of a test on a column.
-    fn bit(&mut self, column: usize, test: &Test) -> Result<u128, QueryError> {
+    /// The bit of a test on a column, which is that of a field.
+    fn bit(&mut self, column: usize, field: &Field, test: &Test) -> Result<u128, QueryError> {
         let known = self.tables.iter().position(|table| table.column == column);
         let index = known.unwrap_or_else(|| {
             self.tables.push(Table::of(column));
@@ -373,7 +373,8 @@ impl Matcher {
             return Err(QueryError::Invalid(format!("the question has more than {most} `regex`")));
         }
         let bit = 1 << self.bits;
-        table.tests.push((Arc::new((test.clone(), ReadyTest::of(test)?)), bit));
+        let ready = ReadyTest::of(test).map_err(|error| error.in_condition_on(field))?;
+        table.tests.push((Arc::new((test.clone(), ready)), bit));
         self.bits += 1;
         Ok(bit)
     }

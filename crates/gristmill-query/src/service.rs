@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gristmill_model::{
     Coded, CohortAnswer, CohortDefinition, CohortQuery, ComparedSummary, ErrorCode,
-    EventMetricsAnswer, EventMetricsQuery, FunnelAnswer, FunnelQuery, FunnelUsersAnswer,
+    EventMetricsAnswer, EventMetricsQuery, Field, FunnelAnswer, FunnelQuery, FunnelUsersAnswer,
     FunnelUsersQuery, LifecycleAnswer, LifecycleQuery, PageCountQuery, PathsAnswer, PathsQuery,
     Positions, RetentionAnswer, RetentionQuery, SeriesAnswer, SeriesQuery, SessionsAnswer,
     SessionsQuery, StickinessAnswer, StickinessQuery, SummaryAnswer, SummaryQuery, TopAnswer,
@@ -53,16 +53,31 @@ pub enum QueryError {
     /// It took too long.
     #[error("the query took longer than `query.deadline`: ask for a shorter range")]
     Deadline,
+    /// What it is to include was not settled in time.
+    #[error("the events up to `at_least` were not settled within `query.deadline`: ask again")]
+    NotSettled,
     /// The store could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl QueryError {
+    /// The same about a question, with the place of the mistake.
+    pub(crate) fn in_condition_on(self, field: &Field) -> Self {
+        match self {
+            QueryError::Invalid(what) => {
+                QueryError::Invalid(format!("{what}, in the condition on `{}`", field.name()))
+            }
+            other => other,
+        }
+    }
 }
 
 impl Coded for QueryError {
     fn code(&self) -> ErrorCode {
         match self {
             QueryError::Invalid(_) => ErrorCode::InvalidArgument,
-            QueryError::Deadline => ErrorCode::DeadlineExceeded,
+            QueryError::Deadline | QueryError::NotSettled => ErrorCode::DeadlineExceeded,
             QueryError::Store(error) => error.code(),
         }
     }
@@ -109,7 +124,7 @@ impl Query {
         let since = Instant::now();
         let waited = timeout(self.deadline, covered).await;
         cost::record(|cost| cost.waited += since.elapsed());
-        waited.map_err(|_| QueryError::Deadline)?.map_err(|_| StoreError::Closed)?;
+        waited.map_err(|_| QueryError::NotSettled)?.map_err(|_| StoreError::Closed)?;
         Ok(())
     }
 
@@ -269,6 +284,15 @@ mod tests {
         let token: Positions = [(Partition(0), 1)].into_iter().collect();
         let error = query.wait_for(&token).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::DeadlineExceeded);
+        assert!(error.to_string().contains("`at_least`"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn answering_ends_at_the_deadline() {
+        let query = service(&Arc::new(MemoryStore::new(1)), Duration::from_millis(10));
+        let error = query.in_time(std::future::pending::<Result<(), _>>()).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::DeadlineExceeded);
+        assert!(error.to_string().contains("shorter range"), "{error}");
     }
 
     #[test]

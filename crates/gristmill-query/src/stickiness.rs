@@ -153,7 +153,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{World, all, event, selection, worlds};
+    use crate::testing::{World, all, enough_worlds, event, selection, worlds};
 
     fn date(zone: &TimeZone, time: Timestamp) -> Date {
         let time = jiff::Timestamp::from_microsecond(time.0).unwrap();
@@ -209,7 +209,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(600))]
+        #![proptest_config(enough_worlds(1))]
         #[test]
         fn agrees_with_the_definition(
             world in worlds(),

@@ -211,7 +211,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{World, selection, worlds};
+    use crate::testing::{World, enough_worlds, selection, worlds};
 
     fn expected(world: &World, query: &SummaryQuery) -> SummaryAnswer {
         let events = world.selected(&query.selection);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(600))]
+        #![proptest_config(enough_worlds(2))]
         #[test]
         fn agrees_with_counting(world in worlds(), selection in selection()) {
             let query = SummaryQuery { selection };

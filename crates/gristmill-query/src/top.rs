@@ -2,9 +2,10 @@
 //! left out.
 
 use std::cmp::Reverse;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
-use gristmill_model::{Field, TopAnswer, TopQuery, TopValue, limits};
+use gristmill_model::{TopAnswer, TopQuery, TopValue, limits};
 use gristmill_store::{Dictionaries, Dictionary, UserBatch};
 
 use crate::QueryError;
@@ -13,8 +14,11 @@ use crate::marked::Marked;
 use crate::select::{Matcher, Plan};
 use crate::tally::{FewCounts, Tally, grow};
 
-/// The most distinct values that are counted; each needs about a hundred bytes and its text.
-const DISTINCT_VALUES: usize = 2_000_000;
+/// How many values are held at a time. When there are more, everything is walked through several times.
+const MOST_VALUES: usize = if cfg!(test) { 400 } else { limits::TOP_DISTINCT_VALUES };
+/// How many times at most, and how many times as often is tried next.
+const MOST_PASSES: u64 = 64;
+const MORE_PASSES: u64 = 8;
 
 pub(crate) async fn answer(view: &View, query: &TopQuery) -> Result<TopAnswer, QueryError> {
     let (limit, most) = (query.limit, limits::TOP_VALUES);
@@ -24,25 +28,62 @@ pub(crate) async fn answer(view: &View, query: &TopQuery) -> Result<TopAnswer, Q
     let mut plan = Plan::new(&query.selection)?;
     let column = plan.column(&query.field);
     plan.tell_no_moments();
-    let field = query.field.clone();
-    let start = || TopFold {
-        matcher: plan.matcher.clone(),
-        field: field.clone(),
-        column,
-        values: Tally::default(),
-    };
-    let counts = view.fold(&plan, start).await?;
-    if counts.cells.len() > DISTINCT_VALUES {
-        return Err(too_many_values(&field));
+    let mut passes = 1;
+    loop {
+        match in_passes(view, &plan, column, limit, passes).await {
+            // Too many values at a time, unless a cohort is wrong, which is soon found again.
+            Err(QueryError::Invalid(_)) if passes < MOST_PASSES => passes *= MORE_PASSES,
+            answer => return answer,
+        }
     }
-    view.compute(move || counts.ranked(limit)).await
 }
 
-fn too_many_values(field: &Field) -> QueryError {
-    QueryError::Invalid(format!(
-        "`{}` has more than {DISTINCT_VALUES} values: ask for a shorter range or add a filter",
-        field.name(),
-    ))
+/// Walks through everything several times, and counts other values each time.
+async fn in_passes(
+    view: &View,
+    plan: &Plan,
+    column: usize,
+    limit: usize,
+    passes: u64,
+) -> Result<TopAnswer, QueryError> {
+    let mut top = TopAnswer { values: Vec::new() };
+    for number in 0..passes {
+        let pass = Pass { number, of: passes };
+        let counts = view.fold(plan, || TopFold::new(plan.matcher.clone(), column, pass)).await?;
+        top.values.extend(view.compute(move || counts.ranked(limit)).await?.values);
+        top.values.sort_unstable_by(|a, b| {
+            (Reverse(a.count), &a.value).cmp(&(Reverse(b.count), &b.value))
+        });
+        top.values.truncate(limit);
+    }
+    Ok(top)
+}
+
+/// One of several passes through everything, each of which counts other values, so that fewer are
+/// held at a time.
+#[derive(Clone, Copy)]
+struct Pass {
+    number: u64,
+    of: u64,
+}
+
+impl Pass {
+    /// Whether it counts a value.
+    fn counts(self, value: &str) -> bool {
+        let mut hasher = DefaultHasher::new();
+        value.hash(&mut hasher);
+        hasher.finish() % self.of == self.number
+    }
+}
+
+fn check_size(values: usize) -> Result<(), QueryError> {
+    if values <= MOST_VALUES {
+        return Ok(());
+    }
+    Err(QueryError::Invalid(format!(
+        "`property` has more than {} different values: ask for a shorter range or add a filter",
+        MOST_VALUES as u64 * MOST_PASSES
+    )))
 }
 
 /// Events and distinct users of every value.
@@ -87,9 +128,35 @@ impl Counts {
 
 struct TopFold {
     matcher: Matcher,
-    field: Field,
     column: usize,
     values: Tally,
+    pass: Pass,
+    /// Whether this pass counts the values of the dictionary, if there are several passes.
+    is_counted: Vec<bool>,
+}
+
+impl TopFold {
+    fn new(matcher: Matcher, column: usize, pass: Pass) -> Self {
+        Self { matcher, column, values: Tally::default(), pass, is_counted: Vec::new() }
+    }
+
+    /// Counts the values of this pass.
+    fn count_some(&mut self, batch: &UserBatch<'_>) {
+        let Self { values, column, matcher, pass, is_counted } = self;
+        let events = &batch.events;
+        let dictionary = &events.dictionaries[*column];
+        for code in is_counted.len()..dictionary.len() {
+            is_counted.push(dictionary.text(code as u32).is_some_and(|text| pass.counts(text)));
+        }
+        let (kept, codes) = (matcher.kept(events), events.columns[*column]);
+        let counts = |row: &usize| is_counted.get(codes[*row] as usize).copied().unwrap_or(false);
+        for user in batch.rows() {
+            values.next_user();
+            for row in user.filter(|row| kept.has(*row)).filter(counts) {
+                values.add_many(Tally::slot(codes[row]), kept.events(row) as usize);
+            }
+        }
+    }
 }
 
 impl Fold for TopFold {
@@ -111,14 +178,22 @@ impl Fold for TopFold {
         }
         other.iter().for_each(|(value, cell)| into.add(value, cell));
     }
+
+    fn check(counts: &Counts) -> Result<(), QueryError> {
+        check_size(counts.cells.len())
+    }
 }
 
 impl BatchFold for TopFold {
     fn users(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError> {
-        let Self { values, column, matcher, .. } = self;
         let events = &batch.events;
-        let slots = events.dictionaries[*column].len() + 1;
-        values.grow(slots);
+        let slots = events.dictionaries[self.column].len() + 1;
+        self.values.grow(slots);
+        if self.pass.of > 1 {
+            self.count_some(batch);
+            return check_size(self.values.used());
+        }
+        let Self { values, column, matcher, .. } = self;
         let (kept, codes) = (matcher.kept(events), events.columns[*column]);
         if slots <= FewCounts::SLOTS {
             count_few(values, codes, kept, batch.rows());
@@ -130,10 +205,7 @@ impl BatchFold for TopFold {
                 }
             }
         }
-        if self.values.used() > DISTINCT_VALUES {
-            return Err(too_many_values(&self.field));
-        }
-        Ok(())
+        check_size(self.values.used())
     }
 }
 
@@ -171,11 +243,11 @@ fn count_few(
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use gristmill_model::{Event, UserId};
+    use gristmill_model::{Event, Field, UserId};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{World, all, event, field, selection, text, worlds};
+    use crate::testing::{World, all, enough_worlds, event, field, selection, text, worlds};
 
     fn expected(world: &World, query: &TopQuery) -> Vec<TopValue> {
         let mut values: BTreeMap<String, (u64, BTreeSet<&str>)> = BTreeMap::new();
@@ -201,6 +273,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(enough_worlds(1))]
         #[test]
         fn agrees_with_counting(
             world in worlds(),
@@ -229,6 +302,40 @@ mod tests {
         let answer = world.ask(async |service| service.top(query.clone()).await).unwrap();
         assert_eq!(answer.values.len(), 301);
         assert_eq!(answer.values, expected(&world, &query));
+    }
+
+    #[test]
+    fn more_values_than_are_held_at_a_time_are_counted_in_several_passes() {
+        // Every third value comes from three users, the others from one.
+        let of = |number: usize| {
+            let at = move |by: i64| Event {
+                user: UserId::new(format!("u{number}-{by}")),
+                page_url: format!("/{number}").into(),
+                ..event("", by.to_string(), by)
+            };
+            (0..if number.is_multiple_of(3) { 3 } else { 1 }).map(at)
+        };
+        let values = 4 * MOST_VALUES;
+        let world = World::of((0..values).flat_map(of).collect());
+        let query = TopQuery { selection: all(), field: Field::PageUrl, limit: MOST_VALUES };
+        let answer = world.ask(async |service| service.top(query.clone()).await).unwrap();
+        assert_eq!(answer.values, expected(&world, &query));
+    }
+
+    #[test]
+    fn far_more_values_are_refused() {
+        let values = MOST_VALUES * (MOST_PASSES as usize + 10);
+        let at = |n: usize| Event {
+            page_url: format!("/{n}").into(),
+            ..event("u", n.to_string(), n as i64)
+        };
+        let world = World::of((0..values).map(at).collect());
+        let query = TopQuery { selection: all(), field: Field::PageUrl, limit: 1 };
+        let error = world.ask(async |service| service.top(query.clone()).await).unwrap_err();
+        assert!(
+            error.to_string().starts_with("`property` has more than 25600 different"),
+            "{error}"
+        );
     }
 
     #[test]

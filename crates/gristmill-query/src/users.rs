@@ -140,7 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{World, all, event, selection, worlds};
+    use crate::testing::{World, all, enough_worlds, event, selection, worlds};
 
     const ORDERS: &[UserOrder] =
         &[UserOrder::UserId, UserOrder::Events, UserOrder::FirstSeen, UserOrder::LastSeen];
@@ -179,7 +179,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(600))]
+        #![proptest_config(enough_worlds(1))]
         #[test]
         fn pages_together_are_all_users_in_order(
             world in worlds(),

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Query;
-use crate::testing::{TYPES, USERS, World, all, event, filter, selection, worlds};
+use crate::testing::{TYPES, USERS, World, all, enough_worlds, event, filter, selection, worlds};
 
 /// One saved cohort, called `c`.
 struct One(CohortDefinition);
@@ -114,7 +114,7 @@ fn query(definition: CohortDefinition) -> CohortQuery {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(enough_worlds(2))]
     #[test]
     fn agrees_with_the_definition(
         world in worlds(),

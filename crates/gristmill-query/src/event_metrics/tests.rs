@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::testing::{World, all, event, selection, worlds};
+use crate::testing::{World, all, enough_worlds, event, selection, worlds};
 
 /// A value with its name and unit.
 type Carried = (&'static str, &'static str, f64);
@@ -88,6 +88,7 @@ fn expected(world: &World, query: &EventMetricsQuery) -> Vec<EventMetric> {
 }
 
 proptest! {
+    #![proptest_config(enough_worlds(1))]
     #[test]
     fn agrees_with_reducing_lists(
         world in worlds(),

@@ -62,7 +62,7 @@ pub(crate) async fn answer(view: &View, query: &FunnelQuery) -> Result<FunnelAns
         _ => Some(headcount(view, &query.selection).await?),
     };
     let query = query.clone();
-    let mut answer = view.compute(move || counts.answer(&query)).await??;
+    let mut answer = view.compute(move || counts.answer(&query)).await?;
     answer.total_users = everybody.unwrap_or(answer.total_users);
     Ok(answer)
 }
@@ -275,6 +275,10 @@ impl Fold for FunnelFold {
         into.totals.merge(other.totals);
         groups::merge(&mut into.groups, other.groups);
     }
+
+    fn check(counts: &Counts) -> Result<(), QueryError> {
+        groups::check_size(counts.groups.len())
+    }
 }
 
 impl BatchFold for FunnelFold {
@@ -295,11 +299,10 @@ impl BatchFold for FunnelFold {
 }
 
 impl Counts {
-    fn answer(self, query: &FunnelQuery) -> Result<FunnelAnswer, QueryError> {
+    fn answer(self, query: &FunnelQuery) -> FunnelAnswer {
         let breakdown = query.breakdown.as_ref();
         let groups = breakdown
-            .map(|breakdown| groups::ranked(self.groups, query.steps.len(), breakdown.top))
-            .transpose()?;
-        Ok(FunnelAnswer { groups, ..self.totals.answer(query) })
+            .map(|breakdown| groups::ranked(self.groups, query.steps.len(), breakdown.top));
+        FunnelAnswer { groups, ..self.totals.answer(query) }
     }
 }

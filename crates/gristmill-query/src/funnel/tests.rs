@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::oracle;
-use crate::testing::{TICK, TYPES, World, all, event, filter, grouping, selection, worlds};
+use crate::testing::{
+    TICK, TYPES, World, all, enough_worlds, event, filter, grouping, selection, worlds,
+};
 
 fn filters() -> impl Strategy<Value = Vec<gristmill_model::Filter>> {
     prop_oneof![
@@ -84,7 +86,7 @@ fn agrees(world: &World, query: &FunnelQuery) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(enough_worlds(5))]
 
     #[test]
     fn plain_funnels_agree_with_the_definition(

@@ -35,7 +35,6 @@ pub(crate) async fn answer(view: &View, query: &PathsQuery) -> Result<PathsAnswe
     let walk = || Walk::new(plan.matcher.clone(), column, query);
     let start = || CountFold { walk: walk(), counts: Vec::new(), used: 0 };
     let counts = view.fold(&plan, start).await?;
-    check_size(counts.values().flatten().filter(|count| **count > 0).count())?;
     let limit = query.limit;
     let kept = Arc::new(view.compute(move || Kept::of(&counts, limit)).await?);
     let graph = view.fold(&plan, || GraphFold::new(walk(), Arc::clone(&kept))).await?;
@@ -98,6 +97,10 @@ impl Fold for CountFold {
             let known = into.entry(value).or_default();
             known.iter_mut().zip(counts).for_each(|(known, count)| *known += count);
         }
+    }
+
+    fn check(counts: &Counts) -> Result<(), QueryError> {
+        check_size(counts.values().flatten().filter(|count| **count > 0).count())
     }
 }
 

@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::testing::{TYPES, World, all, event, field, filter, matches, selection, text, worlds};
+use crate::testing::{
+    TYPES, World, all, enough_worlds, event, field, filter, matches, selection, text, worlds,
+};
 
 /// A step by the definition: its value and the places of its events in the stretch.
 type Step = (String, Vec<usize>);
@@ -185,7 +187,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(enough_worlds(1))]
     #[test]
     fn agrees_with_the_definition(world in worlds(), query in questions()) {
         let answer = world.ask(async |service| service.paths(query.clone()).await).unwrap();

@@ -50,7 +50,6 @@ pub(crate) async fn answer(
         counts: Counts::of(buckets.as_deref()),
     };
     let sums = view.fold(&plan, start).await?;
-    check_size(sums.sizes())?;
     let limit = query.limit;
     view.compute(move || sums.into_answer(buckets.as_deref(), limit)).await
 }
@@ -178,6 +177,10 @@ impl Fold for SessionsFold {
         for (group, totals) in other.groups {
             into.groups.entry(group).or_default().add(&totals);
         }
+    }
+
+    fn check(sums: &Sums) -> Result<(), QueryError> {
+        check_size(sums.sizes())
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{World, all, event, grouping, selection, value_of, worlds};
+use crate::testing::{World, all, enough_worlds, event, grouping, selection, value_of, worlds};
 
 /// The sessions by the definition: the events of each, in order.
 fn sessions_of<'a>(events: &[&'a Event<'a>], gap: Micros) -> Vec<Vec<&'a Event<'a>>> {
@@ -150,7 +150,7 @@ fn series() -> impl Strategy<Value = (i64, Option<SessionSeries>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(enough_worlds(1))]
     #[test]
     fn agrees_with_the_definition(
         world in worlds(),

@@ -12,10 +12,11 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::testing::{World, all, event, filter};
+use crate::testing::{World, all, enough_worlds, event, filter};
 
 /// The day on which Sao Paulo's clock skipped midnight.
 const MIDDLE: i64 = 1_476_586_800 * Timestamp::SECOND;
+const PEOPLE: &[&str] = &["p", "q", "r", "s", "t", "u", "v"];
 const ZONES: &[&str] = &["UTC", "Asia/Kathmandu", "America/Sao_Paulo"];
 const SALES: &[&str] = &["purchase", "transaction", "EVENT_TYPE_TRANSACTION"];
 const OTHERS: &[&str] = &["view", "transactions", "refund"];
@@ -40,9 +41,12 @@ const PROPERTIES: &[(&str, Option<f64>, Option<f64>)] = &[
     (r#"{"transaction_event":null,"value":8}"#, None, Some(8.0)),
 ];
 
-/// Events of two users within some weeks, six hours apart, so that ties are common.
-fn events() -> impl Strategy<Value = Vec<Event<'static>>> {
-    let who = (select(&["u", "u", "v"]), select(&[None, Some("s"), Some("t"), Some("r")]));
+/// Events of some users, up to so many, within some weeks, six hours apart, so that ties are common.
+fn events(
+    users: &'static [&'static str],
+    most: usize,
+) -> impl Strategy<Value = Vec<Event<'static>>> {
+    let who = (select(users), select(&[None, Some("s"), Some("t"), Some("r")]));
     let kinds = prop_oneof![select(SALES), select(OTHERS)];
     let what = (kinds, select(PROPERTIES), select(&["", "/x", "/y", "/z"]));
     let event = (who, what, -200..200_i64).prop_map(|((user, session), what, quarter)| {
@@ -55,7 +59,7 @@ fn events() -> impl Strategy<Value = Vec<Event<'static>>> {
             ..event(user, String::new(), MIDDLE + quarter / 2 * 6 * Timestamp::HOUR)
         }
     });
-    proptest::collection::vec(event, 0..60).prop_map(|events| {
+    proptest::collection::vec(event, 0..most).prop_map(|events| {
         let named = |(n, event)| Event { id: EventId::new(format!("{n}")), ..event };
         (0..).zip(events).map(named).collect()
     })
@@ -164,49 +168,73 @@ fn ask(world: &World, query: &UserQuery) -> UserAnswer {
     world.ask(async |service| service.user(query.clone()).await).unwrap()
 }
 
+/// What a user's question is to find, given which kind of page it asks for and from where on.
+fn expected(
+    world: &World,
+    query: &mut UserQuery,
+    (kind, index): (u8, proptest::sample::Index),
+) -> UserAnswer {
+    let events = in_order(world, query);
+    let (count, limit) = (events.len(), query.limit);
+    let slice = if kind == 0 || count == 0 {
+        count.saturating_sub(limit)..count
+    } else if kind == 1 {
+        query.page = EventPage::Oldest;
+        0..limit.min(count)
+    } else if kind == 2 {
+        let end = index.index(count);
+        query.page = EventPage::OlderThan(place(events[end]));
+        end.saturating_sub(limit)..end
+    } else {
+        let before = index.index(count);
+        query.page = EventPage::NewerThan(place(events[before]));
+        before + 1..(before + 1 + limit).min(count)
+    };
+    UserAnswer {
+        profile: expected_profile(&events, query),
+        events: expected_events(&events[slice.clone()]),
+        has_older: slice.start > 0,
+        has_newer: slice.end < count,
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(enough_worlds(1))]
     #[test]
     fn agrees_with_the_definition(
-        events in events(),
+        events in events(PEOPLE, 250),
         (range, filters) in (range(), proptest::collection::vec(filter(), 0..2)),
         now in -150..150_i64,
         zone in select(ZONES),
         limit in 0_usize..8,
-        (kind, index) in (0..4_u8, any::<proptest::sample::Index>()),
+        page in (0..4_u8, any::<proptest::sample::Index>()),
     ) {
         let world = World::of(events);
         let selection = Selection { range, filters, ..all() };
         let (now, zone) = (at(now), zone.to_owned());
-        let mut query = UserQuery { selection, now, zone, ..query(EventPage::Newest, limit) };
-        let events = in_order(&world, &query);
-        let count = events.len();
-        let slice = if kind == 0 || count == 0 {
-            count.saturating_sub(limit)..count
-        } else if kind == 1 {
-            query.page = EventPage::Oldest;
-            0..limit.min(count)
-        } else if kind == 2 {
-            let end = index.index(count);
-            query.page = EventPage::OlderThan(place(events[end]));
-            end.saturating_sub(limit)..end
-        } else {
-            let before = index.index(count);
-            query.page = EventPage::NewerThan(place(events[before]));
-            before + 1..(before + 1 + limit).min(count)
+        let one = UserQuery { selection, now, zone, ..query(EventPage::Newest, limit) };
+        let of = |user: &&str| {
+            let mut query = UserQuery { user: (*user).to_owned(), ..one.clone() };
+            let expected = expected(&world, &mut query, page);
+            (query, expected)
         };
-        let expected = UserAnswer {
-            profile: expected_profile(&events, &query),
-            events: expected_events(&events[slice.clone()]),
-            has_older: slice.start > 0,
-            has_newer: slice.end < count,
-        };
-        prop_assert_eq!(ask(&world, &query), expected);
+        let (queries, expected): (Vec<_>, Vec<_>) = PEOPLE.iter().map(of).unzip();
+        let answers = world.ask(async |service| {
+            let mut answers = Vec::new();
+            for query in &queries {
+                answers.push(service.user(query.clone()).await.unwrap());
+            }
+            answers
+        });
+        prop_assert_eq!(answers, expected);
     }
+}
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
     #[test]
     fn pages_meet_every_event_once_while_new_ones_arrive(
-        events in events(),
+        events in events(&["u", "u", "v"], 60),
         (known, arriving) in (0..40_usize, 0..4_usize),
         limit in 1_usize..5,
         backward: bool,

@@ -230,6 +230,9 @@ async fn wrong_funnels_are_named_without_words_of_the_program() {
     let filters = |count: usize| -> String {
         (0..count).map(|n| format!("\"f{n}\":\"\",")).collect::<String>()
     };
+    let condition = |op: &str, value: &str| {
+        format!("{{{s},\"where\":{{\"field\":\"a\",\"op\":\"{op}\",\"value\":{value}}}}}")
+    };
     for (body, named) in [
         (String::new(), "the body is empty"),
         (" \n".into(), "the body is empty"),
@@ -272,8 +275,16 @@ async fn wrong_funnels_are_named_without_words_of_the_program() {
         ),
         (format!("{{{s},\"where\":{{\"and\":[1]}}}}"), "`where.and[0]` must be an object"),
         (
-            format!("{{{s},\"where\":{{\"field\":\"a\",\"op\":\"regex\",\"value\":\"(\"}}}}"),
-            "`regex` cannot use \"(\": unclosed group",
+            condition("regex", "\"(\""),
+            "`regex` cannot use \"(\": unclosed group, in the condition on `a`",
+        ),
+        (
+            condition("regex", r#""((a{1000}){1000}){1000}""#),
+            "it matches too much at once, in the condition on `a`",
+        ),
+        (
+            condition("in", &format!("[{}0]", "0,".repeat(10_000))),
+            "`where.value` has 10001 values, more than 10000",
         ),
     ] {
         let answer = api.post("/v1/analytics/funnel", body.clone()).await;

@@ -103,8 +103,10 @@ fn answers_hold(
     answers(&server, &expected).context("after all merging")?;
 
     server.kill9()?;
+    // Next to nothing of what questions read can be kept for the next one.
+    server.change_setting("GRISTMILL__QUERY__MEMORY_BYTES", "64 KiB");
     server.restart()?;
-    answers(&server, &expected).context("after a kill")?;
+    answers(&server, &expected).context("after a kill, with little memory for questions")?;
 
     assert_eq!(import(&server, set, &file)?, Report::duplicates(set.events));
     answers(&server, &expected).context("after a second import")
