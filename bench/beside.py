@@ -1,4 +1,4 @@
-"""Questions and ingestion, each alone and both together, on the same machine.
+"""Questions and ingestion, each alone and both together, on the same machine, and a live funnel.
 
 Run it by `make bench-beside`, which builds the binary; README.md says what it does.
 """
@@ -38,14 +38,11 @@ def main() -> None:
     options = _options()
     rounds: list[dict[str, float]] = []
     for number in range(options.rounds):
-        peak = 0.0
-        if options.rate is None:
-            with tempfile.TemporaryDirectory(prefix="gristmill-bench-") as folder:
-                peak = _peak(options, Path(folder))
-        rate = options.rate or int(peak / 2)
+        peak = {} if options.rate else {"peak, events/s": _peak(options)}
+        rate = options.rate or int(peak["peak, events/s"] / 2)
         with tempfile.TemporaryDirectory(prefix="gristmill-bench-") as folder:
             measured = _round(options, rate, Path(folder))
-        rounds.append({"peak, events/s": peak, "offered, events/s": float(rate), **measured})
+        rounds.append({**peak, "offered, events/s": float(rate), **measured})
         print(f"round {number + 1}: {rounds[-1]}", flush=True)
     print(
         f"batches of 100 events, {options.clients} clients that ask {len(QUESTIONS)} questions in "
@@ -56,9 +53,12 @@ def main() -> None:
         print(f"  {name:44} {median(values):10,.1f}  ({values[0]:,.1f}-{values[-1]:,.1f})")
 
 
-def _peak(options: argparse.Namespace, folder: Path) -> float:
+def _peak(options: argparse.Namespace) -> float:
     """How many events a second can be asked about, if as many are sent as are taken."""
-    with _server(options, folder) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="gristmill-bench-") as folder,
+        _server(options, Path(folder)) as server,
+    ):
         report = _ingest(options, server, PEAK_SECONDS, None)
         return float(report["queryable_per_second"])
 

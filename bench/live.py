@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import queue
+import socket
 import threading
 import time
-from http.client import HTTPConnection, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from urllib.parse import quote
 
 FIRST, LAST = "page_view", "purchase"
@@ -24,7 +25,8 @@ def shown_after(address: str, users: int, pause_seconds: float) -> list[float]:
     question = json.dumps({"steps": [{"event_type": FIRST}, {"event_type": LAST}]})
     target = f"/v1/analytics/funnel?question={quote(question)}"
     stream.request("GET", target, headers={"Accept": "text/event-stream"})
-    threading.Thread(target=_read, args=(stream.getresponse(), revisions), daemon=True).start()
+    reading = threading.Thread(target=_read, args=(stream.getresponse(), revisions), daemon=True)
+    reading.start()
     _, known = revisions.get(timeout=PATIENCE_SECONDS)
     sending = HTTPConnection(address)
     waited = []
@@ -36,18 +38,24 @@ def shown_after(address: str, users: int, pause_seconds: float) -> list[float]:
         while now <= known + number:
             shown, now = revisions.get(timeout=PATIENCE_SECONDS)
         waited.append(max(shown - acknowledged, 0.0))
-    stream.close()
+    if stream.sock is not None:
+        stream.sock.shutdown(socket.SHUT_RDWR)
+    reading.join(PATIENCE_SECONDS)
     return sorted(waited)
 
 
 def _read(response: HTTPResponse, revisions: queue.Queue[tuple[float, int]]) -> None:
+    if response.status != 200:
+        raise RuntimeError(f"status {response.status}: {response.read()[:500]!r}")
     try:
         for line in response:
             if line.startswith(b"data: "):
                 answer = json.loads(line[len(b"data: ") :])
+                if "steps" not in answer:
+                    raise RuntimeError(f"the stream ended: {answer}")
                 revisions.put((time.perf_counter(), answer["steps"][-1]["users"]))
-    except (OSError, ValueError):
-        return  # The one who measures has enough and closed the stream.
+    except (OSError, HTTPException):
+        return  # The one who measures has enough and shut the connection.
 
 
 def _send(connection: HTTPConnection, user: str) -> float:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the release binary and measures questions and ingestion, each alone and both together. ARGS
-# are flags of bench/beside.py.
+# Builds the release binary and measures questions and ingestion, each alone and both together, and how
+# soon a live funnel shows an event. ARGS are flags of bench/beside.py.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/require.sh build

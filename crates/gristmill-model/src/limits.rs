@@ -107,8 +107,8 @@ pub const FORMULA_BYTES: usize = 1_000;
 pub const FORMULA_DEPTH: usize = 32;
 /// The most values of a top list.
 pub const TOP_VALUES: usize = 10_000;
-/// The most different values that are held at a time to choose a top list from; each takes about a
-/// hundred bytes and its text.
+/// The most different values that are held at a time to choose a top list from, once what walks have found is
+/// joined; each takes about a hundred bytes and its text.
 pub const TOP_DISTINCT_VALUES: usize = 2_000_000;
 /// The most events in a user's history per answer.
 pub const USER_EVENTS: usize = 10_000;

@@ -47,6 +47,7 @@ pub(crate) enum Memory {
 }
 
 impl Memory {
+    /// Digests twice, because only merged files have them.
     pub(crate) const ALL: [Memory; 4] =
         [Memory::None, Memory::Cold, Memory::Digests, Memory::Digests];
 

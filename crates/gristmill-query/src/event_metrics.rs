@@ -41,7 +41,6 @@ pub(crate) async fn answer(
         gathering: Gathering::new(Arc::clone(&wanted)),
     };
     let found = view.fold_events(&plan, start).await?;
-    check(found.len(), found.keys().map(Key::bytes).sum())?;
     view.compute(move || ranked(found, reduction)).await
 }
 
@@ -277,6 +276,10 @@ impl Fold for MetricsFold {
                 Entry::Vacant(new) => drop(new.insert(gathered)),
             }
         }
+    }
+
+    fn check(found: &Self::Partial) -> Result<(), QueryError> {
+        check(found.len(), found.keys().map(Key::bytes).sum())
     }
 }
 

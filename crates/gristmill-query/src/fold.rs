@@ -91,8 +91,13 @@ impl View {
         plan: &Plan,
         start: impl Fn() -> F,
     ) -> Result<F::Partial, QueryError> {
-        self.cohorts.find(self, plan).await?;
+        self.find_cohorts(plan).await?;
         self.walk(plan, start).await
+    }
+
+    /// Finds the cohorts that the plan asks for.
+    pub(crate) async fn find_cohorts(&self, plan: &Plan) -> Result<(), QueryError> {
+        self.cohorts.find(self, plan).await
     }
 
     /// Finds the cohorts that the plan asks for, and walks through the events in no order.
@@ -101,7 +106,7 @@ impl View {
         plan: &Plan,
         start: impl Fn() -> F,
     ) -> Result<F::Partial, QueryError> {
-        self.cohorts.find(self, plan).await?;
+        self.find_cohorts(plan).await?;
         self.through_shards(plan, start, Walk::through_events).await
     }
 
@@ -147,6 +152,7 @@ impl View {
                     let threads = Arc::clone(&self.threads);
                     self.threads.spawn(&mut tasks, move || {
                         while let Some((walk, fold)) = next_of(&left) {
+                            walk.check()?;
                             join::<F>(&joined, through(walk, fold)?)?;
                             if threads.are_wanted() {
                                 break;

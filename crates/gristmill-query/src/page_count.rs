@@ -112,7 +112,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{PAGES, USERS, worlds};
+    use crate::testing::{PAGES, USERS, enough_worlds, worlds};
 
     #[test]
     fn a_name_is_of_one_user_and_page() {
@@ -136,6 +136,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(enough_worlds(1))]
         #[test]
         fn agrees_with_counting(
             world in worlds(),

@@ -97,7 +97,8 @@ impl World {
 
     /// Asks a service over a store of three shards that took the events in several commits: most
     /// worlds a store that keeps a list, some one that keeps columns, of these some several times, so that
-    /// the last answer comes from what the store keeps for questions that are asked again.
+    /// the last answer comes from what the store keeps for questions that are asked again. A hash of the
+    /// events decides.
     pub(crate) fn ask<T>(&self, question: impl AsyncFn(Query) -> T) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let number = self.number();

@@ -1,7 +1,7 @@
 //! The most frequent values of a field, with exact unique users. Events without the field are
 //! left out.
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
@@ -14,11 +14,10 @@ use crate::marked::Marked;
 use crate::select::{Matcher, Plan};
 use crate::tally::{FewCounts, Tally, grow};
 
-/// How many values are held at a time. When there are more, everything is walked through several times.
+/// How many values are held at a time.
 const MOST_VALUES: usize = if cfg!(test) { 400 } else { limits::TOP_DISTINCT_VALUES };
-/// How many times at most, and how many times as often is tried next.
-const MOST_PASSES: u64 = 64;
-const MORE_PASSES: u64 = 8;
+/// How many times everything is walked through when there are more values.
+const PASSES: u64 = 8;
 
 pub(crate) async fn answer(view: &View, query: &TopQuery) -> Result<TopAnswer, QueryError> {
     let (limit, most) = (query.limit, limits::TOP_VALUES);
@@ -28,13 +27,11 @@ pub(crate) async fn answer(view: &View, query: &TopQuery) -> Result<TopAnswer, Q
     let mut plan = Plan::new(&query.selection)?;
     let column = plan.column(&query.field);
     plan.tell_no_moments();
-    let mut passes = 1;
-    loop {
-        match in_passes(view, &plan, column, limit, passes).await {
-            // Too many values at a time, unless a cohort is wrong, which is soon found again.
-            Err(QueryError::Invalid(_)) if passes < MOST_PASSES => passes *= MORE_PASSES,
-            answer => return answer,
-        }
+    view.find_cohorts(&plan).await?;
+    match in_passes(view, &plan, column, limit, 1).await {
+        // All that a walk calls invalid is that there are too many values.
+        Err(QueryError::Invalid(_)) => in_passes(view, &plan, column, limit, PASSES).await,
+        answer => answer,
     }
 }
 
@@ -49,14 +46,17 @@ async fn in_passes(
     let mut top = TopAnswer { values: Vec::new() };
     for number in 0..passes {
         let pass = Pass { number, of: passes };
-        let counts = view.fold(plan, || TopFold::new(plan.matcher.clone(), column, pass)).await?;
+        let counts = view.walk(plan, || TopFold::new(plan.matcher.clone(), column, pass)).await?;
         top.values.extend(view.compute(move || counts.ranked(limit)).await?.values);
-        top.values.sort_unstable_by(|a, b| {
-            (Reverse(a.count), &a.value).cmp(&(Reverse(b.count), &b.value))
-        });
+        top.values.sort_unstable_by(|a, b| order((a.count, &a.value), (b.count, &b.value)));
         top.values.truncate(limit);
     }
     Ok(top)
+}
+
+/// The order of values with their counts of events.
+fn order(a: (u64, &str), b: (u64, &str)) -> Ordering {
+    b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1))
 }
 
 /// One of several passes through everything, each of which counts other values, so that fewer are
@@ -81,8 +81,8 @@ fn check_size(values: usize) -> Result<(), QueryError> {
         return Ok(());
     }
     Err(QueryError::Invalid(format!(
-        "`property` has more than {} different values: ask for a shorter range or add a filter",
-        MOST_VALUES as u64 * MOST_PASSES
+        "`property` has too many different values, more than {MOST_VALUES} at a time in each of \
+         {PASSES} passes: ask for a shorter range or add a filter"
     )))
 }
 
@@ -109,9 +109,8 @@ impl Counts {
 
     fn ranked(&self, limit: usize) -> TopAnswer {
         let mut values: Vec<_> = self.iter().collect();
-        let order = |a: &(&str, (u64, u64)), b: &(&str, (u64, u64))| {
-            (Reverse(a.1.0), a.0).cmp(&(Reverse(b.1.0), b.0))
-        };
+        let order =
+            |a: &(&str, (u64, u64)), b: &(&str, (u64, u64))| order((a.1.0, a.0), (b.1.0, b.0));
         if values.len() > limit {
             values.select_nth_unstable_by(limit, order);
             values.truncate(limit);
@@ -140,11 +139,13 @@ impl TopFold {
         Self { matcher, column, values: Tally::default(), pass, is_counted: Vec::new() }
     }
 
-    /// Counts the values of this pass.
-    fn count_some(&mut self, batch: &UserBatch<'_>) {
+    /// Counts the values of this pass. The walk holds the texts of those of all passes, so that they are
+    /// bounded too.
+    fn count_some(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError> {
         let Self { values, column, matcher, pass, is_counted } = self;
         let events = &batch.events;
         let dictionary = &events.dictionaries[*column];
+        check_size(dictionary.len() / 2)?;
         for code in is_counted.len()..dictionary.len() {
             is_counted.push(dictionary.text(code as u32).is_some_and(|text| pass.counts(text)));
         }
@@ -156,6 +157,7 @@ impl TopFold {
                 values.add_many(Tally::slot(codes[row]), kept.events(row) as usize);
             }
         }
+        check_size(values.used())
     }
 }
 
@@ -190,8 +192,7 @@ impl BatchFold for TopFold {
         let slots = events.dictionaries[self.column].len() + 1;
         self.values.grow(slots);
         if self.pass.of > 1 {
-            self.count_some(batch);
-            return check_size(self.values.used());
+            return self.count_some(batch);
         }
         let Self { values, column, matcher, .. } = self;
         let (kept, codes) = (matcher.kept(events), events.columns[*column]);
@@ -241,6 +242,7 @@ fn count_few(
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Reverse;
     use std::collections::{BTreeMap, BTreeSet};
 
     use gristmill_model::{Event, Field, UserId};
@@ -304,9 +306,8 @@ mod tests {
         assert_eq!(answer.values, expected(&world, &query));
     }
 
-    #[test]
-    fn more_values_than_are_held_at_a_time_are_counted_in_several_passes() {
-        // Every third value comes from three users, the others from one.
+    /// A world with so many pages, of which every third was seen by three users, the others by one.
+    fn pages(count: usize) -> World {
         let of = |number: usize| {
             let at = move |by: i64| Event {
                 user: UserId::new(format!("u{number}-{by}")),
@@ -315,27 +316,27 @@ mod tests {
             };
             (0..if number.is_multiple_of(3) { 3 } else { 1 }).map(at)
         };
-        let values = 4 * MOST_VALUES;
-        let world = World::of((0..values).flat_map(of).collect());
-        let query = TopQuery { selection: all(), field: Field::PageUrl, limit: MOST_VALUES };
-        let answer = world.ask(async |service| service.top(query.clone()).await).unwrap();
-        assert_eq!(answer.values, expected(&world, &query));
+        World::of((0..count).flat_map(of).collect())
+    }
+
+    #[test]
+    fn more_values_than_are_held_at_a_time_are_counted_in_several_passes() {
+        // No shard has too many of the first, all of them together do. The second need most passes.
+        for values in [MOST_VALUES + 100, 5 * MOST_VALUES] {
+            let world = pages(values);
+            let query = TopQuery { selection: all(), field: Field::PageUrl, limit: MOST_VALUES };
+            let answer = world.ask(async |service| service.top(query.clone()).await).unwrap();
+            assert_eq!(answer.values, expected(&world, &query), "{values}");
+        }
     }
 
     #[test]
     fn far_more_values_are_refused() {
-        let values = MOST_VALUES * (MOST_PASSES as usize + 10);
-        let at = |n: usize| Event {
-            page_url: format!("/{n}").into(),
-            ..event("u", n.to_string(), n as i64)
-        };
-        let world = World::of((0..values).map(at).collect());
         let query = TopQuery { selection: all(), field: Field::PageUrl, limit: 1 };
+        let world = pages(10 * MOST_VALUES);
         let error = world.ask(async |service| service.top(query.clone()).await).unwrap_err();
-        assert!(
-            error.to_string().starts_with("`property` has more than 25600 different"),
-            "{error}"
-        );
+        let named = "`property` has too many different values, more than 400 at a time";
+        assert!(error.to_string().starts_with(named), "{error}");
     }
 
     #[test]

@@ -14,8 +14,8 @@ struct Crowd {
     committed: Positions,
     shards: u32,
     users: usize,
-    /// Two walks must be under way at once, or none comes far.
-    pair: Barrier,
+    /// Some walks must be under way at once, or none comes far.
+    together: Barrier,
     walks: AtomicUsize,
     most_walks: AtomicUsize,
     begun: Semaphore,
@@ -40,7 +40,7 @@ impl Snapshot for Crowd {
     fn scan(&self, _: u32, _: &Scan) -> Result<Box<dyn UserCursor + '_>, StoreError> {
         let walks = self.walks.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_walks.fetch_max(walks, Ordering::SeqCst);
-        self.pair.wait();
+        self.together.wait();
         self.begun.add_permits(1);
         let mut one = BatchUsers::default();
         one.push("u", 1);
@@ -83,12 +83,17 @@ impl Drop for CrowdCursor<'_> {
 }
 
 fn view(shards: u32, users: usize) -> (View, Arc<Crowd>, mpsc::Receiver<()>) {
+    view_with(2, shards, users)
+}
+
+/// A view of a crowd in which so many walks must be under way at once.
+fn view_with(together: usize, shards: u32, users: usize) -> (View, Arc<Crowd>, mpsc::Receiver<()>) {
     let (ended, endings) = mpsc::sync_channel(100);
     let crowd = Arc::new(Crowd {
         committed: Positions::start(),
         shards,
         users,
-        pair: Barrier::new(2),
+        together: Barrier::new(together),
         walks: AtomicUsize::new(0),
         most_walks: AtomicUsize::new(0),
         begun: Semaphore::new(0),
@@ -216,12 +221,11 @@ impl UserFold for FewTogether {
 async fn what_walks_find_together_is_bounded_before_all_of_them_have_ended() {
     let plan = Plan::new(&all()).unwrap();
     let start = || FewTogether(Count { users: 0, most: 1_000 });
-    let (few, _crowd, _endings) = view(4, 1_000);
+    let (few, _crowd, _endings) = view_with(1, 4, 1_000);
     assert_eq!(few.fold(&plan, start).await.unwrap(), 4_000);
-    let (many, _crowd, endings) = view(50, 1_000);
+    let (many, _crowd, endings) = view_with(1, 50, 1_000);
     let error = many.fold(&plan, start).await.unwrap_err();
     assert_eq!(error.to_string(), "many together");
-    drop(many);
     assert!(endings.try_iter().count() < 20, "the others were not begun");
 }
 

@@ -5,7 +5,8 @@ use gristmill_model::{
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::oracle;
+use super::{Counts, FunnelFold, Totals, oracle};
+use crate::fold::Fold;
 use crate::testing::{
     TICK, TYPES, World, all, enough_worlds, event, filter, grouping, selection, worlds,
 };
@@ -328,4 +329,15 @@ fn senseless_funnels_are_refused() {
         ..steps(20)
     };
     assert!(World::default().ask(async |service| service.funnel(most.clone()).await).is_ok());
+}
+
+#[test]
+fn values_of_a_breakdown_are_bounded() {
+    let check = |values: usize| {
+        let groups = (0..values).map(|n| (Some(n.to_string()), vec![1, 0])).collect();
+        FunnelFold::check(&Counts { totals: Totals::default(), groups })
+    };
+    assert!(check(limits::FUNNEL_VALUES).is_ok());
+    let error = check(limits::FUNNEL_VALUES + 1).unwrap_err().to_string();
+    assert!(error.starts_with("`breakdown.property` has more than 500000 values"), "{error}");
 }

@@ -284,4 +284,9 @@ fn senseless_and_too_large_questions_are_refused() {
     assert!(check_size(limits::PATH_VALUES).is_ok());
     let error = check_size(limits::PATH_VALUES + 1).unwrap_err().to_string();
     assert!(error.starts_with("`step` has more than 1000000 different values"));
+    let counts = |values: usize| -> Counts {
+        (0..values).map(|value| (value.to_string(), [1; LEVELS])).collect()
+    };
+    assert!(CountFold::check(&counts(limits::PATH_VALUES / LEVELS)).is_ok());
+    assert!(CountFold::check(&counts(limits::PATH_VALUES / LEVELS + 1)).is_err());
 }

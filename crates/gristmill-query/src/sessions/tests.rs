@@ -303,4 +303,10 @@ fn senseless_and_too_large_questions_are_refused() {
     assert!(size(20_000_001, 0, 0).unwrap_err().contains("more than 20000000 sessions"));
     assert!(size(0, 1_000_001, 0).unwrap_err().contains("1000000 different `page_url`"));
     assert!(size(0, 0, 1_000_001).unwrap_err().starts_with("`group_by` makes more than 1000000"));
+    let sums = |groups: usize| Sums {
+        groups: (0..groups).map(|n| (Some(n.to_string()), SessionTotals::default())).collect(),
+        ..Sums::default()
+    };
+    assert!(SessionsFold::check(&sums(limits::SESSION_VALUES)).is_ok());
+    assert!(SessionsFold::check(&sums(limits::SESSION_VALUES + 1)).is_err());
 }
