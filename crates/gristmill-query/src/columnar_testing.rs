@@ -121,6 +121,8 @@ impl Columnar {
         let commits = self.store.progress().committed;
         match self.layout {
             Layout::Hot | Layout::Merged => {}
+            // A commit that has nothing new is sealed with the next one.
+            Layout::Sealed if self.store.stats().hot_rows == 0 => {}
             Layout::Sealed => {
                 let mut progress = self.store.watch();
                 progress.wait_for(|progress| progress.durable == commits).await.unwrap();
