@@ -74,15 +74,18 @@ def _round(options: argparse.Namespace, rate: int, folder: Path) -> dict[str, fl
             sent_beside = _ingest(options, server, options.seconds, rate)
             asked_beside = both.result()
         asked_after = _ask(options, server, last)
-        shown = shown_after(server.address, LIVE_USERS, LIVE_PAUSE_SECONDS)
+        shown = shown_after(server.address, "fresh", LIVE_USERS, LIVE_PAUSE_SECONDS)
+        compact = [options.binary, "compact", f"--url=http://{server.address}"]
+        subprocess.run(compact, check=True, capture_output=True)
+        shown_merged = shown_after(server.address, "merged", LIVE_USERS, LIVE_PAUSE_SECONDS)
     return {
         **_of_sending("alone", sent),
         **_of_sending("beside questions", sent_beside),
         **_of_asking("alone", asked),
         **_of_asking("beside ingestion", asked_beside),
         **_of_asking("alone again", asked_after),
-        "live funnel: acknowledged to shown p50, ms": _percentile(shown, 0.5),
-        "live funnel: acknowledged to shown p95, ms": _percentile(shown, 0.95),
+        **_of_showing("live funnel", shown),
+        **_of_showing("live funnel after merging", shown_merged),
     }
 
 
@@ -111,6 +114,13 @@ def _of_asking(how: str, load: Load) -> dict[str, float]:
         f"{how}: answers/s": load.rate,
         f"{how}: answer p50, ms": _percentile(load.latencies, 0.5),
         f"{how}: answer p99, ms": _percentile(load.latencies, 0.99),
+    }
+
+
+def _of_showing(what: str, seconds: list[float]) -> dict[str, float]:
+    return {
+        f"{what}: acknowledged to shown p50, ms": _percentile(seconds, 0.5),
+        f"{what}: acknowledged to shown p95, ms": _percentile(seconds, 0.95),
     }
 
 

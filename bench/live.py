@@ -14,11 +14,11 @@ FIRST, LAST = "page_view", "purchase"
 PATIENCE_SECONDS = 60.0
 
 
-def shown_after(address: str, users: int, pause_seconds: float) -> list[float]:
+def shown_after(address: str, name: str, users: int, pause_seconds: float) -> list[float]:
     """The seconds from the acknowledgement of an event to the revision that has it, ascending.
 
-    Each user goes through the whole funnel, which is over all that the server has, and is waited
-    for before the next one comes, `pause_seconds` later.
+    Each user, called by the name and a number, goes through the whole funnel, which is over all
+    that the server has, and is waited for before the next one comes, `pause_seconds` later.
     """
     revisions: queue.Queue[tuple[float, int]] = queue.Queue()
     stream = HTTPConnection(address)
@@ -32,7 +32,7 @@ def shown_after(address: str, users: int, pause_seconds: float) -> list[float]:
     waited = []
     for number in range(users):
         time.sleep(pause_seconds)
-        user = f"live-{number}"
+        user = f"{name}-{number}"
         acknowledged = _send(sending, user)
         shown, now = revisions.get(timeout=PATIENCE_SECONDS)
         while now <= known + number:
