@@ -170,6 +170,8 @@ pub const FILTER_PARTS: usize = 1_000;
 pub const PEM_FILE_BYTES: usize = 1024 * 1024;
 /// The most subscriptions to live questions, all clients together.
 pub const LIVE_SUBSCRIPTIONS: usize = 256;
+/// The memory for what all live questions keep from one answer to the next, in bytes.
+pub const RECALL_BYTES: usize = 64 * 1024 * 1024;
 /// The longest window of what happened in the last seconds.
 pub const REAL_TIME_SECONDS: i32 = 3_600;
 /// The most regular expressions of a question.

@@ -17,8 +17,12 @@ use crate::select::Plan;
 use crate::threads::Threads;
 use crate::{QueryError, cost};
 
+mod pieces;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use pieces::PieceFold;
+pub use pieces::{Recall, RecallRoom};
 
 /// The state of one question over one shard.
 pub(crate) trait Fold: Send + Sized + 'static {
@@ -120,8 +124,7 @@ impl View {
     }
 
     /// Walks through all shards that can have a user of the plan. Dropping the future ends the
-    /// walks soon after. A thread goes on from shard to shard, because walks may be shorter than it
-    /// takes to wake one, until somebody else waits for a thread.
+    /// walks soon after.
     pub(crate) async fn through_shards<F: Fold>(
         &self,
         plan: &Plan,
@@ -130,15 +133,36 @@ impl View {
     ) -> Result<F::Partial, QueryError> {
         let stop = StopOnDrop(Arc::default());
         let joined = Arc::new(Mutex::new(None));
-        let walk = |shard| Walk {
+        let shards = self.shards(plan).rev();
+        let walks = shards.map(|shard| (self.walk_through(shard, plan, &stop), start())).collect();
+        let into = Arc::clone(&joined);
+        let work = move |(walk, fold): (Walk, F)| {
+            walk.check()?;
+            join::<F>(&into, through(walk, fold)?)
+        };
+        self.on_threads(walks, work).await?;
+        let mut joined = joined.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(joined.take().unwrap_or_default())
+    }
+
+    fn walk_through(&self, shard: u32, plan: &Plan, stop: &StopOnDrop) -> Walk {
+        Walk {
             snapshot: Arc::clone(&self.snapshot),
             shard,
             scan: plan.scan.clone(),
             memberships: Memberships::of(plan),
             stop: Arc::clone(&stop.0),
-        };
-        let walks = self.shards(plan).rev().map(|shard| (walk(shard), start()));
-        let left = Arc::new(Mutex::new(walks.collect::<Vec<_>>()));
+        }
+    }
+
+    /// Does pieces of work, the last one first. A thread goes on from one to the next, because they
+    /// may be shorter than it takes to wake one, until somebody else waits for a thread.
+    async fn on_threads<W: Send + 'static>(
+        &self,
+        works: Vec<W>,
+        work: impl Fn(W) -> Result<(), QueryError> + Send + Sync + 'static,
+    ) -> Result<(), QueryError> {
+        let (left, work) = (Arc::new(Mutex::new(works)), Arc::new(work));
         let mut tasks = JoinSet::new();
         while !are_begun(&left) || !tasks.is_empty() {
             let needs_thread = tasks.len() < self.threads.count() && !are_begun(&left);
@@ -148,12 +172,11 @@ impl View {
                 }
                 permit = self.threads.permit(), if needs_thread => {
                     let permit = permit?;
-                    let (left, joined) = (Arc::clone(&left), Arc::clone(&joined));
+                    let (left, work) = (Arc::clone(&left), Arc::clone(&work));
                     let threads = Arc::clone(&self.threads);
                     self.threads.spawn(&mut tasks, move || {
-                        while let Some((walk, fold)) = next_of(&left) {
-                            walk.check()?;
-                            join::<F>(&joined, through(walk, fold)?)?;
+                        while let Some(next) = next_of(&left) {
+                            work(next)?;
                             if threads.are_wanted() {
                                 break;
                             }
@@ -164,8 +187,7 @@ impl View {
                 }
             }
         }
-        let mut joined = joined.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(joined.take().unwrap_or_default())
+        Ok(())
     }
 
     /// Does lengthy work on one of the threads.
@@ -272,12 +294,12 @@ impl Walk {
     }
 }
 
-/// The next of the walks that are left.
+/// The next piece of work that is left.
 fn next_of<T>(left: &Mutex<Vec<T>>) -> Option<T> {
     left.lock().unwrap_or_else(PoisonError::into_inner).pop()
 }
 
-/// Whether all walks have been begun.
+/// Whether all work has been begun.
 fn are_begun<T>(left: &Mutex<Vec<T>>) -> bool {
     left.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
 }

@@ -42,6 +42,7 @@ mod value_test;
 pub use answers::{AnswerStats, Source};
 pub use cohort::Cohorts;
 pub use cost::{Cost, measured};
+pub use fold::{Recall, RecallRoom};
 pub use gristmill_store::Work;
 pub use kept::Kept;
 pub use service::{Query, QueryConfig, QueryError};

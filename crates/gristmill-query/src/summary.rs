@@ -8,7 +8,7 @@ use gristmill_model::{ComparedSummary, Field, SummaryAnswer, SummaryQuery, TimeR
 use gristmill_store::{ABSENT, Dictionaries, Dictionary, Events, UserBatch};
 
 use crate::QueryError;
-use crate::fold::{BatchFold, EventFold, Fold, View};
+use crate::fold::{BatchFold, EventFold, Fold, PieceFold, View};
 use crate::marked::Marked;
 use crate::select::{Matcher, Plan};
 use crate::span::event_span;
@@ -61,7 +61,7 @@ async fn totals(view: &View, plan: Plan) -> Result<SummaryAnswer, QueryError> {
         sessions: SessionCount::default(),
         answer: SummaryAnswer::default(),
     };
-    let answer = view.fold(&plan, start).await?;
+    let answer = view.refold(&plan, (), start).await?;
     Ok(SummaryAnswer { events_by_type, ..answer })
 }
 
@@ -108,6 +108,19 @@ impl BatchFold for UserCount {
             answer.unique_users += u64::from(count > 0);
         }
         Ok(())
+    }
+}
+
+impl PieceFold for UserCount {
+    type Setting = ();
+
+    fn matcher(&mut self) -> &mut Matcher {
+        &mut self.matcher
+    }
+
+    /// It has no events by type.
+    fn bytes(_: &SummaryAnswer) -> usize {
+        size_of::<SummaryAnswer>()
     }
 }
 

@@ -18,7 +18,7 @@ use proptest::sample::select;
 use regex::Regex;
 
 use crate::columnar_testing::{Columnar, Layout, Memory, columnar_share};
-use crate::{Cohorts, Query, QueryConfig, QueryError};
+use crate::{Cohorts, Query, QueryConfig, QueryError, Recall, RecallRoom};
 
 pub(crate) const USERS: &[&str] = &["", "a", "b", "c", "d", "e", "f"];
 pub(crate) const TYPES: &[&str] = &["a", "b", "c"];
@@ -98,7 +98,7 @@ impl World {
     /// Asks a service over a store of three shards that took the events in several commits: most
     /// worlds a store that keeps a list, some one that keeps columns, of these some several times, so that
     /// the last answer comes from what the store keeps for questions that are asked again. A hash of the
-    /// events decides.
+    /// events decides. Every other one of these is asked after each commit, as a live question is.
     pub(crate) fn ask<T>(&self, question: impl AsyncFn(Query) -> T) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let number = self.number();
@@ -109,12 +109,24 @@ impl World {
                 let memory = Memory::ALL[choice / Layout::ALL.len() % Memory::ALL.len()];
                 let columnar = Columnar::open(layout, memory);
                 let store = Arc::clone(&columnar.store);
-                self.fill(&*store, async || columnar.settle().await).await;
+                let recall = Recall::new(&RecallRoom::of(1 << 20));
+                let is_live = (choice / Layout::ALL.len() / Memory::ALL.len()) % 2 == 1;
+                let ask = async || match is_live {
+                    true => recall.during(question(service(Arc::clone(&store) as _))).await,
+                    false => question(service(Arc::clone(&store) as _)).await,
+                };
+                let settle = async || {
+                    columnar.settle().await;
+                    if is_live {
+                        ask().await;
+                    }
+                };
+                self.fill(&*store, settle).await;
                 columnar.finish().await;
                 for _ in 1..memory.asks() {
-                    question(service(Arc::clone(&store) as _)).await;
+                    ask().await;
                 }
-                question(service(store)).await
+                ask().await
             } else {
                 let store = Arc::new(MemoryStore::new(3));
                 self.fill(&*store, async || {}).await;

@@ -9,6 +9,7 @@
 
 mod documents;
 mod history;
+mod pieces;
 mod versions;
 pub(crate) mod view;
 
@@ -47,6 +48,7 @@ pub async fn check<S: Subject>(make: impl AsyncFn() -> S) {
     a_walk_gives_each_user_once_and_in_order(make().await).await;
     fields_are_given_as_they_came(make().await).await;
     walks_keep_to_project_user_and_range(make().await).await;
+    pieces::pieces_change_with_commits(make().await).await;
     quarantine_is_kept(make().await).await;
     empty_commits_move_positions_only(make().await).await;
     versions::counts_and_versions_go_together(make().await).await;

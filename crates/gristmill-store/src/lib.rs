@@ -24,12 +24,12 @@ pub use document::{Document, DocumentKey};
 pub use hours::{HourRows, Precision, is_whole_hour};
 pub use memory::MemoryStore;
 pub use port::{
-    Commit, PageCount, Progress, Quarantined, Row, Snapshot, Store, StoreError, StoreStats,
+    Commit, PageCount, Pieces, Progress, Quarantined, Row, Snapshot, Store, StoreError, StoreStats,
     Unacceptable, Work,
 };
 pub use property::{elements, number, property};
 pub use version::{Feed, Present, Version, VersionParseError};
 pub use walk::{
-    BatchUsers, Dictionaries, EventCursor, Events, Scan, Span, Ties, UserBatch, UserCursor,
-    UserRun, Wanted,
+    BatchUsers, Dictionaries, EventCursor, Events, PieceCursor, Scan, Span, Ties, UserBatch,
+    UserCursor, UserRun, Wanted,
 };

@@ -10,7 +10,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::walk::UserByUser;
-use crate::{Document, DocumentKey, EventCursor, Present, Scan, UserCursor, Version};
+use crate::{Document, DocumentKey, EventCursor, PieceCursor, Present, Scan, UserCursor, Version};
 
 /// Everything that is remembered of the events.
 ///
@@ -242,10 +242,35 @@ pub trait Snapshot: Send + Sync {
     /// The shard that holds a user's events.
     fn shard_of(&self, project: &ProjectId<'_>, user: &str) -> u32;
 
+    /// The same view piece by piece, if the store can tell which pieces have changed.
+    fn pieces(&self) -> Option<&dyn Pieces> {
+        None
+    }
+
     /// What the walks through this view have cost so far.
     fn work(&self) -> Work {
         Work::default()
     }
+}
+
+/// A view of the users piece by piece, so that who asks again need look only at what has changed.
+///
+/// Each user belongs to one piece for as long as the number of pieces is the same.
+pub trait Pieces: Send + Sync {
+    /// How many pieces there are: as many in each shard.
+    fn piece_count(&self) -> u32;
+
+    /// The number of the newest commit in the view that stored an event of a user of the piece, 0 if
+    /// there is none; it may be of a neighbouring piece instead. Commits are counted from 1 when the
+    /// store is opened.
+    fn last_change(&self, piece: u32) -> u64;
+
+    /// Walks through the users of pieces of one shard, in order of the pieces.
+    fn scan_pieces(
+        &self,
+        pieces: Range<u32>,
+        scan: &Scan,
+    ) -> Result<Box<dyn PieceCursor + '_>, StoreError>;
 }
 
 /// What walks cost.

@@ -9,7 +9,7 @@ use crate::hours::append_hours;
 use crate::{Dictionary, HourRows, Precision, StoreError};
 
 /// What a walk should give.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
     /// Events of this project only.
     pub project: ProjectId<'static>,
@@ -82,6 +82,15 @@ pub trait UserCursor {
 
     /// The dictionaries of the wanted fields as they are now; after the walk, every code that it
     /// gave can be looked up here.
+    fn dictionaries(&self) -> &[Dictionary];
+}
+
+/// Walks through the users of some pieces of a view, as a [`UserCursor`] does.
+pub trait PieceCursor {
+    /// The next users, who are of one piece, and which it is; `None` at the end.
+    fn next_users(&mut self) -> Result<Option<(u32, UserBatch<'_>)>, StoreError>;
+
+    /// As [`UserCursor::dictionaries`].
     fn dictionaries(&self) -> &[Dictionary];
 }
 

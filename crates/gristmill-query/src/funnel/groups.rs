@@ -72,6 +72,14 @@ pub(super) fn check_size(values: usize) -> Result<(), QueryError> {
     )))
 }
 
+/// About how many bytes groups take.
+pub(super) fn bytes(groups: &GroupCounts) -> usize {
+    let texts = |(value, users): (&Option<String>, &Vec<u64>)| {
+        value.as_ref().map_or(0, String::len) + size_of_val(users.as_slice())
+    };
+    groups.len() * size_of::<(Option<String>, Vec<u64>)>() + groups.iter().map(texts).sum::<usize>()
+}
+
 /// Adds what other users did.
 pub(super) fn merge(into: &mut GroupCounts, mut other: GroupCounts) {
     if into.len() < other.len() {

@@ -34,7 +34,7 @@ use self::groups::{GroupCounts, Groups};
 use self::journey::Journey;
 use self::totals::{Room, Totals};
 use crate::QueryError;
-use crate::fold::{BatchFold, Fold, View};
+use crate::fold::{BatchFold, Fold, PieceFold, View};
 use crate::headcount::headcount;
 use crate::select::{Matcher, Plan, SELECTED};
 
@@ -55,7 +55,7 @@ pub(crate) async fn answer(view: &View, query: &FunnelQuery) -> Result<FunnelAns
         totals: Totals::new(query.steps.len(), room.share()),
         groups: column.map(|column| Groups::new(column, query.steps.len())),
     };
-    let counts = view.fold(&plan, start).await?;
+    let counts = view.refold(&plan, (), start).await?;
     // A walk that leaves out events does not meet everybody.
     let everybody = match &plan.scan.wanted {
         Wanted::All => None,
@@ -257,7 +257,7 @@ struct FunnelFold {
 }
 
 /// What a shard's users did.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Counts {
     totals: Totals,
     groups: GroupCounts,
@@ -277,6 +277,7 @@ impl Fold for FunnelFold {
     }
 
     fn check(counts: &Counts) -> Result<(), QueryError> {
+        counts.totals.check()?;
         groups::check_size(counts.groups.len())
     }
 }
@@ -295,6 +296,18 @@ impl BatchFold for FunnelFold {
             }
         }
         Ok(())
+    }
+}
+
+impl PieceFold for FunnelFold {
+    type Setting = ();
+
+    fn matcher(&mut self) -> &mut Matcher {
+        &mut self.matcher
+    }
+
+    fn bytes(counts: &Counts) -> usize {
+        counts.totals.bytes() + groups::bytes(&counts.groups)
     }
 }
 

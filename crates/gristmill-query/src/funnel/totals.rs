@@ -18,7 +18,7 @@ const SHARE: usize = 4_096;
 const _: () = assert!(SHARE >= limits::FUNNEL_STEPS);
 
 /// The room for times that all walks of a question share.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Room {
     /// What this walk may still keep.
     left: usize,
@@ -36,10 +36,7 @@ impl Room {
         if self.left < count {
             let most = limits::FUNNEL_TIMES;
             if self.taken.fetch_add(SHARE, Ordering::Relaxed) + SHARE > most {
-                return Err(QueryError::Invalid(format!(
-                    "the funnel has more than {most} times to convert, too many to find medians \
-                     in: ask for a shorter range or add a filter"
-                )));
+                return Err(too_many_times());
             }
             self.left += SHARE;
         }
@@ -49,7 +46,7 @@ impl Room {
 }
 
 /// What the users of a shard did.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Totals {
     room: Room,
     users: u64,
@@ -88,9 +85,26 @@ impl Totals {
         self.users += other.users;
         self.entered += other.entered;
         append(&mut self.spans, other.spans);
+        // What has met nobody has no lists.
+        let steps = self.waits.len().max(other.waits.len());
+        self.waits.resize_with(steps, Vec::new);
         for (into, other) in self.waits.iter_mut().zip(other.waits) {
             append(into, other);
         }
+    }
+
+    /// Refuses more times than may be kept, which some walks of earlier answers may have taken.
+    pub(super) fn check(&self) -> Result<(), QueryError> {
+        if self.times() <= limits::FUNNEL_TIMES { Ok(()) } else { Err(too_many_times()) }
+    }
+
+    /// About how many bytes it takes.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.times() * size_of::<Micros>()
+    }
+
+    fn times(&self) -> usize {
+        self.spans.len() + self.waits.iter().map(Vec::len).sum::<usize>()
     }
 
     /// The answer without groups.
@@ -111,6 +125,14 @@ impl Totals {
             groups: None,
         }
     }
+}
+
+fn too_many_times() -> QueryError {
+    let most = limits::FUNNEL_TIMES;
+    QueryError::Invalid(format!(
+        "the funnel has more than {most} times to convert, too many to find medians in: ask for a \
+         shorter range or add a filter"
+    ))
 }
 
 /// Appends times, which are in no order, moving the fewer of them.

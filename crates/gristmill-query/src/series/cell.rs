@@ -43,6 +43,12 @@ impl Cell {
         }
     }
 
+    /// About how many bytes it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let numbers = if let Cell::Numbers(numbers) = self { numbers.len() } else { 0 };
+        size_of::<Self>() + numbers * size_of::<f64>()
+    }
+
     /// The value of a metric; `None` if no number can say it.
     pub(super) fn value(&mut self, metric: &Metric) -> Option<f64> {
         match self {

@@ -25,6 +25,15 @@ impl Group {
     /// The one group without grouping.
     pub(super) const ALL: Group = Group::Values([None, None]);
 
+    /// About how many bytes it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let texts = match self {
+            Group::Values(values) => values.iter().flatten().map(|value| value.len()).sum(),
+            Group::Other => 0,
+        };
+        size_of::<Self>() + texts
+    }
+
     /// The group as an answer says it.
     pub(super) fn answer(&self, fields: usize) -> SeriesGroup {
         match self {
@@ -39,7 +48,7 @@ impl Group {
 }
 
 /// The groups that are told apart; the slot of a group is its rank.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Kept {
     ranked: Vec<Values>,
     /// The ranks in order of the values.

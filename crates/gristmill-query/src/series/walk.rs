@@ -16,7 +16,7 @@ use super::state::{Column, State};
 use super::too_many_points;
 use crate::QueryError;
 use crate::calendar::Buckets;
-use crate::fold::{BatchFold, EventFold, Fold, View};
+use crate::fold::{BatchFold, EventFold, Fold, PieceFold, View};
 use crate::grid::PAGE;
 use crate::select::{Matcher, Plan, SELECTED};
 
@@ -34,7 +34,7 @@ pub(super) struct Walk {
 }
 
 /// How time and groups are cut into cells.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(super) enum Cut {
     /// All of the time is one bucket, all groups are told apart. Moments are told as for the walk that
     /// follows.
@@ -89,12 +89,17 @@ impl Walk {
             Metric::UniqueUsers | Metric::Sessions | Metric::PerUserAverage => true,
         };
         let mut groups = if self.lines.iter().any(|(_, metric, _)| asks_users(metric)) {
-            view.fold(&self.plan, || self.start()).await?
+            view.refold(&self.plan, self.setting(), || self.start()).await?
         } else {
             view.fold_events(&self.plan, || self.start()).await?
         };
         groups.resize_with(self.lines.len(), Groups::default);
         Ok(groups)
+    }
+
+    fn setting(&self) -> Setting {
+        let metrics = self.lines.iter().map(|(bit, metric, _)| (*bit, metric.clone())).collect();
+        Setting { metrics, cut: self.cut.clone() }
     }
 
     fn start(&self) -> SeriesFold {
@@ -111,6 +116,13 @@ impl Walk {
             counts: Vec::new(),
         }
     }
+}
+
+/// What tells the walks of one question apart. Buckets and groups may follow from the events.
+#[derive(PartialEq)]
+struct Setting {
+    metrics: Vec<(u32, Metric)>,
+    cut: Cut,
 }
 
 /// How many numbers all walks of a question have kept.
@@ -185,6 +197,22 @@ impl Fold for SeriesFold {
 impl BatchFold for SeriesFold {
     fn users(&mut self, batch: &UserBatch<'_>) -> Result<(), QueryError> {
         self.take(&batch.events, &batch.rows().zip(batch.moments()))
+    }
+}
+
+impl PieceFold for SeriesFold {
+    type Setting = Setting;
+
+    fn matcher(&mut self) -> &mut Matcher {
+        &mut self.matcher
+    }
+
+    fn bytes(partial: &Vec<Groups>) -> usize {
+        let of_group = |(group, cells): (&Group, &Vec<(usize, Cell)>)| {
+            group.bytes()
+                + cells.iter().map(|(_, cell)| size_of::<usize>() + cell.bytes()).sum::<usize>()
+        };
+        partial.iter().flatten().map(of_group).sum()
     }
 }
 

@@ -8,12 +8,13 @@ use gristmill_model::{Event, Outcome, Positions, Timestamp};
 use smallvec::SmallVec;
 
 use super::Shared;
+use super::changes::Changes;
 use super::hot::{Frozen, Hot, runs_of};
 use super::identity::Identity;
 use super::identity_set::FETCHED;
 use super::lookup::{Lookup, Wanted, is_old_and_covers};
 use super::manifest::WindowRecord;
-use super::run::user_hash;
+use super::run::{Run, user_hash};
 use super::view::View;
 use super::window::Window;
 use crate::{Commit, Row, StoreError};
@@ -59,15 +60,15 @@ impl Shared {
         let mut committer = self.committer();
         let view = self.view();
         let decisions = self.decide(&mut committer, &view, commit)?;
-        let hot = match self.tail_with(&view, commit, &decisions.stored) {
-            Ok(hot) => hot,
+        let tail = match self.tail_with(&view, commit, &decisions.stored) {
+            Ok(tail) => tail,
             Err(error) => {
                 let undone = decisions.stored.iter().map(|(_, identity)| *identity);
                 undone.for_each(|identity| committer.window.remove(identity));
                 return Err(error);
             }
         };
-        self.show(&mut committer, commit, &decisions.outcomes, hot);
+        self.show(&mut committer, commit, &decisions.outcomes, tail);
         Ok(decisions.outcomes)
     }
 
@@ -76,9 +77,11 @@ impl Shared {
         view: &View,
         commit: &Commit<'_>,
         stored: &[(&Row<'_>, Identity)],
-    ) -> Result<Hot, StoreError> {
+    ) -> Result<(Hot, Changes), StoreError> {
         let mut hot = view.hot.clone();
-        for (shard, run) in runs_of(stored, self.shards).into_iter().enumerate() {
+        let runs = runs_of(stored, self.shards);
+        let changes = view.changes.with_commit(runs.iter().flatten().flat_map(Run::hashes));
+        for (shard, run) in runs.into_iter().enumerate() {
             if let Some(run) = run {
                 hot.add(shard, run)?;
             }
@@ -89,7 +92,7 @@ impl Shared {
                 hot.quarantine.push(Arc::new(quarantined.clone()));
             }
         }
-        Ok(hot)
+        Ok((hot, changes))
     }
 
     fn decide<'a>(
@@ -172,7 +175,13 @@ impl Shared {
     }
 
     /// Makes the decisions visible in one step, and freezes the tail if it is full.
-    fn show(&self, committer: &mut Committer, commit: &Commit<'_>, outcomes: &[Outcome], hot: Hot) {
+    fn show(
+        &self,
+        committer: &mut Committer,
+        commit: &Commit<'_>,
+        outcomes: &[Outcome],
+        (hot, changes): (Hot, Changes),
+    ) {
         let is_full = {
             let unsealed = self.view().unfrozen_records() + commit.rows.len() as u64;
             hot.bytes >= self.config.seal_bytes || unsealed >= SEAL_RECORDS
@@ -185,7 +194,7 @@ impl Shared {
         let mut state = self.state();
         let mut view = View::clone(&state.view);
         self.count(&mut view, commit, outcomes);
-        view.hot = hot;
+        (view.hot, view.changes) = (hot, Arc::new(changes));
         view.committed.advance_all(&commit.next);
         if is_full {
             state.hot_since = None;

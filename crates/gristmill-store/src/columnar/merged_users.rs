@@ -106,10 +106,11 @@ impl MergedUsers {
         Ok(())
     }
 
-    /// Up to which hash the next batch goes; `None` if rows of its first user may not be at hand.
-    fn limit(&self) -> Option<u64> {
+    /// Up to which hash the next batch goes, but no higher than to `last`; `None` if rows of its
+    /// first user may not be at hand.
+    fn limit(&self, last: u64) -> Option<u64> {
         let first = self.heads.iter().filter_map(next_hash).min()?;
-        let whole = self.heads.iter().map(whole_up_to).min()??;
+        let whole = self.heads.iter().map(whole_up_to).min()??.min(last);
         if whole < first {
             return None;
         }
@@ -342,14 +343,21 @@ fn first_time(head: &Head) -> Option<i64> {
     times.first().copied()
 }
 
-impl UserCursor for MergedUsers {
-    fn next_users(&mut self) -> Result<Option<UserBatch<'_>>, StoreError> {
+impl MergedUsers {
+    /// The hash of the next user; `None` at the end.
+    pub(super) fn next_hash(&mut self) -> Result<Option<u64>, StoreError> {
+        self.fill()?;
+        Ok(self.heads.iter().filter_map(next_hash).min())
+    }
+
+    /// The next users up to a hash, which is not below that of the next one; `None` at the end.
+    pub(super) fn next_up_to(&mut self, last: u64) -> Result<Option<UserBatch<'_>>, StoreError> {
         self.batch.clear();
         self.fill()?;
         if self.heads.is_empty() {
             return Ok(None);
         }
-        match self.limit() {
+        match self.limit(last) {
             Some(limit) => self.gather(limit)?,
             None => self.gather_long()?,
         }
@@ -360,6 +368,12 @@ impl UserCursor for MergedUsers {
         let dictionaries = Dictionaries::of(&self.dictionaries);
         let events = Events { rows: *rows, times, hours, counts, columns, numbers, dictionaries };
         Ok(Some(UserBatch::new(users, events).with_hour_ends(hour_ends)))
+    }
+}
+
+impl UserCursor for MergedUsers {
+    fn next_users(&mut self) -> Result<Option<UserBatch<'_>>, StoreError> {
+        self.next_up_to(u64::MAX)
     }
 
     fn dictionaries(&self) -> &[Dictionary] {

@@ -13,6 +13,7 @@ mod batch;
 mod cache;
 #[cfg(test)]
 mod cache_tests;
+mod changes;
 mod check;
 mod chunk;
 mod committer;
@@ -35,6 +36,7 @@ mod part;
 mod part_reader;
 mod part_users;
 mod part_writer;
+mod pieces;
 mod row_group;
 mod run;
 mod run_users;

@@ -162,6 +162,7 @@ fn view_of(directory: &Directory, contents: &Contents, shards: u32) -> Result<Vi
         hot: Hot::empty(shards),
         quarantines: Arc::new(contents.quarantines.clone()),
         totals: contents.totals,
+        changes: Arc::default(),
     })
 }
 

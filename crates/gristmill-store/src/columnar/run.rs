@@ -27,6 +27,13 @@ pub(super) fn shard_of(hash: u64, shards: u32) -> u32 {
     (((hash >> 32) * u64::from(shards)) >> 32) as u32
 }
 
+/// The lowest and the highest hash of a shard.
+pub(super) fn hashes_of(shard: u32, shards: u32) -> (u64, u64) {
+    let first = |shard: u32| (u64::from(shard) << 32).div_ceil(u64::from(shards));
+    let last = ((first(shard + 1) - 1) << 32) | u64::from(u32::MAX);
+    (first(shard) << 32, last)
+}
+
 /// Sorted, immutable rows.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -98,6 +105,11 @@ impl Run {
     /// The hash of a user.
     pub(super) fn hash(&self, user: usize) -> u64 {
         self.users[user].hash
+    }
+
+    /// The hashes of all users.
+    pub(super) fn hashes(&self) -> impl Iterator<Item = u64> {
+        self.users.iter().map(|user| user.hash)
     }
 
     /// Where a user's rows end.

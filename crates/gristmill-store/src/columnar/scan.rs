@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use gristmill_model::{Field, Positions, ProjectId, TimeRange, Timestamp};
 
 use super::cache::ColumnCache;
+use super::changes::Changes;
 use super::digest::{
     Covers, Digest, DigestCursor, DigestEvents, DigestKey, DigestUsers, Digests, FoundDigest,
     Shape, Walked, digest_events, digest_users,
@@ -21,7 +22,7 @@ use super::view::View;
 use super::work::WorkDone;
 use crate::hours::{cuts_hours, whole_hours};
 use crate::walk::UserByUser;
-use crate::{EventCursor, Precision, Scan, Snapshot, StoreError, UserCursor, Work};
+use crate::{EventCursor, Pieces, Precision, Scan, Snapshot, StoreError, UserCursor, Work};
 
 /// About how many rows of one shard are walked at a time: enough to be worth a walk, and few
 /// enough to keep all cores busy to the end.
@@ -39,8 +40,17 @@ const SHARE_OF_QUESTION: usize = 2;
 /// takes a look at the times of all events.
 const SHARE_OF_HOURS: i64 = 8;
 
+/// Which digests a walk uses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum DigestUse {
+    /// One is made if the question was asked before.
+    MadeIfAskedAgain,
+    /// One that is at hand: making it would take longer than the walk.
+    IfAtHand,
+}
+
 /// What a walk reads of the parts that a digest is of.
-struct Digested {
+pub(super) struct Digested {
     digest: Arc<Digest>,
     /// What of the range is taken from the digest, and how much of the digest that is.
     range: TimeRange,
@@ -99,26 +109,18 @@ impl Snapshot for ColumnarSnapshot {
 
     fn scan(&self, shard: u32, scan: &Scan) -> Result<Box<dyn UserCursor + '_>, StoreError> {
         let parts = self.parts(shard, scan);
-        let (digest, parts) = self.digested(Walked::Users, (shard, scan), parts)?;
+        let wanted = (Walked::Users, DigestUse::MadeIfAskedAgain);
+        let (digest, parts) = self.digested(wanted, (shard, scan), parts)?;
         let runs: Vec<_> = self.runs(shard, scan).collect();
-        let mut users = MergedUsers::new(Arc::clone(&self.cache), scan);
-        if let Some(Digested { digest, range, covers, edges }) = digest {
-            if covers == Covers::All && parts.is_empty() && runs.is_empty() {
-                return Ok(Box::new(DigestCursor::of(digest)));
-            }
-            users.add_digest(DigestUsers::of(digest, (range, covers), scan.precision));
-            for part in self.open_edges(&edges, (shard, scan))? {
-                users.add(PartUsers::of(part));
-            }
+        if let Some(Digested { digest, covers: Covers::All, .. }) = &digest
+            && parts.is_empty()
+            && runs.is_empty()
+        {
+            self.work.add_rows(digest.rows());
+            return Ok(Box::new(DigestCursor::of(Arc::clone(digest))));
         }
         let walk = Arc::new(Walk::of(scan, shard, self.shards()));
-        for part in self.open(&parts, &walk)? {
-            users.add(PartUsers::of(part));
-        }
-        for run in runs {
-            users.add(RunUsers::of(run, Arc::clone(&walk)));
-        }
-        Ok(Box::new(users))
+        Ok(Box::new(self.merged(&walk, digest, &parts, runs)?))
     }
 
     fn scan_events(
@@ -132,12 +134,14 @@ impl Snapshot for ColumnarSnapshot {
             return Ok(Box::new(UserByUser::of(self.scan(shard, scan)?)));
         }
         let parts = self.parts(shard, scan);
-        let (digest, parts) = self.digested(Walked::Events, (shard, scan), parts)?;
+        let wanted = (Walked::Events, DigestUse::MadeIfAskedAgain);
+        let (digest, parts) = self.digested(wanted, (shard, scan), parts)?;
         let edges = digest.as_ref().map_or(&[] as &[_], |digested| &digested.edges);
         let runs = self.runs(shard, scan).collect();
         let events = self.events((shard, scan), (&parts, edges), runs)?;
         Ok(match digest {
             Some(Digested { digest, range, .. }) => {
+                self.work.add_rows(digest.rows());
                 Box::new(DigestEvents::of(digest, range, events))
             }
             None => Box::new(events),
@@ -148,14 +152,23 @@ impl Snapshot for ColumnarSnapshot {
         shard_of(user_hash(user), self.shards())
     }
 
+    fn pieces(&self) -> Option<&dyn Pieces> {
+        Some(self)
+    }
+
     fn work(&self) -> Work {
         self.work.so_far()
     }
 }
 
 impl ColumnarSnapshot {
+    /// When users were changed last.
+    pub(super) fn changes(&self) -> &Changes {
+        &self.view.changes
+    }
+
     /// The parts that a walk reads.
-    fn parts(&self, shard: u32, scan: &Scan) -> Vec<Arc<Part>> {
+    pub(super) fn parts(&self, shard: u32, scan: &Scan) -> Vec<Arc<Part>> {
         let stored_in = shard / self.walks_per_shard;
         let is_wanted = |part: &&Arc<Part>| {
             let record = &part.record;
@@ -189,15 +202,11 @@ impl ColumnarSnapshot {
     }
 
     /// Opens parts for what a walk reads of them beside a digest.
-    fn open_edges(
-        &self,
-        edges: &[Edge],
-        (shard, scan): (u32, &Scan),
-    ) -> Result<Vec<GroupReader>, StoreError> {
+    fn open_edges(&self, edges: &[Edge], walk: &Walk) -> Result<Vec<GroupReader>, StoreError> {
         let mut readers = Vec::new();
         for Edge { range, parts } in edges {
-            let scan = Scan { range: *range, ..scan.clone() };
-            let walk = Arc::new(Walk::of(&scan, shard, self.shards()));
+            let scan = Scan { range: *range, ..walk.scan.clone() };
+            let walk = Arc::new(Walk { scan, hashes: walk.hashes });
             readers.extend(self.open(parts, &walk)?);
         }
         Ok(readers)
@@ -206,6 +215,31 @@ impl ColumnarSnapshot {
     /// The number of the question that this snapshot is for.
     fn question(&self) -> u64 {
         *self.question.get_or_init(|| self.digests.begin_question())
+    }
+
+    /// The users of a walk that are in a digest, and those that lie in these parts and runs.
+    pub(super) fn merged(
+        &self,
+        walk: &Arc<Walk>,
+        digested: Option<Digested>,
+        parts: &[Arc<Part>],
+        runs: Vec<Arc<Run>>,
+    ) -> Result<MergedUsers, StoreError> {
+        let mut users = MergedUsers::new(Arc::clone(&self.cache), &walk.scan);
+        if let Some(Digested { digest, range, covers, edges }) = digested {
+            self.work.add_rows(digest.rows_between(walk.hashes));
+            users.add_digest(DigestUsers::of(digest, (range, covers), walk));
+            for part in self.open_edges(&edges, walk)? {
+                users.add(PartUsers::of(part));
+            }
+        }
+        for part in self.open(parts, walk)? {
+            users.add(PartUsers::of(part));
+        }
+        for run in runs {
+            users.add(RunUsers::of(run, Arc::clone(walk)));
+        }
+        Ok(users)
     }
 
     /// The events of a walk that lie in these parts, pieces of others and runs.
@@ -221,15 +255,15 @@ impl ColumnarSnapshot {
             walks: self.walks_per_shard as usize,
         };
         let mut readers = self.open(parts, &walk)?;
-        readers.extend(self.open_edges(edges, (shard, scan))?);
+        readers.extend(self.open_edges(edges, &walk)?);
         Ok(ShardEvents::new(walk, share, &readers, runs))
     }
 
     /// What a walk reads of large parts beside and in a digest, if its question is one that is asked again;
     /// and the parts that are left.
-    fn digested(
+    pub(super) fn digested(
         &self,
-        walked: Walked,
+        (walked, digest_use): (Walked, DigestUse),
         (shard, scan): (u32, &Scan),
         parts: Vec<Arc<Part>>,
     ) -> Result<(Option<Digested>, Vec<Arc<Part>>), StoreError> {
@@ -252,14 +286,17 @@ impl ColumnarSnapshot {
             shards: self.shards(),
             parts: large.iter().map(of_part).collect(),
         };
-        if large.is_empty() || !self.digests.are_for(&key, question) {
+        let is_used = || match digest_use {
+            DigestUse::MadeIfAskedAgain => self.digests.are_for(&key, question),
+            DigestUse::IfAtHand => self.digests.is_at_hand(&key),
+        };
+        if large.is_empty() || !is_used() {
             return Ok((None, parts));
         }
         let make = || self.make_digest(walked, (shard, scan), (&key.shape, &large));
         let (digest, was_there) = self.digests.get(&key, question, make)?;
         let Some(digest) = digest else { return Ok((None, parts)) };
         self.work.add_column(was_there);
-        self.work.add_rows(digest.rows());
         Ok((Some(Digested { digest, range, covers, edges }), rest))
     }
 
@@ -301,7 +338,11 @@ impl ColumnarSnapshot {
     }
 
     /// The runs that a walk reads.
-    fn runs<'a>(&'a self, shard: u32, scan: &'a Scan) -> impl Iterator<Item = Arc<Run>> + 'a {
+    pub(super) fn runs<'a>(
+        &'a self,
+        shard: u32,
+        scan: &'a Scan,
+    ) -> impl Iterator<Item = Arc<Run>> + 'a {
         let runs = self.view.runs((shard / self.walks_per_shard) as usize);
         runs.filter(|run| run.may_be_in(&scan.range)).cloned()
     }

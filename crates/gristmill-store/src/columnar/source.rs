@@ -7,7 +7,7 @@ use gristmill_model::{Partition, Position, TimeRange, Timestamp};
 
 use super::cache::ColumnCache;
 use super::part::OpenPart;
-use super::run::{Run, shard_of, user_hash};
+use super::run::{Run, hashes_of, shard_of, user_hash};
 use super::sessions::Mark;
 use super::taken::Taken;
 use crate::{Dictionary, Scan, StoreError};
@@ -133,11 +133,7 @@ impl Walk {
             Some(hash) if shard_of(hash, shards) == shard => (hash, hash),
             // The user is not of this shard, so nobody is wanted.
             Some(_) => (u64::MAX, 0),
-            None => {
-                let first = |shard: u32| (u64::from(shard) << 32).div_ceil(u64::from(shards));
-                let last = ((first(shard + 1) - 1) << 32) | u64::from(u32::MAX);
-                (first(shard) << 32, last)
-            }
+            None => hashes_of(shard, shards),
         };
         Self { scan, hashes }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use gristmill_model::{Positions, Timestamp};
 
+use super::changes::Changes;
 use super::hot::{Frozen, Hot};
 use super::manifest::Totals;
 use super::part::Part;
@@ -23,6 +24,8 @@ pub(super) struct View {
     /// Files of quarantined records, oldest first.
     pub(super) quarantines: Arc<Vec<u64>>,
     pub(super) totals: Totals,
+    /// When users were changed last.
+    pub(super) changes: Arc<Changes>,
 }
 
 impl View {

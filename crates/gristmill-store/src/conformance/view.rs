@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gristmill_model::Timestamp;
 
+use super::pieces::check_pieces;
 use crate::{Events, HourRows, Precision, Scan, Snapshot, Store, Ties, Wanted};
 
 /// One event as a walk gave it.
@@ -50,6 +51,7 @@ pub(crate) fn view(snapshot: &dyn Snapshot, scan: &Scan) -> BTreeMap<String, Vec
             }
         }
     }
+    check_pieces(snapshot, scan, &users);
     check_events(snapshot, scan, &users);
     check_hours(snapshot, scan);
     check_with_text(snapshot, scan, &users);
@@ -271,7 +273,7 @@ fn check_with_text(snapshot: &dyn Snapshot, scan: &Scan, users: &BTreeMap<String
     }
 }
 
-fn seen(events: &Events<'_>, scan: &Scan) -> Vec<Seen> {
+pub(super) fn seen(events: &Events<'_>, scan: &Scan) -> Vec<Seen> {
     assert_eq!(events.times.len(), events.rows);
     let times = events.times.iter().enumerate();
     times.map(|(row, time)| seen_at(events, scan, row, *time)).collect()

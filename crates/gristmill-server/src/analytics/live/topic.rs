@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use gristmill_model::{ErrorCode, Positions, limits};
-use gristmill_query::measured;
+use gristmill_query::{Recall, RecallRoom, measured};
 use http::Method;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
@@ -75,13 +75,19 @@ pub(crate) struct Key {
 pub(crate) struct Hub {
     places: Arc<Semaphore>,
     turns: Semaphore,
+    room: RecallRoom,
     topics: Mutex<HashMap<Key, Weak<Topic>>>,
 }
 
 impl Default for Hub {
     fn default() -> Self {
         let places = Arc::new(Semaphore::new(limits::LIVE_SUBSCRIPTIONS));
-        Self { places, turns: Semaphore::new(TURNS), topics: Mutex::default() }
+        Self {
+            places,
+            turns: Semaphore::new(TURNS),
+            room: RecallRoom::of(limits::RECALL_BYTES),
+            topics: Mutex::default(),
+        }
     }
 }
 
@@ -175,12 +181,13 @@ async fn keep_asking(app: Arc<App>, question: Box<dyn Question>, news: watch::Se
     let mut progress = app.services.store.watch();
     let mut newest: Option<(Revision, Bytes)> = None;
     let pace = question.pace();
+    let recall = Recall::new(&app.live.room);
     loop {
         let Some(turn) = app.live.turn().await else { return };
         // The snapshot is taken later and may include more.
         let covered = progress.borrow().committed.clone();
         let begun = Instant::now();
-        let (answer, cost) = measured(question.ask()).await;
+        let (answer, cost) = measured(recall.during(question.ask())).await;
         let took = begun.elapsed().saturating_sub(cost.waited);
         drop(turn);
         app.metrics.live_answers.add(1);
@@ -191,6 +198,7 @@ async fn keep_asking(app: Arc<App>, question: Box<dyn Question>, news: watch::Se
                 return;
             }
         };
+        let is_first = newest.is_none();
         let revision = match newest.take() {
             Some((newest, old)) if question.is_same(&old, &text) => Revision { covered, ..newest },
             older => Revision {
@@ -203,7 +211,9 @@ async fn keep_asking(app: Arc<App>, question: Box<dyn Question>, news: watch::Se
         let covered = revision.covered.clone();
         news.send_replace(Some(Ok(revision.clone())));
         newest = Some((revision, text));
-        sleep(app.live.rest(took).max(pace.rest)).await;
+        // Its first answer says little about how long the next one takes.
+        let rest = if is_first { SHORTEST_REST } else { app.live.rest(took) };
+        sleep(rest.max(pace.rest)).await;
         let changed = progress.wait_for(|progress| progress.committed != covered);
         let waited = match pace.patience {
             None => changed.await.map(|_| ()),

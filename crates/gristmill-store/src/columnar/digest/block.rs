@@ -67,6 +67,13 @@ impl SessionMarks {
 }
 
 impl Block {
+    /// The users of these hashes, the lowest and the highest.
+    pub(super) fn users_between(&self, (first, last): (u64, u64)) -> Range<usize> {
+        let before = |hash: &u64| *hash < first;
+        let up_to = |hash: &u64| *hash <= last;
+        self.hashes.partition_point(before)..self.hashes.partition_point(up_to)
+    }
+
     /// Its rows, and those of the hours that are told.
     pub(super) fn events<'a>(
         &'a self,

@@ -50,6 +50,23 @@ impl Digest {
         self.blocks.iter().map(|block| block.rows).sum()
     }
 
+    /// The first block that has a user of such a hash or of a higher one.
+    fn first_block(&self, hash: u64) -> usize {
+        self.blocks.partition_point(|block| block.hashes.last().is_some_and(|last| *last < hash))
+    }
+
+    /// A block, if there is one that begins with such a hash or with a lower one.
+    fn block_up_to(&self, block: usize, hash: u64) -> Option<&Block> {
+        let block = self.blocks.get(block)?;
+        block.hashes.first().is_none_or(|first| *first <= hash).then_some(block)
+    }
+
+    /// How many rows the blocks have that have users of these hashes, the lowest and the highest.
+    pub(super) fn rows_between(&self, (first, last): (u64, u64)) -> usize {
+        let from_first = self.first_block(first)..self.blocks.len();
+        from_first.map_while(|block| self.block_up_to(block, last)).map(|block| block.rows).sum()
+    }
+
     /// The memory it takes, in bytes.
     pub(super) fn memory(&self) -> usize {
         let blocks: usize = self.blocks.iter().map(Block::memory).sum();

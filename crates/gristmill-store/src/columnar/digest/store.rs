@@ -94,6 +94,11 @@ impl Digests {
         self.cache.has_digest(key) || self.shelf.has(key)
     }
 
+    /// Whether a digest is at hand.
+    pub(in crate::columnar) fn is_at_hand(&self, key: &DigestKey) -> bool {
+        self.cache.has_digest(key)
+    }
+
     /// A digest and whether it was there. Otherwise it is made, by one walk for all that want it.
     pub(in crate::columnar) fn get(
         &self,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gristmill_model::TimeRange;
 
 use super::super::sessions::Mark;
-use super::super::source::{Follows, Place, UserSource};
+use super::super::source::{Follows, Place, UserSource, Walk};
 use super::super::taken::Taken;
 use super::block::{Block, Spread, UserRows};
 use super::{Covers, Digest};
@@ -48,7 +48,9 @@ pub(in crate::columnar) struct DigestUsers {
     range: TimeRange,
     covers: Covers,
     precision: Precision,
-    /// How many blocks have been begun.
+    /// The lowest and the highest hash of the users.
+    hashes: (u64, u64),
+    /// How many blocks have been begun or passed over.
     begun: usize,
     /// The last of them, and its users that are left.
     spread: Spread,
@@ -56,14 +58,16 @@ pub(in crate::columnar) struct DigestUsers {
 }
 
 impl DigestUsers {
-    /// What of it is in a range, told as the walk wants it.
+    /// The users of a walk, with what they have in a range.
     pub(in crate::columnar) fn of(
         digest: Arc<Digest>,
         (range, covers): (TimeRange, Covers),
-        precision: Precision,
+        walk: &Walk,
     ) -> Self {
         let (spread, left) = (Spread::default(), 0..0);
-        Self { digest, range, covers, precision, begun: 0, spread, left }
+        let (precision, hashes) = (walk.scan.precision, walk.hashes);
+        let begun = digest.first_block(hashes.0);
+        Self { digest, range, covers, precision, hashes, begun, spread, left }
     }
 
     /// The dictionaries that the walk is to begin with.
@@ -86,11 +90,14 @@ impl DigestUsers {
 
 impl UserSource for DigestUsers {
     fn fill(&mut self, _dictionaries: &mut [Dictionary]) -> Result<bool, StoreError> {
-        while let Some(block) = self.digest.blocks.get(self.begun) {
+        let digest = Arc::clone(&self.digest);
+        while let Some(block) = digest.block_up_to(self.begun, self.hashes.1) {
             self.begun += 1;
-            if self.covers == Covers::All || block.may_be_in(&self.range) {
+            let users = block.users_between(self.hashes);
+            let has_any = self.covers == Covers::All || block.may_be_in(&self.range);
+            if has_any && !users.is_empty() {
                 self.spread.fill(block);
-                self.left = 0..block.users.len();
+                self.left = users;
                 return Ok(true);
             }
         }
@@ -102,7 +109,8 @@ impl UserSource for DigestUsers {
     }
 
     fn follows(&self) -> Follows {
-        let Some(next) = self.digest.blocks.get(self.begun) else { return Follows::Nothing };
+        let next = self.digest.block_up_to(self.begun, self.hashes.1);
+        let Some(next) = next else { return Follows::Nothing };
         // Another user may have the same hash.
         if next.hashes.first() == self.block().hashes.last() {
             Follows::SameUser

@@ -1,0 +1,306 @@
+//! Questions that are asked again and again: what was found in each piece of the users is kept, and
+//! only pieces that have changed are walked through again. See docs/adr/0020.
+
+use std::any::Any;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use gristmill_store::{Dictionaries, Scan};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{BatchFold, StopOnDrop, View, Walk};
+use crate::QueryError;
+use crate::select::{Matcher, Plan};
+
+#[cfg(test)]
+mod tests;
+
+tokio::task_local! {
+    static RECALL: Arc<Recall>;
+}
+
+/// The most walks that are kept for one question.
+const WALKS: usize = 8;
+/// What room is counted in, in bytes.
+const ROOM_UNIT: usize = 1 << 10;
+/// The results of so many pieces are joined and kept, so that few are joined when one changes.
+const PIECES_JOINED: usize = 16;
+/// If more than one of so many pieces has changed, all are walked through.
+const SHARE_CHANGED: usize = 4;
+
+/// A question whose results can be kept for each piece of the users.
+pub(crate) trait PieceFold: BatchFold<Partial: Clone> {
+    /// What results follow from that may be another time the same question is asked, beside the
+    /// walk and the events.
+    type Setting: PartialEq + Send + 'static;
+
+    /// What is known of the walk's texts. The folds of a walk's pieces hand it on.
+    fn matcher(&mut self) -> &mut Matcher;
+
+    /// About how many bytes a result takes.
+    fn bytes(partial: &Self::Partial) -> usize;
+}
+
+/// The memory that several questions may take together for what they keep.
+#[derive(Clone, Debug)]
+pub struct RecallRoom {
+    bytes: usize,
+    left: Arc<Semaphore>,
+}
+
+impl RecallRoom {
+    /// So many bytes.
+    pub fn of(bytes: usize) -> Self {
+        Self { bytes, left: Arc::new(Semaphore::new(bytes / ROOM_UNIT)) }
+    }
+}
+
+/// What one question that is asked again and again keeps from one answer to the next. Answers are the
+/// same without it.
+pub struct Recall {
+    room: RecallRoom,
+    walks: Mutex<Vec<Box<dyn Any + Send>>>,
+    /// Whether there is too much to keep.
+    is_given_up: AtomicBool,
+}
+
+impl Recall {
+    /// Nothing yet.
+    pub fn new(room: &RecallRoom) -> Arc<Self> {
+        let (walks, is_given_up) = Default::default();
+        Arc::new(Self { room: room.clone(), walks, is_given_up })
+    }
+
+    /// Runs a future that asks the question, which must be the same each time. Questions of tasks
+    /// that it spawns keep nothing.
+    pub async fn during<T>(self: &Arc<Self>, future: impl Future<Output = T>) -> T {
+        RECALL.scope(Arc::clone(self), future).await
+    }
+
+    /// That of the question that is being asked, if it has one.
+    fn current() -> Option<Arc<Self>> {
+        RECALL.try_with(Arc::clone).ok().filter(|recall| !recall.is_given_up.load(Relaxed))
+    }
+
+    /// Takes out what is kept of a walk through so many pieces.
+    fn take<F: PieceFold>(
+        &self,
+        (scan, pieces): (&Scan, usize),
+        setting: &F::Setting,
+    ) -> Option<Walked<F>> {
+        let mut walks = self.walks();
+        let is_it = |walked: &Walked<F>| {
+            walked.scan == *scan && walked.setting == *setting && walked.newest.len() == pieces
+        };
+        let place = walks.iter().position(|walk| walk.downcast_ref().is_some_and(is_it))?;
+        walks.remove(place).downcast().ok().map(|walked| *walked)
+    }
+
+    /// Keeps a walk, if there is room.
+    fn keep<F: PieceFold>(&self, mut walked: Walked<F>) {
+        walked.room = None;
+        let units = u32::try_from(walked.bytes().div_ceil(ROOM_UNIT)).unwrap_or(u32::MAX);
+        walked.room = Arc::clone(&self.room.left).try_acquire_many_owned(units).ok();
+        if walked.room.is_some() {
+            let mut walks = self.walks();
+            walks.push(Box::new(walked));
+            if walks.len() > WALKS {
+                walks.remove(0);
+            }
+        }
+    }
+
+    fn walks(&self) -> MutexGuard<'_, Vec<Box<dyn Any + Send>>> {
+        self.walks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a walk has found, piece by piece.
+struct Walked<F: PieceFold> {
+    scan: Scan,
+    setting: F::Setting,
+    /// Of each piece the newest commit.
+    newest: Vec<u64>,
+    found: Vec<F::Partial>,
+    /// The same, joined.
+    joined: Vec<F::Partial>,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl<F: PieceFold> Walked<F> {
+    fn new(scan: Scan, setting: F::Setting, pieces: usize) -> Self {
+        let nothing = |count| std::iter::repeat_with(F::Partial::default).take(count).collect();
+        let (found, joined) = (nothing(pieces), nothing(pieces.div_ceil(PIECES_JOINED)));
+        Self { scan, setting, newest: Vec::new(), found, joined, room: None }
+    }
+
+    /// Puts what was found in the place of what there was.
+    fn replace(&mut self, changed: &[Range<u32>], found: Vec<(u32, F::Partial)>) {
+        let changed = || changed.iter().cloned().flatten().map(|piece| piece as usize);
+        changed().for_each(|piece| self.found[piece] = F::Partial::default());
+        for (piece, partial) in found {
+            self.found[piece as usize] = partial;
+        }
+        let mut stale: Vec<_> = changed().map(|piece| piece / PIECES_JOINED).collect();
+        stale.dedup();
+        for place in stale {
+            let first = place * PIECES_JOINED;
+            let last = self.found.len().min(first + PIECES_JOINED);
+            self.joined[place] = join::<F>(&self.found[first..last]);
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let all = self.found.iter().chain(&self.joined);
+        all.map(F::bytes).sum::<usize>() + self.newest.len() * size_of::<u64>()
+    }
+}
+
+fn join<F: PieceFold>(partials: &[F::Partial]) -> F::Partial {
+    let mut joined = F::Partial::default();
+    partials.iter().for_each(|partial| F::merge(&mut joined, partial.clone()));
+    joined
+}
+
+/// What walks have found, and how many bytes it takes.
+struct Found<F: PieceFold> {
+    partials: Mutex<Vec<(u32, F::Partial)>>,
+    bytes: AtomicUsize,
+    most_bytes: usize,
+}
+
+impl<F: PieceFold> Found<F> {
+    fn add(&self, piece: u32, partial: F::Partial) {
+        self.bytes.fetch_add(F::bytes(&partial), Relaxed);
+        self.partials().push((piece, partial));
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.bytes.load(Relaxed) > self.most_bytes
+    }
+
+    fn partials(&self) -> MutexGuard<'_, Vec<(u32, F::Partial)>> {
+        self.partials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl View {
+    /// Finds the cohorts that the plan asks for, and walks; through what has changed only, if the
+    /// question is recalled.
+    pub(crate) async fn refold<F: PieceFold>(
+        &self,
+        plan: &Plan,
+        setting: F::Setting,
+        start: impl Fn() -> F,
+    ) -> Result<F::Partial, QueryError> {
+        self.find_cohorts(plan).await?;
+        // What a cohort is may change without a commit, and who is in it with those of others.
+        let is_kept = plan.scan.user.is_none() && plan.cohorts().next().is_none();
+        let newest = self.newest_commits();
+        let (Some(recall), Some(newest), true) = (Recall::current(), newest, is_kept) else {
+            return self.walk(plan, start).await;
+        };
+        let known = recall.take::<F>((&plan.scan, newest.len()), &setting);
+        let known_newest = known.as_ref().map_or(&[][..], |known| &known.newest);
+        let changed = self.changed(known_newest, &newest);
+        let Some(found) = self.through_pieces(&changed, recall.room.bytes, plan, &start).await?
+        else {
+            recall.is_given_up.store(true, Relaxed);
+            return self.walk(plan, start).await;
+        };
+        let scan = plan.scan.clone();
+        let joining = move || {
+            let mut walked = known.unwrap_or_else(|| Walked::<F>::new(scan, setting, newest.len()));
+            walked.replace(&changed, found);
+            walked.newest = newest;
+            let joined = join::<F>(&walked.joined);
+            F::check(&joined)?;
+            recall.keep(walked);
+            Ok(joined)
+        };
+        self.compute(joining).await?
+    }
+
+    /// The newest commit of each piece, if the store tells it.
+    fn newest_commits(&self) -> Option<Vec<u64>> {
+        let pieces = self.snapshot.pieces()?;
+        Some((0..pieces.piece_count()).map(|piece| pieces.last_change(piece)).collect())
+    }
+
+    /// The pieces with newer commits, as ranges within shards; whole shards if they are many.
+    fn changed(&self, known: &[u64], newest: &[u64]) -> Vec<Range<u32>> {
+        let (count, shards) = (newest.len() as u32, self.snapshot.shards());
+        let of_shard = count / shards;
+        let has_changed = |piece: &u32| known.get(*piece as usize) != newest.get(*piece as usize);
+        let changed: Vec<u32> = (0..count).filter(has_changed).collect();
+        if changed.len() * SHARE_CHANGED > newest.len() {
+            return (0..shards).map(|shard| shard * of_shard..(shard + 1) * of_shard).collect();
+        }
+        let go_on = |a: &u32, b: &u32| a + 1 == *b && a / of_shard == b / of_shard;
+        let ranges = changed.chunk_by(go_on);
+        ranges.filter_map(|range| Some(*range.first()?..range.last()? + 1)).collect()
+    }
+
+    /// Walks through some pieces; `None` if what is found is too much to be kept.
+    async fn through_pieces<F: PieceFold>(
+        &self,
+        pieces: &[Range<u32>],
+        most_bytes: usize,
+        plan: &Plan,
+        start: &impl Fn() -> F,
+    ) -> Result<Option<Vec<(u32, F::Partial)>>, QueryError> {
+        let stop = StopOnDrop(Arc::default());
+        let (partials, bytes) = Default::default();
+        let found = Arc::new(Found::<F> { partials, bytes, most_bytes });
+        let walk = |pieces: &Range<u32>| PieceWalk {
+            walk: self.walk_through(0, plan, &stop),
+            pieces: pieces.clone(),
+            folds: pieces.clone().map(|_| start()).collect(),
+        };
+        let walks = pieces.iter().rev().map(walk).collect();
+        let into = Arc::clone(&found);
+        self.on_threads(walks, move |walk: PieceWalk<F>| walk.run(&into)).await?;
+        let partials = std::mem::take(&mut *found.partials());
+        Ok((!found.is_too_much()).then_some(partials))
+    }
+}
+
+/// A walk through pieces of one shard, with a fold for each.
+struct PieceWalk<F> {
+    walk: Walk,
+    pieces: Range<u32>,
+    folds: Vec<F>,
+}
+
+impl<F: PieceFold> PieceWalk<F> {
+    fn run(self, into: &Found<F>) -> Result<(), QueryError> {
+        let Self { walk, pieces, mut folds } = self;
+        let Some(view) = walk.snapshot.pieces() else { return Ok(()) };
+        let mut cursor = view.scan_pieces(pieces, &walk.scan)?;
+        let mut current: Option<(u32, F)> = None;
+        while let Some((piece, batch)) = cursor.next_users()? {
+            walk.check()?;
+            if into.is_too_much() {
+                return Ok(());
+            }
+            let mut fold = match current.take() {
+                Some((of, fold)) if of == piece => fold,
+                before => {
+                    let Some(mut next) = folds.pop() else { return Ok(()) };
+                    if let Some((of, mut done)) = before {
+                        std::mem::swap(done.matcher(), next.matcher());
+                        into.add(of, done.finish(batch.events.dictionaries));
+                    }
+                    next
+                }
+            };
+            fold.users(&batch)?;
+            current = Some((piece, fold));
+        }
+        if let Some((of, last)) = current {
+            into.add(of, last.finish(Dictionaries::of(cursor.dictionaries())));
+        }
+        Ok(())
+    }
+}
