@@ -36,6 +36,9 @@ const MIDDLE: i64 = 1_476_586_800 * Timestamp::SECOND;
 /// In tests a moment is a multiple of this, so that ties are common.
 pub(crate) const TICK: i64 = 1_500_000;
 
+/// How many events a commit has.
+const COMMIT: usize = 40;
+
 /// What was offered to the store, in order, without repeats.
 #[derive(Debug, Default)]
 pub(crate) struct World {
@@ -121,7 +124,9 @@ impl World {
                         ask().await;
                     }
                 };
-                self.fill(&*store, settle).await;
+                // Small commits change few pieces.
+                let commit = if is_live { COMMIT / 2 } else { COMMIT };
+                self.fill(&*store, commit, settle).await;
                 columnar.finish().await;
                 for _ in 1..memory.asks() {
                     ask().await;
@@ -129,7 +134,7 @@ impl World {
                 ask().await
             } else {
                 let store = Arc::new(MemoryStore::new(3));
-                self.fill(&*store, async || {}).await;
+                self.fill(&*store, COMMIT, async || {}).await;
                 question(service(store)).await
             }
         })
@@ -145,9 +150,9 @@ impl World {
         hasher.finish() as u32 as usize
     }
 
-    async fn fill(&self, store: &dyn Store, settle: impl AsyncFn()) {
+    async fn fill(&self, store: &dyn Store, commit: usize, settle: impl AsyncFn()) {
         let mut next = 0;
-        for events in self.offered.chunks(40) {
+        for events in self.offered.chunks(commit) {
             store.commit(batch(next, events)).await.unwrap();
             next += events.len() as u64;
             settle().await;

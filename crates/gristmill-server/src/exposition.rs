@@ -231,6 +231,11 @@ fn live(app: &App, page: &mut Page) {
         "Times that live questions were answered, whether the answer had changed or not.",
         metrics.live_answers.get(),
     );
+    page.counter(
+        "gristmill_live_rows_total",
+        "Rows of files that were walked through to answer live questions.",
+        metrics.live_rows.get(),
+    );
 }
 
 fn relays(metrics: &Metrics, page: &mut Page) {

@@ -161,6 +161,8 @@ pub(crate) struct Metrics {
     pub(crate) live_subscriptions: Present,
     /// Times that a live question was answered, whether the answer had changed or not.
     pub(crate) live_answers: Counter,
+    /// Rows of files that were walked through for live questions.
+    pub(crate) live_rows: Counter,
     /// Times that a gateway tried a request again.
     pub(crate) relay_retries: Counter,
     /// Requests of a gateway that no process answered.
@@ -193,6 +195,7 @@ impl Metrics {
             panics: Counter::default(),
             live_subscriptions: Present::default(),
             live_answers: Counter::default(),
+            live_rows: Counter::default(),
             relay_retries: Counter::default(),
             relay_failures: Counter::default(),
             calls: Calls::default(),

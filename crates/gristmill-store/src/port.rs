@@ -265,7 +265,9 @@ pub trait Pieces: Send + Sync {
     /// store is opened.
     fn last_change(&self, piece: u32) -> u64;
 
-    /// Walks through the users of pieces of one shard, in order of the pieces.
+    /// Walks through the users of pieces, in order of the pieces. There must be at least one, and
+    /// all of one shard, each of which has as many as the others. Errors are those of
+    /// [`Snapshot::scan`].
     fn scan_pieces(
         &self,
         pieces: Range<u32>,

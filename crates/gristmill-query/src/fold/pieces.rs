@@ -3,10 +3,10 @@
 
 use std::any::Any;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gristmill_store::{Dictionaries, Scan};
+use gristmill_store::{Dictionaries, Scan, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{BatchFold, StopOnDrop, View, Walk};
@@ -24,6 +24,11 @@ tokio::task_local! {
 const WALKS: usize = 8;
 /// What room is counted in, in bytes.
 const ROOM_UNIT: usize = 1 << 10;
+/// A walk may find one of so many parts of the room: what it found is kept joined as well, and others
+/// need room too.
+const SHARE_OF_ROOM: usize = 4;
+/// A question for whose results there is no room keeps nothing for so many answers.
+const NO_ROOM_FOR: u32 = 64;
 /// The results of so many pieces are joined and kept, so that few are joined when one changes.
 const PIECES_JOINED: usize = 16;
 /// If more than one of so many pieces has changed, all are walked through.
@@ -60,27 +65,45 @@ impl RecallRoom {
 /// same without it.
 pub struct Recall {
     room: RecallRoom,
-    walks: Mutex<Vec<Box<dyn Any + Send>>>,
-    /// Whether there is too much to keep.
-    is_given_up: AtomicBool,
+    walks: Mutex<Vec<Kept>>,
+    /// How many answers keep nothing yet, because there was no room.
+    without_room: AtomicU32,
+}
+
+/// A walk that is kept.
+struct Kept {
+    walked: Box<dyn Any + Send>,
+    /// Whether the answer at hand has used it.
+    is_used: bool,
 }
 
 impl Recall {
     /// Nothing yet.
     pub fn new(room: &RecallRoom) -> Arc<Self> {
-        let (walks, is_given_up) = Default::default();
-        Arc::new(Self { room: room.clone(), walks, is_given_up })
+        let (walks, without_room) = Default::default();
+        Arc::new(Self { room: room.clone(), walks, without_room })
     }
 
     /// Runs a future that asks the question, which must be the same each time. Questions of tasks
     /// that it spawns keep nothing.
     pub async fn during<T>(self: &Arc<Self>, future: impl Future<Output = T>) -> T {
-        RECALL.scope(Arc::clone(self), future).await
+        let answer = RECALL.scope(Arc::clone(self), future).await;
+        let _ = self.without_room.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        let mut walks = self.walks();
+        // Walks through other ranges or into other buckets will not be asked for again.
+        walks.retain(|kept| kept.is_used);
+        walks.iter_mut().for_each(|kept| kept.is_used = false);
+        answer
     }
 
-    /// That of the question that is being asked, if it has one.
+    /// Whether anything is kept, so that the next answer may take less time.
+    pub fn keeps_any(&self) -> bool {
+        !self.walks().is_empty()
+    }
+
+    /// That of the question that is being asked, if it has one and there may be room.
     fn current() -> Option<Arc<Self>> {
-        RECALL.try_with(Arc::clone).ok().filter(|recall| !recall.is_given_up.load(Relaxed))
+        RECALL.try_with(Arc::clone).ok().filter(|recall| recall.without_room.load(Relaxed) == 0)
     }
 
     /// Takes out what is kept of a walk through so many pieces.
@@ -93,8 +116,8 @@ impl Recall {
         let is_it = |walked: &Walked<F>| {
             walked.scan == *scan && walked.setting == *setting && walked.newest.len() == pieces
         };
-        let place = walks.iter().position(|walk| walk.downcast_ref().is_some_and(is_it))?;
-        walks.remove(place).downcast().ok().map(|walked| *walked)
+        let place = walks.iter().position(|kept| kept.walked.downcast_ref().is_some_and(is_it))?;
+        walks.remove(place).walked.downcast().ok().map(|walked| *walked)
     }
 
     /// Keeps a walk, if there is room.
@@ -102,16 +125,23 @@ impl Recall {
         walked.room = None;
         let units = u32::try_from(walked.bytes().div_ceil(ROOM_UNIT)).unwrap_or(u32::MAX);
         walked.room = Arc::clone(&self.room.left).try_acquire_many_owned(units).ok();
-        if walked.room.is_some() {
-            let mut walks = self.walks();
-            walks.push(Box::new(walked));
-            if walks.len() > WALKS {
-                walks.remove(0);
-            }
+        if walked.room.is_none() {
+            return self.give_up();
+        }
+        let mut walks = self.walks();
+        walks.push(Kept { walked: Box::new(walked), is_used: true });
+        if walks.len() > WALKS {
+            walks.remove(0);
         }
     }
 
-    fn walks(&self) -> MutexGuard<'_, Vec<Box<dyn Any + Send>>> {
+    /// Keeps nothing for a while, which leaves the room to others.
+    fn give_up(&self) {
+        self.without_room.store(NO_ROOM_FOR, Relaxed);
+        self.walks().clear();
+    }
+
+    fn walks(&self) -> MutexGuard<'_, Vec<Kept>> {
         self.walks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -163,25 +193,30 @@ fn join<F: PieceFold>(partials: &[F::Partial]) -> F::Partial {
     joined
 }
 
-/// What walks have found, and how many bytes it takes.
+/// What walks have found.
 struct Found<F: PieceFold> {
-    partials: Mutex<Vec<(u32, F::Partial)>>,
-    bytes: AtomicUsize,
+    /// By pieces, as long as it is not too much.
+    pieces: Vec<(u32, F::Partial)>,
+    /// Otherwise all of it joined.
+    whole: Option<F::Partial>,
+    bytes: usize,
     most_bytes: usize,
 }
 
 impl<F: PieceFold> Found<F> {
-    fn add(&self, piece: u32, partial: F::Partial) {
-        self.bytes.fetch_add(F::bytes(&partial), Relaxed);
-        self.partials().push((piece, partial));
+    fn nothing(most_bytes: usize) -> Self {
+        Self { pieces: Vec::new(), whole: None, bytes: 0, most_bytes }
     }
 
-    fn is_too_much(&self) -> bool {
-        self.bytes.load(Relaxed) > self.most_bytes
-    }
-
-    fn partials(&self) -> MutexGuard<'_, Vec<(u32, F::Partial)>> {
-        self.partials.lock().unwrap_or_else(PoisonError::into_inner)
+    fn add(&mut self, piece: u32, partial: F::Partial) -> Result<(), QueryError> {
+        self.bytes += F::bytes(&partial);
+        self.pieces.push((piece, partial));
+        if self.bytes > self.most_bytes {
+            let whole = self.whole.get_or_insert_default();
+            self.pieces.drain(..).for_each(|(_, partial)| F::merge(whole, partial));
+            F::check(whole)?;
+        }
+        Ok(())
     }
 }
 
@@ -195,7 +230,7 @@ impl View {
         start: impl Fn() -> F,
     ) -> Result<F::Partial, QueryError> {
         self.find_cohorts(plan).await?;
-        // What a cohort is may change without a commit, and who is in it with those of others.
+        // The users of a cohort may change with its definition, and with events that are not walked to.
         let is_kept = plan.scan.user.is_none() && plan.cohorts().next().is_none();
         let newest = self.newest_commits();
         let (Some(recall), Some(newest), true) = (Recall::current(), newest, is_kept) else {
@@ -204,19 +239,22 @@ impl View {
         let known = recall.take::<F>((&plan.scan, newest.len()), &setting);
         let known_newest = known.as_ref().map_or(&[][..], |known| &known.newest);
         let changed = self.changed(known_newest, &newest);
-        let Some(found) = self.through_pieces(&changed, recall.room.bytes, plan, &start).await?
-        else {
-            recall.is_given_up.store(true, Relaxed);
-            return self.walk(plan, start).await;
-        };
+        let most_bytes = recall.room.bytes / SHARE_OF_ROOM;
+        let found = self.through_pieces(&changed, most_bytes, plan, &start).await?;
         let scan = plan.scan.clone();
         let joining = move || {
             let mut walked = known.unwrap_or_else(|| Walked::<F>::new(scan, setting, newest.len()));
-            walked.replace(&changed, found);
+            walked.replace(&changed, found.pieces);
             walked.newest = newest;
-            let joined = join::<F>(&walked.joined);
+            let mut joined = join::<F>(&walked.joined);
+            match found.whole {
+                None => recall.keep(walked),
+                Some(whole) => {
+                    F::merge(&mut joined, whole);
+                    recall.give_up();
+                }
+            }
             F::check(&joined)?;
-            recall.keep(walked);
             Ok(joined)
         };
         self.compute(joining).await?
@@ -242,27 +280,26 @@ impl View {
         ranges.filter_map(|range| Some(*range.first()?..range.last()? + 1)).collect()
     }
 
-    /// Walks through some pieces; `None` if what is found is too much to be kept.
+    /// Walks through some pieces.
     async fn through_pieces<F: PieceFold>(
         &self,
         pieces: &[Range<u32>],
         most_bytes: usize,
         plan: &Plan,
         start: &impl Fn() -> F,
-    ) -> Result<Option<Vec<(u32, F::Partial)>>, QueryError> {
+    ) -> Result<Found<F>, QueryError> {
         let stop = StopOnDrop(Arc::default());
-        let (partials, bytes) = Default::default();
-        let found = Arc::new(Found::<F> { partials, bytes, most_bytes });
         let walk = |pieces: &Range<u32>| PieceWalk {
             walk: self.walk_through(0, plan, &stop),
             pieces: pieces.clone(),
             folds: pieces.clone().map(|_| start()).collect(),
         };
         let walks = pieces.iter().rev().map(walk).collect();
+        let found = Arc::new(Mutex::new(Found::<F>::nothing(most_bytes)));
         let into = Arc::clone(&found);
         self.on_threads(walks, move |walk: PieceWalk<F>| walk.run(&into)).await?;
-        let partials = std::mem::take(&mut *found.partials());
-        Ok((!found.is_too_much()).then_some(partials))
+        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::mem::replace(&mut found, Found::nothing(most_bytes)))
     }
 }
 
@@ -274,23 +311,24 @@ struct PieceWalk<F> {
 }
 
 impl<F: PieceFold> PieceWalk<F> {
-    fn run(self, into: &Found<F>) -> Result<(), QueryError> {
+    fn run(self, into: &Mutex<Found<F>>) -> Result<(), QueryError> {
         let Self { walk, pieces, mut folds } = self;
-        let Some(view) = walk.snapshot.pieces() else { return Ok(()) };
+        let add = |piece, partial| {
+            into.lock().unwrap_or_else(PoisonError::into_inner).add(piece, partial)
+        };
+        walk.check()?;
+        let view = walk.snapshot.pieces().ok_or_else(broken)?;
         let mut cursor = view.scan_pieces(pieces, &walk.scan)?;
         let mut current: Option<(u32, F)> = None;
         while let Some((piece, batch)) = cursor.next_users()? {
             walk.check()?;
-            if into.is_too_much() {
-                return Ok(());
-            }
             let mut fold = match current.take() {
                 Some((of, fold)) if of == piece => fold,
                 before => {
-                    let Some(mut next) = folds.pop() else { return Ok(()) };
+                    let mut next = folds.pop().ok_or_else(broken)?;
                     if let Some((of, mut done)) = before {
                         std::mem::swap(done.matcher(), next.matcher());
-                        into.add(of, done.finish(batch.events.dictionaries));
+                        add(of, done.finish(batch.events.dictionaries))?;
                     }
                     next
                 }
@@ -298,9 +336,13 @@ impl<F: PieceFold> PieceWalk<F> {
             fold.users(&batch)?;
             current = Some((piece, fold));
         }
-        if let Some((of, last)) = current {
-            into.add(of, last.finish(Dictionaries::of(cursor.dictionaries())));
+        match current {
+            Some((of, last)) => add(of, last.finish(Dictionaries::of(cursor.dictionaries()))),
+            None => Ok(()),
         }
-        Ok(())
     }
+}
+
+fn broken() -> QueryError {
+    StoreError::Damaged("a walk through pieces of the users did not keep to them".to_owned()).into()
 }

@@ -93,18 +93,16 @@ impl Totals {
         }
     }
 
-    /// Refuses more times than may be kept, which some walks of earlier answers may have taken.
+    /// Refuses more times than may be kept, some of which may be from earlier answers.
     pub(super) fn check(&self) -> Result<(), QueryError> {
-        if self.times() <= limits::FUNNEL_TIMES { Ok(()) } else { Err(too_many_times()) }
+        let times = self.spans.len() + self.waits.iter().map(Vec::len).sum::<usize>();
+        if times <= limits::FUNNEL_TIMES { Ok(()) } else { Err(too_many_times()) }
     }
 
     /// About how many bytes it takes.
     pub(super) fn bytes(&self) -> usize {
-        size_of::<Self>() + self.times() * size_of::<Micros>()
-    }
-
-    fn times(&self) -> usize {
-        self.spans.len() + self.waits.iter().map(Vec::len).sum::<usize>()
+        let times = self.spans.capacity() + self.waits.iter().map(Vec::capacity).sum::<usize>();
+        size_of::<Self>() + times * size_of::<Micros>()
     }
 
     /// The answer without groups.

@@ -43,10 +43,9 @@ impl Cell {
         }
     }
 
-    /// About how many bytes it takes.
-    pub(super) fn bytes(&self) -> usize {
-        let numbers = if let Cell::Numbers(numbers) = self { numbers.len() } else { 0 };
-        size_of::<Self>() + numbers * size_of::<f64>()
+    /// How many numbers it has room for.
+    pub(super) fn numbers(&self) -> usize {
+        if let Cell::Numbers(numbers) = self { numbers.capacity() } else { 0 }
     }
 
     /// The value of a metric; `None` if no number can say it.

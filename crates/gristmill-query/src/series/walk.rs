@@ -89,17 +89,12 @@ impl Walk {
             Metric::UniqueUsers | Metric::Sessions | Metric::PerUserAverage => true,
         };
         let mut groups = if self.lines.iter().any(|(_, metric, _)| asks_users(metric)) {
-            view.refold(&self.plan, self.setting(), || self.start()).await?
+            view.refold(&self.plan, self.cut.clone(), || self.start()).await?
         } else {
             view.fold_events(&self.plan, || self.start()).await?
         };
         groups.resize_with(self.lines.len(), Groups::default);
         Ok(groups)
-    }
-
-    fn setting(&self) -> Setting {
-        let metrics = self.lines.iter().map(|(bit, metric, _)| (*bit, metric.clone())).collect();
-        Setting { metrics, cut: self.cut.clone() }
     }
 
     fn start(&self) -> SeriesFold {
@@ -116,13 +111,6 @@ impl Walk {
             counts: Vec::new(),
         }
     }
-}
-
-/// What tells the walks of one question apart. Buckets and groups may follow from the events.
-#[derive(PartialEq)]
-struct Setting {
-    metrics: Vec<(u32, Metric)>,
-    cut: Cut,
 }
 
 /// How many numbers all walks of a question have kept.
@@ -201,7 +189,8 @@ impl BatchFold for SeriesFold {
 }
 
 impl PieceFold for SeriesFold {
-    type Setting = Setting;
+    /// Buckets and groups may follow from the events.
+    type Setting = Cut;
 
     fn matcher(&mut self) -> &mut Matcher {
         &mut self.matcher
@@ -209,8 +198,9 @@ impl PieceFold for SeriesFold {
 
     fn bytes(partial: &Vec<Groups>) -> usize {
         let of_group = |(group, cells): (&Group, &Vec<(usize, Cell)>)| {
-            group.bytes()
-                + cells.iter().map(|(_, cell)| size_of::<usize>() + cell.bytes()).sum::<usize>()
+            let numbers = cells.iter().map(|(_, cell)| cell.numbers()).sum::<usize>();
+            let cells = cells.capacity() * size_of::<(usize, Cell)>();
+            group.bytes() + size_of::<Vec<(usize, Cell)>>() + cells + numbers * size_of::<f64>()
         };
         partial.iter().flatten().map(of_group).sum()
     }

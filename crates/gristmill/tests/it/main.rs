@@ -12,6 +12,7 @@ mod gateway_faults;
 mod kafka;
 mod keys;
 mod kill_nine;
+mod live;
 mod load;
 mod manuals;
 mod openapi;

@@ -106,18 +106,51 @@ async fn after_many_changes_all_is_walked_through() {
 #[tokio::test]
 async fn what_finds_no_room_is_asked_as_a_whole() {
     let mut town = Town::new().await;
-    // Nothing at all may be found, or what is found may not be kept.
-    for room in [0, 1 << 20] {
-        let room = RecallRoom::of(room);
-        let taken = Arc::clone(&room.left).try_acquire_many_owned(room.bytes as u32 / 1_024);
+    // There is too much of it, or others have taken the room.
+    for room in [RecallRoom::of(0), RecallRoom::of(1 << 20)] {
+        let all = room.left.available_permits() as u32;
+        let _others = Arc::clone(&room.left).try_acquire_many_owned(all).unwrap();
         let recall = Recall::new(&room);
         let (users, first) = recall.during(town.ask()).await;
-        town.visit(&format!("beside {}", room.bytes), 0).await;
+        assert!(!recall.keeps_any());
+        assert!(recall.without_room.load(Relaxed) > 0, "it is not tried again at once");
+        town.visit(&format!("user {users}"), 0).await;
         let (later, second) = recall.during(town.ask()).await;
         assert_eq!(later, users + 1);
         assert!(second.rows >= first.rows / 2, "{first:?} {second:?}");
-        drop(taken);
     }
+}
+
+#[tokio::test]
+async fn what_is_too_much_after_a_change_is_joined_with_what_was_kept() {
+    let mut town = Town::new().await;
+    let recall = Recall::new(&RecallRoom::of(1 << 20));
+    let (_, first) = recall.during(town.ask()).await;
+    town.visit("user 7", 1_000).await;
+    town.visit("somebody else", 0).await;
+    let crowded = Recall { room: RecallRoom::of(0), ..Arc::into_inner(recall).unwrap() };
+    let crowded = Arc::new(crowded);
+    let (users, work) = crowded.during(town.ask()).await;
+    assert_eq!(users, USERS + 1);
+    // Only the second of its walks is through all of them.
+    assert!(work.rows < first.rows, "{work:?} after {first:?}");
+    assert!(!crowded.keeps_any());
+}
+
+#[tokio::test]
+async fn after_some_answers_room_is_looked_for_again() {
+    let town = Town::new().await;
+    let room = RecallRoom::of(1 << 20);
+    let all = room.left.available_permits() as u32;
+    let others = Arc::clone(&room.left).try_acquire_many_owned(all).unwrap();
+    let recall = Recall::new(&room);
+    recall.during(town.ask()).await;
+    drop(others);
+    for _ in 1..NO_ROOM_FOR {
+        recall.during(async {}).await;
+    }
+    recall.during(town.ask()).await;
+    assert!(recall.keeps_any());
 }
 
 #[tokio::test]
@@ -129,6 +162,10 @@ async fn room_is_given_back() {
         recall.during(town.ask()).await;
     }
     assert!(room.left.available_permits() < room.bytes / ROOM_UNIT);
+    // Walks that an answer does not use are forgotten.
+    recall.during(async {}).await;
+    assert_eq!(room.left.available_permits(), room.bytes / ROOM_UNIT);
+    recall.during(town.ask()).await;
     drop(recall);
     assert_eq!(room.left.available_permits(), room.bytes / ROOM_UNIT);
 }

@@ -18,7 +18,8 @@ use crate::problem::Problem;
 
 /// The shortest time between two answers to a question.
 const SHORTEST_REST: Duration = Duration::from_millis(100);
-/// A question rests at least so many times as long as its last answer took.
+/// A question rests at least so many times as long as its last answer took, unless that was its first
+/// one and was taken the time for that later ones save.
 const REST_PER_ANSWER: u32 = 4;
 /// And so many times as long for each question that is asked, so that all of them together take
 /// less than half of what one plain question after the other would.
@@ -191,6 +192,7 @@ async fn keep_asking(app: Arc<App>, question: Box<dyn Question>, news: watch::Se
         let took = begun.elapsed().saturating_sub(cost.waited);
         drop(turn);
         app.metrics.live_answers.add(1);
+        app.metrics.live_rows.add(cost.work.rows);
         let text = match answer {
             Ok(text) => text,
             Err(problem) => {
@@ -211,8 +213,9 @@ async fn keep_asking(app: Arc<App>, question: Box<dyn Question>, news: watch::Se
         let covered = revision.covered.clone();
         news.send_replace(Some(Ok(revision.clone())));
         newest = Some((revision, text));
-        // Its first answer says little about how long the next one takes.
-        let rest = if is_first { SHORTEST_REST } else { app.live.rest(took) };
+        // If something is kept of the first answer, the next one takes less time.
+        let is_prepared = is_first && recall.keeps_any();
+        let rest = if is_prepared { SHORTEST_REST } else { app.live.rest(took) };
         sleep(rest.max(pace.rest)).await;
         let changed = progress.wait_for(|progress| progress.committed != covered);
         let waited = match pace.patience {
