@@ -30,7 +30,7 @@ const SHARE_OF_ROOM: usize = 4;
 /// A question for whose results there is no room keeps nothing for so many answers.
 const NO_ROOM_FOR: u32 = 64;
 /// The results of so many pieces are joined and kept, so that few are joined when one changes.
-const PIECES_JOINED: usize = 16;
+const PIECES_JOINED: usize = 64;
 /// If more than one of so many pieces has changed, all are walked through.
 const SHARE_CHANGED: usize = 4;
 

@@ -3,7 +3,7 @@
 use super::run::{hashes_of, shard_of};
 
 /// How many ranges are told apart. Each commit copies a number for each.
-const RANGES: u32 = 1 << 11;
+const RANGES: u32 = 1 << 12;
 
 /// The numbers of the newest commits of users, counted from 1.
 #[derive(Clone, Debug)]

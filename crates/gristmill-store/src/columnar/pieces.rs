@@ -12,9 +12,11 @@ use crate::{
     Dictionary, PieceCursor, Pieces, Scan, Snapshot as _, StoreError, UserBatch, UserCursor as _,
 };
 
-/// About how many pieces there are: enough that a few active users leave most of them alone, and
-/// few enough to join what was found in each.
-const PIECES: u32 = 1 << 8;
+/// About how many pieces there are at least and at most: enough that some hundred active users leave
+/// most of them alone, and few enough to join what was found in each.
+const PIECES: (u64, u64) = (1 << 8, 1 << 12);
+/// About how many rows a piece of a large store has at least.
+const PIECE_ROWS: u64 = 1 << 9;
 
 impl Pieces for ColumnarSnapshot {
     fn piece_count(&self) -> u32 {
@@ -49,7 +51,9 @@ impl Pieces for ColumnarSnapshot {
 
 impl ColumnarSnapshot {
     fn pieces_per_shard(&self) -> u32 {
-        (PIECES / self.shards()).max(1)
+        // A power of two stays the same until there are twice as many rows.
+        let pieces = (self.rows() / PIECE_ROWS).next_power_of_two().clamp(PIECES.0, PIECES.1);
+        (pieces as u32 / self.shards()).max(1)
     }
 }
 

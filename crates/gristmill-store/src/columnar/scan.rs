@@ -167,6 +167,11 @@ impl ColumnarSnapshot {
         &self.view.changes
     }
 
+    /// How many rows there are.
+    pub(super) fn rows(&self) -> u64 {
+        self.view.totals.stored
+    }
+
     /// The parts that a walk reads.
     pub(super) fn parts(&self, shard: u32, scan: &Scan) -> Vec<Arc<Part>> {
         let stored_in = shard / self.walks_per_shard;
