@@ -124,7 +124,12 @@ impl Recall {
     fn keep<F: PieceFold>(&self, mut walked: Walked<F>) {
         walked.room = None;
         let units = u32::try_from(walked.bytes().div_ceil(ROOM_UNIT)).unwrap_or(u32::MAX);
-        walked.room = Arc::clone(&self.room.left).try_acquire_many_owned(units).ok();
+        let take_room = || Arc::clone(&self.room.left).try_acquire_many_owned(units).ok();
+        walked.room = take_room().or_else(|| {
+            // What this one is in the place of may still have it.
+            self.walks().retain(|kept| kept.is_used);
+            take_room()
+        });
         if walked.room.is_none() {
             return self.give_up();
         }
@@ -233,9 +238,23 @@ impl View {
         // The users of a cohort may change with its definition, and with events that are not walked to.
         let is_kept = plan.scan.user.is_none() && plan.cohorts().next().is_none();
         let newest = self.newest_commits();
-        let (Some(recall), Some(newest), true) = (Recall::current(), newest, is_kept) else {
-            return self.walk(plan, start).await;
-        };
+        match (Recall::current(), newest) {
+            (Some(recall), Some(newest)) if is_kept => {
+                // It is large, and most questions do without.
+                Box::pin(self.walk_again(plan, setting, start, (recall, newest))).await
+            }
+            _ => self.walk(plan, start).await,
+        }
+    }
+
+    /// Walks through the pieces that have changed since the last time.
+    async fn walk_again<F: PieceFold>(
+        &self,
+        plan: &Plan,
+        setting: F::Setting,
+        start: impl Fn() -> F,
+        (recall, newest): (Arc<Recall>, Vec<u64>),
+    ) -> Result<F::Partial, QueryError> {
         let known = recall.take::<F>((&plan.scan, newest.len()), &setting);
         let known_newest = known.as_ref().map_or(&[][..], |known| &known.newest);
         let changed = self.changed(known_newest, &newest);
@@ -289,10 +308,18 @@ impl View {
         start: &impl Fn() -> F,
     ) -> Result<Found<F>, QueryError> {
         let stop = StopOnDrop(Arc::default());
+        // The first fold hands its matcher on to the others.
+        let fold = |number: usize| {
+            let mut fold = start();
+            if number > 0 {
+                *fold.matcher() = Matcher::default();
+            }
+            fold
+        };
         let walk = |pieces: &Range<u32>| PieceWalk {
             walk: self.walk_through(0, plan, &stop),
             pieces: pieces.clone(),
-            folds: pieces.clone().map(|_| start()).collect(),
+            folds: (0..pieces.len()).rev().map(fold).collect(),
         };
         let walks = pieces.iter().rev().map(walk).collect();
         let found = Arc::new(Mutex::new(Found::<F>::nothing(most_bytes)));
@@ -303,7 +330,7 @@ impl View {
     }
 }
 
-/// A walk through pieces of one shard, with a fold for each.
+/// A walk through pieces of one shard, with a fold for each, the first one last.
 struct PieceWalk<F> {
     walk: Walk,
     pieces: Range<u32>,

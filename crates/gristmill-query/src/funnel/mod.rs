@@ -307,7 +307,7 @@ impl PieceFold for FunnelFold {
     }
 
     fn bytes(counts: &Counts) -> usize {
-        counts.totals.bytes() + groups::bytes(&counts.groups)
+        size_of::<Counts>() + counts.totals.bytes() + groups::bytes(&counts.groups)
     }
 }
 

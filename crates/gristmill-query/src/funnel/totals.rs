@@ -14,7 +14,7 @@ use super::journey::Journey;
 use crate::QueryError;
 
 /// How many times a walk takes room for at once.
-const SHARE: usize = 4_096;
+const SHARE: usize = 256;
 const _: () = assert!(SHARE >= limits::FUNNEL_STEPS);
 
 /// The room for times that all walks of a question share.
@@ -99,10 +99,10 @@ impl Totals {
         if times <= limits::FUNNEL_TIMES { Ok(()) } else { Err(too_many_times()) }
     }
 
-    /// About how many bytes it takes.
+    /// About how many bytes its times take.
     pub(super) fn bytes(&self) -> usize {
         let times = self.spans.capacity() + self.waits.iter().map(Vec::capacity).sum::<usize>();
-        size_of::<Self>() + times * size_of::<Micros>()
+        size_of_val(self.waits.as_slice()) + times * size_of::<Micros>()
     }
 
     /// The answer without groups.

@@ -202,7 +202,8 @@ impl PieceFold for SeriesFold {
             let cells = cells.capacity() * size_of::<(usize, Cell)>();
             group.bytes() + size_of::<Vec<(usize, Cell)>>() + cells + numbers * size_of::<f64>()
         };
-        partial.iter().flatten().map(of_group).sum()
+        let groups = partial.iter().flatten().map(of_group).sum::<usize>();
+        size_of_val(partial) + size_of_val(partial.as_slice()) + groups
     }
 }
 

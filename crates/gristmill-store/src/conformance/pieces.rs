@@ -22,7 +22,7 @@ pub(super) fn check_pieces(
     for shard in 0..snapshot.shards() {
         found.extend(walk(pieces, shard * of_shard..(shard + 1) * of_shard, scan));
     }
-    let all: BTreeMap<_, _> = found.values().cloned().flatten().collect();
+    let all: BTreeMap<_, _> = found.values().flat_map(BTreeMap::clone).collect();
     assert_eq!(all, *users);
     for (piece, users) in found {
         assert_eq!(walk(pieces, piece..piece + 1, scan), BTreeMap::from([(piece, users)]));

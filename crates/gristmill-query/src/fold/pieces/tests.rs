@@ -58,7 +58,7 @@ impl Town {
             exclusions: Vec::new(),
             breakdown: None,
         };
-        let (answer, cost) = measured(self.query.funnel(query)).await;
+        let (answer, cost) = Box::pin(measured(self.query.funnel(query))).await;
         let answer = answer.unwrap();
         assert_eq!(answer.total_users, answer.steps[1].users);
         (answer.total_users, cost.work)

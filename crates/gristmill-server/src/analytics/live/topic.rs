@@ -18,8 +18,8 @@ use crate::problem::Problem;
 
 /// The shortest time between two answers to a question.
 const SHORTEST_REST: Duration = Duration::from_millis(100);
-/// A question rests at least so many times as long as its last answer took, unless that was its first
-/// one and was taken the time for that later ones save.
+/// A question rests at least so many times as long as its last answer took, unless that was the first
+/// one, of which something is kept that makes the next one quicker.
 const REST_PER_ANSWER: u32 = 4;
 /// And so many times as long for each question that is asked, so that all of them together take
 /// less than half of what one plain question after the other would.
