@@ -36,11 +36,12 @@ const SHARE_CHANGED: usize = 4;
 
 /// A question whose results can be kept for each piece of the users.
 pub(crate) trait PieceFold: BatchFold<Partial: Clone> {
-    /// What results follow from that may be another time the same question is asked, beside the
-    /// walk and the events.
+    /// What may differ from one answer to the same question to the next and results depend on, beside
+    /// the walk and the events.
     type Setting: PartialEq + Send + 'static;
 
-    /// What is known of the walk's texts. The folds of a walk's pieces hand it on.
+    /// What decides which events count. It remembers what it has decided about the texts of a walk,
+    /// so the folds of the walk's pieces hand it on.
     fn matcher(&mut self) -> &mut Matcher;
 
     /// About how many bytes a result takes.
@@ -237,13 +238,11 @@ impl View {
         self.find_cohorts(plan).await?;
         // The users of a cohort may change with its definition, and with events that are not walked to.
         let is_kept = plan.scan.user.is_none() && plan.cohorts().next().is_none();
-        let newest = self.newest_commits();
-        match (Recall::current(), newest) {
-            (Some(recall), Some(newest)) if is_kept => {
-                // It is large, and most questions do without.
-                Box::pin(self.walk_again(plan, setting, start, (recall, newest))).await
-            }
-            _ => self.walk(plan, start).await,
+        let recall = Recall::current().filter(|_| is_kept);
+        match recall.and_then(|recall| Some((recall, self.newest_commits()?))) {
+            // It is large, and most questions do without.
+            Some(recalled) => Box::pin(self.walk_again(plan, setting, start, recalled)).await,
+            None => self.walk(plan, start).await,
         }
     }
 
