@@ -197,7 +197,9 @@ impl Shared {
         (view.hot, view.changes) = (hot, Arc::new(changes));
         view.committed.advance_all(&commit.next);
         if is_full {
-            state.hot_since = None;
+            let now = self.clock.now();
+            let since = state.hot_since.take().unwrap_or(now);
+            state.rush.note_full(view.hot.rows, since, now);
             self.freeze(&mut view, expired, start);
             self.work.notify_all();
         } else if state.hot_since.is_none() {

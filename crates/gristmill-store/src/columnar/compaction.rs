@@ -47,10 +47,13 @@ const SAMPLE_STEP: usize = 8;
 /// The merger's nice value, the lowest priority there is: it takes the time that ingestion and
 /// queries leave.
 const NICE: i32 = 19;
+/// How long the merger waits after the disk was full.
 const PAUSE: Duration = Duration::from_secs(5);
-/// Parts of one shard that wait to be merged from which on merges go on beside sealing: below, what
+/// How often it looks for what nobody tells it: that a rush is over, or that it is quiet.
+const LOOK: Duration = Duration::from_secs(1);
+/// Parts of one shard that wait to be merged from which on merges go on beside fast ingestion: below, what
 /// comes in needs the processors more, and above, questions need the merges.
-const PRESSING_PARTS: usize = 4 * MOST_INPUTS;
+pub(super) const PRESSING_PARTS: usize = 4 * MOST_INPUTS;
 /// After how many batches of rows tidying looks whether other merges are due.
 const CHUNKS_BY_LOOK: usize = 16;
 
@@ -239,7 +242,7 @@ impl Shared {
     pub(super) fn choose_merge(&self, state: &mut State, quiet: &mut Quiet) -> Option<Merge> {
         let due = due(&state.view, self.slice);
         let waiting = most_in_a_shard(&due);
-        if state.seals_first() && waiting < PRESSING_PARTS {
+        if state.ingestion_comes_first(self.clock.now()) && waiting < PRESSING_PARTS {
             return None;
         }
         let smallest = due.into_iter().min_by_key(|((shard, _, tier), _)| (*tier, *shard));
@@ -271,7 +274,7 @@ impl Shared {
     }
 
     fn wait_for_work<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        match self.work.wait_timeout(state, PAUSE) {
+        match self.work.wait_timeout(state, LOOK) {
             Ok((state, _)) => state,
             Err(poisoned) => poisoned.into_inner().0,
         }
@@ -358,7 +361,7 @@ impl Shared {
         let mut chunks = 0;
         merge(sources, |chunk| {
             chunks += 1;
-            self.let_sealing_pass();
+            self.let_ingestion_pass();
             let looks = *need == Need::Tidying && chunks % CHUNKS_BY_LOOK == 0;
             if self.is_closed() || (looks && !due(&self.view(), self.slice).is_empty()) {
                 return Err(StoreError::Closed);
@@ -384,10 +387,10 @@ impl Shared {
         writers.into_iter().map(finish).collect()
     }
 
-    /// Waits while tails are sealed, unless merges are pressing. Whoever commits waits for the sealer
-    /// in the end, and for the merger only if it is far behind.
-    pub(super) fn let_sealing_pass(&self) {
-        while let Some(view) = self.view_to_seal() {
+    /// Waits while tails are sealed or fill up fast, unless merges are pressing. Whoever commits waits for
+    /// the sealer in the end, and for the merger only if it is far behind.
+    pub(super) fn let_ingestion_pass(&self) {
+        while let Some(view) = self.view_of_ingestion() {
             if most_waiting_parts(&view, self.slice) >= PRESSING_PARTS {
                 return;
             }
@@ -398,11 +401,12 @@ impl Shared {
         }
     }
 
-    /// What is visible, if something in it is to be sealed first. Others need the lock, and this is the
-    /// thread that gets the processor last, so that parts are counted without it.
-    fn view_to_seal(&self) -> Option<Arc<View>> {
+    /// What is visible, if ingestion comes first. Others need the lock, and this is the thread that gets
+    /// the processor last, so that parts are counted without it.
+    fn view_of_ingestion(&self) -> Option<Arc<View>> {
         let state = self.state();
-        (state.seals_first() && !self.is_closed()).then(|| Arc::clone(&state.view))
+        let comes_first = state.ingestion_comes_first(self.clock.now());
+        (comes_first && !self.is_closed()).then(|| Arc::clone(&state.view))
     }
 
     /// The rows of a chunk by the slice whose part they go to; `None` for those that stay mixed.

@@ -40,6 +40,7 @@ mod pieces;
 mod row_group;
 mod run;
 mod run_users;
+mod rush;
 mod scan;
 mod schema;
 mod seal;

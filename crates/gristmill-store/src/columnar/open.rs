@@ -18,6 +18,7 @@ use super::lookup::Lookup;
 use super::manifest::{Contents, Created, FORMAT, Manifest};
 use super::outcomes::Outcomes;
 use super::part::Part;
+use super::rush::Rush;
 use super::view::{State, View};
 use super::window::Window;
 use super::{ColumnarConfig, ColumnarStore, Merger, Sealer, Shared};
@@ -70,6 +71,7 @@ impl ColumnarStore {
             state: Mutex::new(State {
                 view: Arc::new(view),
                 hot_since: None,
+                rush: Rush::default(),
                 compactions_wanted: 0,
                 compactions_done: 0,
                 compaction_target: Positions::start(),

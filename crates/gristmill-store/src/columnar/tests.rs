@@ -8,11 +8,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gristmill_model::{
-    Clock, Entropy, Event, EventId, Field, Origin, Outcome, Partition, Position, Positions,
+    Clock, Entropy, Event, EventId, Field, Micros, Origin, Outcome, Partition, Position, Positions,
     ProjectId, Timestamp, UserId,
 };
 use tempfile::TempDir;
 
+use super::compaction::PRESSING_PARTS;
 use super::tidying::Quiet;
 use super::{ColumnarConfig, ColumnarStore, Merger, Sealer, check};
 use crate::conformance::{self, Subject};
@@ -284,17 +285,17 @@ async fn parts_are_merged_while_nothing_is_committed() {
 }
 
 /// A store with parts that are worth a merge and a tail to seal.
-async fn with_parts_and_a_tail(folder: &Path) -> (Running, Sealer, Merger) {
+async fn with_parts_and_a_tail(folder: &Path, parts: u64) -> (Running, Sealer, Merger) {
     let config = ColumnarConfig { seal_bytes: 1, ..config(folder) };
     let (mut running, sealer, merger) = Running::still(config.clone()).unwrap();
     running.run(|| sealer.run());
-    for n in 0..PARTS {
+    for n in 0..parts {
         running.store.commit(commit(vec![row(n, "u", format!("e{n}"), 7)])).await.unwrap();
         running.wait_until_durable(n + 1).await;
     }
     drop((running, merger));
     let still = Running::still(config).unwrap();
-    still.0.store.commit(commit(vec![row(PARTS, "u", "last".into(), 7)])).await.unwrap();
+    still.0.store.commit(commit(vec![row(parts, "u", "last".into(), 7)])).await.unwrap();
     still
 }
 
@@ -303,7 +304,7 @@ const PARTS: u64 = 10;
 #[tokio::test]
 async fn no_merge_is_chosen_before_a_seal_unless_it_may_make_room() {
     let folder = tempfile::tempdir().unwrap();
-    let (running, _sealer, _merger) = with_parts_and_a_tail(folder.path()).await;
+    let (running, _sealer, _merger) = with_parts_and_a_tail(folder.path(), PARTS).await;
     let shared = &running.store.shared;
     let mut state = shared.state();
     assert!(shared.choose_merge(&mut state, &mut Quiet::default()).is_none());
@@ -315,12 +316,31 @@ async fn no_merge_is_chosen_before_a_seal_unless_it_may_make_room() {
 }
 
 #[tokio::test]
+async fn no_merge_is_chosen_while_tails_fill_up_fast_unless_many_parts_wait() {
+    for (parts, is_chosen_in_a_rush) in [(PARTS, false), (PRESSING_PARTS as u64, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        drop(with_parts_and_a_tail(folder.path(), parts).await);
+        let (running, ..) = Running::still(config(folder.path())).unwrap();
+        let shared = &running.store.shared;
+        let mut state = shared.state();
+        let mut is_chosen = |took: Micros| {
+            let now = shared.clock.now();
+            state.rush.note_full(1_000_000, Timestamp(now.0 - took), now);
+            shared.choose_merge(&mut state, &mut Quiet::default()).is_some()
+        };
+        assert!(is_chosen(Timestamp::HOUR));
+        assert_eq!(is_chosen(Timestamp::SECOND), is_chosen_in_a_rush, "{parts} parts");
+        assert!(is_chosen(Timestamp::HOUR));
+    }
+}
+
+#[tokio::test]
 async fn merges_go_on_after_the_seal_that_they_let_pass() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut running, sealer, merger) = with_parts_and_a_tail(folder.path()).await;
+    let (mut running, sealer, merger) = with_parts_and_a_tail(folder.path(), PARTS).await;
     let shared = Arc::clone(&running.store.shared);
     running.run(move || {
-        shared.let_sealing_pass();
+        shared.let_ingestion_pass();
         assert!(shared.view().frozen.is_empty());
         Ok(())
     });
@@ -334,11 +354,11 @@ async fn merges_go_on_after_the_seal_that_they_let_pass() {
 #[tokio::test]
 async fn closing_ends_a_merger_that_waits() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut running, sealer, merger) = with_parts_and_a_tail(folder.path()).await;
+    let (mut running, sealer, merger) = with_parts_and_a_tail(folder.path(), PARTS).await;
     let shared = Arc::clone(&running.store.shared);
     running.run(|| merger.run());
     running.run(move || {
-        shared.let_sealing_pass();
+        shared.let_ingestion_pass();
         Ok(())
     });
     drop((running, sealer));

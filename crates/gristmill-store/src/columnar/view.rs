@@ -10,6 +10,7 @@ use super::hot::{Frozen, Hot};
 use super::manifest::Totals;
 use super::part::Part;
 use super::run::Run;
+use super::rush::Rush;
 use crate::{Quarantined, StoreStats};
 
 /// Everything that is visible at one moment. Each event is in exactly one of its places.
@@ -70,6 +71,8 @@ pub(super) struct State {
     pub(super) view: Arc<View>,
     /// When the oldest commit of the hot tail came.
     pub(super) hot_since: Option<Timestamp>,
+    /// Whether tails fill up fast.
+    pub(super) rush: Rush,
     pub(super) compactions_wanted: u64,
     pub(super) compactions_done: u64,
     /// What must be durable before the newest compaction can be done.
@@ -83,11 +86,12 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Whether there is something to seal that merges should not be in the way of: somebody who waits for
-    /// compaction needs them, and on a full disk they may make room.
-    pub(super) fn seals_first(&self) -> bool {
+    /// Whether ingestion needs the processors more than merges do. Somebody who waits for compaction needs
+    /// them, though, and on a full disk they may make room.
+    pub(super) fn ingestion_comes_first(&self, now: Timestamp) -> bool {
         let is_compacting = self.compactions_wanted > self.compactions_done;
-        !self.view.frozen.is_empty() && !self.is_disk_full && !is_compacting
+        let is_pressed = !self.view.frozen.is_empty() || self.rush.is_on(now);
+        is_pressed && !self.is_disk_full && !is_compacting
     }
 
     /// Whether compaction waits for commits to be sealed.
