@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 
 use crate::QueryError;
 
-/// The nice value of the threads: behind those that take events in and seal them, before the one
-/// that merges.
+/// The nice value of the threads: behind those that take events in and seal them, beside the one that
+/// merges.
 const NICE: i32 = 10;
 
 pub(crate) struct Threads {

@@ -44,9 +44,9 @@ const LASTING_ROWS: u64 = 1 << 20;
 /// How many batches of rows are asked for their properties, and every how many rows of a batch.
 const SAMPLES: usize = 16;
 const SAMPLE_STEP: usize = 8;
-/// The merger's nice value, the lowest priority there is: it takes the time that ingestion and
-/// queries leave.
-const NICE: i32 = 19;
+/// The merger's nice value, that of the threads that answer questions: what is merged makes questions
+/// quicker, and ingestion comes before both.
+const NICE: i32 = 10;
 /// How long the merger waits after the disk was full.
 const PAUSE: Duration = Duration::from_secs(5);
 /// How often it looks for what nobody tells it: that a rush is over, or that it is quiet.
@@ -401,8 +401,8 @@ impl Shared {
         }
     }
 
-    /// What is visible, if ingestion comes first. Others need the lock, and this is the thread that gets
-    /// the processor last, so that parts are counted without it.
+    /// What is visible, if ingestion comes first. Others need the lock, and this thread may lose the
+    /// processor to them, so that parts are counted without it.
     fn view_of_ingestion(&self) -> Option<Arc<View>> {
         let state = self.state();
         let comes_first = state.ingestion_comes_first(self.clock.now());
