@@ -1,7 +1,10 @@
 # `make` alone prints what there is. Every target works in a fresh clone.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test example bench bench-queries bench-beside bench-services chaos clients fuzz lint fmt clean deny
+# Measurements would be in the way of each other.
+.NOTPARALLEL:
+.PHONY: help run test example bench bench-ingest bench-queries bench-beside bench-services \
+	chaos clients fuzz lint fmt clean deny
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,8 +20,10 @@ test: ## Check everything: format, lints, documentation, all tests
 example: ## Run the examples of the client library against a server of their own
 	@scripts/example.sh
 
-bench: ## Measure ingestion on this machine and print the numbers
-	@scripts/bench.sh
+bench: bench-ingest bench-queries bench-beside bench-services ## Measure all of the following, for about an hour
+
+bench-ingest: ## Measure ingestion on this machine (ARGS="…" are flags of one `gristmill bench ingest`)
+	@scripts/bench-ingest.sh
 
 bench-queries: ## Compare questions with ClickHouse's engine and DuckDB (ARGS="…" adds flags)
 	@scripts/bench-queries.sh

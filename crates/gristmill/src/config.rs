@@ -39,11 +39,17 @@ use crate::units::{ByteSize, Ratio, Span};
 /// The manual of all settings, which is also their defaults.
 pub(crate) const DEFAULTS: &str = include_str!("../gristmill.default.toml");
 
-/// Where it listens for gRPC: the setting, and its variable.
+/// Where it listens for gRPC.
 const GRPC_LISTEN: &str = "server.grpc_listen";
-const GRPC_LISTEN_VARIABLE: &str = "GRISTMILL__SERVER__GRPC_LISTEN";
-/// The variable that has the API key of the settings.
-const ADMIN_KEY: &str = "GRISTMILL__SERVER__ADMIN_KEY";
+/// The settings that are lists. Variables separate their items by commas; an empty one is the empty list.
+const LISTS: [&str; 6] = [
+    "server.listen",
+    GRPC_LISTEN,
+    "server.cors_origins",
+    "gateway.ingest",
+    "gateway.query",
+    "roles",
+];
 
 /// What flags say about settings; the last layer.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -251,31 +257,7 @@ impl Settings {
             let name = path.to_str().context("--config: the path is not valid UTF-8")?;
             layers = layers.add_source(File::new(name, FileFormat::Toml));
         }
-        let admin_key = environment.get(ADMIN_KEY).cloned();
-        // An empty variable is the empty list, which the library takes for a list of one empty text.
-        let mut environment = environment.clone();
-        let is_without_grpc = environment.get(GRPC_LISTEN_VARIABLE).is_some_and(String::is_empty);
-        environment.retain(|name, _| !(is_without_grpc && name == GRPC_LISTEN_VARIABLE));
-        let environment = Environment::with_prefix("GRISTMILL")
-            .prefix_separator("__")
-            .separator("__")
-            .try_parsing(true)
-            .list_separator(",")
-            .with_list_parse_key("server.listen")
-            .with_list_parse_key(GRPC_LISTEN)
-            .with_list_parse_key("server.cors_origins")
-            .with_list_parse_key("gateway.ingest")
-            .with_list_parse_key("gateway.query")
-            .with_list_parse_key("roles")
-            .source(Some(environment.into_iter().collect()));
-        layers = layers.add_source(environment);
-        if is_without_grpc {
-            layers = layers.set_override(GRPC_LISTEN, Vec::<String>::new())?;
-        }
-        if let Some(admin_key) = admin_key {
-            // One of digits only must not be taken for a number, which would be written otherwise.
-            layers = layers.set_override("server.admin_key", admin_key)?;
-        }
+        layers = layers.add_source(Self::of_environment(environment)?);
         if let Some(data_dir) = &flags.data_dir {
             let text = data_dir.to_str().context("--data-dir: the path is not valid UTF-8")?;
             layers = layers.set_override("data_dir", text)?;
@@ -297,6 +279,30 @@ impl Settings {
         layers
             .build()
             .context("the settings cannot be used (`gristmill config --defaults` explains them)")
+    }
+
+    /// What the environment says. All of it are texts, which are read as numbers only where a number is
+    /// expected: a name or a password may be of digits.
+    fn of_environment(environment: &HashMap<String, String>) -> anyhow::Result<Config> {
+        let (mut texts, mut lists) = (HashMap::new(), Vec::new());
+        for (name, text) in environment {
+            let setting = name.to_lowercase().replace("__", ".");
+            let is_it = |list: &&&str| setting.strip_prefix("gristmill.") == Some(**list);
+            match LISTS.iter().find(is_it) {
+                Some(list) => lists.push((*list, text)),
+                None => drop(texts.insert(name.clone(), text.clone())),
+            }
+        }
+        let environment = Environment::with_prefix("GRISTMILL")
+            .prefix_separator("__")
+            .separator("__")
+            .source(Some(texts.into_iter().collect()));
+        let mut layer = Config::builder().add_source(environment);
+        for (list, text) in lists {
+            let items: Vec<&str> = text.split(',').filter(|_| !text.is_empty()).collect();
+            layer = layer.set_override(list, items)?;
+        }
+        layer.build().context("the environment's settings cannot be used")
     }
 
     /// The log's directory.

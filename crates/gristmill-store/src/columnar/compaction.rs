@@ -39,7 +39,7 @@ pub(super) const FULL_ROWS: u64 = 16 << 20;
 /// A slice gets a part of its own from this many rows on, or from this share of all rows.
 const SLICE_ROWS: u64 = 1024;
 const SLICE_SHARE: u64 = 64;
-/// While more waits to be merged, parts of fewer rows are compressed quickly.
+/// While merges are pressing, parts of fewer rows are compressed quickly.
 const LASTING_ROWS: u64 = 1 << 20;
 /// How many batches of rows are asked for their properties, and every how many rows of a batch.
 const SAMPLES: usize = 16;
@@ -249,7 +249,7 @@ impl Shared {
         if let Some((_, parts)) = smallest {
             let inputs = bounded(parts);
             let rows: u64 = inputs.iter().map(|part| part.record.rows).sum();
-            let is_brief = waiting >= MOST_INPUTS && rows < LASTING_ROWS;
+            let is_brief = waiting >= PRESSING_PARTS && rows < LASTING_ROWS;
             let effort = if is_brief { Effort::Brief } else { Effort::Lasting };
             return Some(Merge { inputs, effort, need: Need::Due });
         }

@@ -22,6 +22,8 @@ mod digest;
 mod events;
 mod files;
 mod filter;
+#[cfg(test)]
+mod giving_way_tests;
 mod group_hours;
 mod hot;
 mod identity_set;

@@ -8,26 +8,27 @@ const EVENTS_PER_SECOND: i64 = 100_000;
 /// A tail that filled up in less time counts as one that took this long: how fast a few events came
 /// says little.
 const LEAST_TIME: Micros = Timestamp::SECOND / 10;
-/// How long after a tail filled up quickly the next one may take.
+/// How long after a tail filled up quickly the next one may take at least.
 const LASTS: Micros = 3 * Timestamp::SECOND;
 
-/// Events that come in fast, and until when they count as that.
+/// Whether tails fill up fast.
 #[derive(Debug, Default)]
 pub(super) struct Rush {
-    until: Option<Timestamp>,
+    /// When the last tail that did so filled up, and how long it counts from then on.
+    last: Option<(Timestamp, Micros)>,
 }
 
 impl Rush {
     /// Notes that a tail filled up just now.
     pub(super) fn note_full(&mut self, rows: usize, since: Timestamp, now: Timestamp) {
         let took = now.since(since).max(LEAST_TIME);
-        let is_fast = rows as i64 * Timestamp::SECOND > EVENTS_PER_SECOND * took;
-        self.until = is_fast.then(|| Timestamp(now.0.saturating_add(LASTS)));
+        let is_fast = rows as i64 * Timestamp::SECOND / took > EVENTS_PER_SECOND;
+        self.last = is_fast.then(|| (now, LASTS.max(took.saturating_mul(2))));
     }
 
-    /// Whether it goes on.
+    /// Whether it goes on. A clock that was set back ends it.
     pub(super) fn is_on(&self, now: Timestamp) -> bool {
-        self.until.is_some_and(|until| now < until)
+        self.last.is_some_and(|(full, lasts)| (0..lasts).contains(&now.since(full)))
     }
 }
 
@@ -35,17 +36,37 @@ impl Rush {
 mod tests {
     use super::*;
 
+    fn at(millis: i64) -> Timestamp {
+        Timestamp(millis * 1_000)
+    }
+
     #[test]
     fn many_events_in_a_short_time_are_a_rush_until_a_while_after_the_last() {
-        let at = |millis: i64| Timestamp(millis * 1_000);
         let mut rush = Rush::default();
         assert!(!rush.is_on(at(0)));
         rush.note_full(200_000, at(1_000), at(2_900));
-        assert!(rush.is_on(at(2_900)) && rush.is_on(at(5_899)));
-        assert!(!rush.is_on(at(5_900)), "nothing came since");
-        rush.note_full(200_000, at(6_000), at(8_100));
-        assert!(!rush.is_on(at(8_100)), "they took longer");
-        rush.note_full(9_999, at(9_000), at(9_000));
-        assert!(!rush.is_on(at(9_000)), "too few to tell");
+        assert!(rush.is_on(at(2_900)) && rush.is_on(at(6_699)));
+        assert!(!rush.is_on(at(6_700)), "nothing came in twice the time");
+        rush.note_full(200_000, at(7_000), at(7_500));
+        assert!(rush.is_on(at(10_499)) && !rush.is_on(at(10_500)));
+    }
+
+    #[test]
+    fn what_comes_slowly_or_is_too_little_to_tell_is_none() {
+        let mut rush = Rush::default();
+        rush.note_full(200_000, at(0), at(1_000));
+        rush.note_full(200_000, at(2_000), at(4_100));
+        assert!(!rush.is_on(at(4_100)));
+        rush.note_full(9_999, at(5_000), at(5_000));
+        assert!(!rush.is_on(at(5_000)));
+        rush.note_full(usize::MAX >> 24, Timestamp(i64::MIN), at(5_000));
+        assert!(!rush.is_on(at(5_000)), "since ever");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_ends_it() {
+        let mut rush = Rush::default();
+        rush.note_full(200_000, at(9_000), at(10_000));
+        assert!(!rush.is_on(at(9_999)));
     }
 }

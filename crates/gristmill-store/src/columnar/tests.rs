@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,17 +14,26 @@ use gristmill_model::{
 };
 use tempfile::TempDir;
 
-use super::compaction::PRESSING_PARTS;
-use super::tidying::Quiet;
 use super::{ColumnarConfig, ColumnarStore, Merger, Sealer, check};
 use crate::conformance::{self, Subject};
 use crate::{Commit, Row, Scan, Store, StoreError, property};
 
-struct FixedClock;
+/// A clock that stands still until it is set.
+pub(super) struct StillClock(AtomicI64);
 
-impl Clock for FixedClock {
+impl StillClock {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(1_000_000_000)))
+    }
+
+    pub(super) fn advance(&self, time: Micros) {
+        self.0.fetch_add(time, SeqCst);
+    }
+}
+
+impl Clock for StillClock {
     fn now(&self) -> Timestamp {
-        Timestamp(1_000_000_000)
+        Timestamp(self.0.load(SeqCst))
     }
 }
 
@@ -50,23 +60,33 @@ impl Running {
     }
 
     /// One whose loops do not run.
-    fn still(config: ColumnarConfig) -> Result<(Self, Sealer, Merger), StoreError> {
-        let (store, sealer, merger) = ColumnarStore::open(config, Arc::new(FixedClock), &Counter)?;
+    pub(super) fn still(config: ColumnarConfig) -> Result<(Self, Sealer, Merger), StoreError> {
+        Self::still_at(config, StillClock::new())
+    }
+
+    pub(super) fn still_at(
+        config: ColumnarConfig,
+        clock: Arc<StillClock>,
+    ) -> Result<(Self, Sealer, Merger), StoreError> {
+        let (store, sealer, merger) = ColumnarStore::open(config, clock, &Counter)?;
         Ok((Self { store, loops: Vec::new() }, sealer, merger))
     }
 
     #[expect(clippy::disallowed_methods, reason = "the test is the supervisor of the loops")]
-    fn run(&mut self, the_loop: impl FnOnce() -> Result<(), StoreError> + Send + 'static) {
+    pub(super) fn run(
+        &mut self,
+        the_loop: impl FnOnce() -> Result<(), StoreError> + Send + 'static,
+    ) {
         self.loops.push(std::thread::spawn(the_loop));
     }
 
-    async fn wait_until_durable(&self, next: u64) {
+    pub(super) async fn wait_until_durable(&self, next: u64) {
         let sealed: Positions = [(Partition(0), next)].into_iter().collect();
         let mut progress = self.store.watch();
         progress.wait_for(|progress| progress.durable.covers(&sealed)).await.unwrap();
     }
 
-    async fn wait_for_parts(&self, are_such: impl Fn(u64) -> bool) {
+    pub(super) async fn wait_for_parts(&self, are_such: impl Fn(u64) -> bool) {
         let waiting = async {
             while !are_such(self.store.stats().parts) {
                 // A merge that moves no position may tell nobody.
@@ -203,7 +223,7 @@ pub(super) fn commit(rows: Vec<Row<'static>>) -> Commit<'static> {
     Commit { rows, quarantine: Vec::new(), next: [(Partition(0), next)].into_iter().collect() }
 }
 
-async fn count(store: &dyn Store) -> usize {
+pub(super) async fn count(store: &dyn Store) -> usize {
     let snapshot = store.snapshot().await.unwrap();
     let scan = Scan { fields: vec![Field::EventType], ..Scan::of(ProjectId::new("p")) };
     let mut rows = 0;
@@ -282,87 +302,6 @@ async fn parts_are_merged_while_nothing_is_committed() {
     running.wait_for_parts(|parts| parts == 1).await;
     let stats = running.store.stats();
     assert_eq!((stats.stored, stats.hot_rows), (200, 0));
-}
-
-/// A store with parts that are worth a merge and a tail to seal.
-async fn with_parts_and_a_tail(folder: &Path, parts: u64) -> (Running, Sealer, Merger) {
-    let config = ColumnarConfig { seal_bytes: 1, ..config(folder) };
-    let (mut running, sealer, merger) = Running::still(config.clone()).unwrap();
-    running.run(|| sealer.run());
-    for n in 0..parts {
-        running.store.commit(commit(vec![row(n, "u", format!("e{n}"), 7)])).await.unwrap();
-        running.wait_until_durable(n + 1).await;
-    }
-    drop((running, merger));
-    let still = Running::still(config).unwrap();
-    still.0.store.commit(commit(vec![row(parts, "u", "last".into(), 7)])).await.unwrap();
-    still
-}
-
-const PARTS: u64 = 10;
-
-#[tokio::test]
-async fn no_merge_is_chosen_before_a_seal_unless_it_may_make_room() {
-    let folder = tempfile::tempdir().unwrap();
-    let (running, _sealer, _merger) = with_parts_and_a_tail(folder.path(), PARTS).await;
-    let shared = &running.store.shared;
-    let mut state = shared.state();
-    assert!(shared.choose_merge(&mut state, &mut Quiet::default()).is_none());
-    state.is_disk_full = true;
-    assert!(shared.choose_merge(&mut state, &mut Quiet::default()).is_some());
-    state.is_disk_full = false;
-    state.compactions_wanted += 1;
-    assert!(shared.choose_merge(&mut state, &mut Quiet::default()).is_some());
-}
-
-#[tokio::test]
-async fn no_merge_is_chosen_while_tails_fill_up_fast_unless_many_parts_wait() {
-    for (parts, is_chosen_in_a_rush) in [(PARTS, false), (PRESSING_PARTS as u64, true)] {
-        let folder = tempfile::tempdir().unwrap();
-        drop(with_parts_and_a_tail(folder.path(), parts).await);
-        let (running, ..) = Running::still(config(folder.path())).unwrap();
-        let shared = &running.store.shared;
-        let mut state = shared.state();
-        let mut is_chosen = |took: Micros| {
-            let now = shared.clock.now();
-            state.rush.note_full(1_000_000, Timestamp(now.0 - took), now);
-            shared.choose_merge(&mut state, &mut Quiet::default()).is_some()
-        };
-        assert!(is_chosen(Timestamp::HOUR));
-        assert_eq!(is_chosen(Timestamp::SECOND), is_chosen_in_a_rush, "{parts} parts");
-        assert!(is_chosen(Timestamp::HOUR));
-    }
-}
-
-#[tokio::test]
-async fn merges_go_on_after_the_seal_that_they_let_pass() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut running, sealer, merger) = with_parts_and_a_tail(folder.path(), PARTS).await;
-    let shared = Arc::clone(&running.store.shared);
-    running.run(move || {
-        shared.let_ingestion_pass();
-        assert!(shared.view().frozen.is_empty());
-        Ok(())
-    });
-    running.run(|| merger.run());
-    running.run(|| sealer.run());
-    running.wait_for_parts(|parts| parts < PARTS).await;
-    running.wait_until_durable(PARTS + 1).await;
-    assert_eq!(count(running.store.as_ref()).await as u64, PARTS + 1);
-}
-
-#[tokio::test]
-async fn closing_ends_a_merger_that_waits() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut running, sealer, merger) = with_parts_and_a_tail(folder.path(), PARTS).await;
-    let shared = Arc::clone(&running.store.shared);
-    running.run(|| merger.run());
-    running.run(move || {
-        shared.let_ingestion_pass();
-        Ok(())
-    });
-    drop((running, sealer));
-    assert_eq!(check(folder.path()).unwrap().rows, PARTS);
 }
 
 /// A part with columns of properties, one without, and the hot tail, in one walk.

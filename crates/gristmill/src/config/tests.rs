@@ -97,6 +97,25 @@ fn errors_name_the_setting() {
 }
 
 #[test]
+fn a_variable_is_a_number_only_where_one_is_expected() {
+    let (_dir, flags) = from_file("[log]\nkind = \"kafka\"\nbrokers = \"b:1\"");
+    let variables = environment(&[
+        ("GRISTMILL__LOG__TOPIC", "007"),
+        ("GRISTMILL__LOG__GROUP", "TRUE"),
+        ("GRISTMILL__LOG__PARTITIONS", "12"),
+        ("GRISTMILL__TELEMETRY__OTLP_SAMPLE_RATIO", "0.25"),
+        ("GRISTMILL__SERVER__INSECURE_NO_AUTH", "true"),
+    ]);
+    let settings = Settings::load(&flags, &variables).unwrap();
+    let LogSettings::Kafka(log) = &settings.log else { panic!("{settings:?}") };
+    assert_eq!((log.topic.as_str(), log.group.as_str(), log.partitions), ("007", "TRUE", 12));
+    assert_eq!(settings.telemetry.otlp_sample_ratio, Ratio(0.25));
+    assert!(settings.server.insecure_no_auth);
+    let error = error_of("", &[("GRISTMILL__STORE__SEAL_AGE", "10")]);
+    assert!(error.contains("`10` is not a length of time"), "{error}");
+}
+
+#[test]
 fn older_systems_variables_choose_the_store_unless_something_else_does() {
     let variables = [("DATABASE_URL", "postgres://ada:hidden@db/events")];
     let settings = Settings::load(&Flags::default(), &environment(&variables)).unwrap();
