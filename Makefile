@@ -1,8 +1,6 @@
 # `make` alone prints what there is. Every target works in a fresh clone.
 
 .DEFAULT_GOAL := help
-# Measurements would be in the way of each other.
-.NOTPARALLEL:
 .PHONY: help run test example bench bench-ingest bench-queries bench-beside bench-services \
 	chaos clients fuzz lint fmt clean deny
 
@@ -20,7 +18,8 @@ test: ## Check everything: format, lints, documentation, all tests
 example: ## Run the examples of the client library against a server of their own
 	@scripts/example.sh
 
-bench: bench-ingest bench-queries bench-beside bench-services ## Measure all of the following, for about an hour
+bench: ## Measure all of the following, for about an hour
+	@scripts/bench.sh
 
 bench-ingest: ## Measure ingestion on this machine (ARGS="…" are flags of one `gristmill bench ingest`)
 	@scripts/bench-ingest.sh

@@ -281,14 +281,15 @@ impl Settings {
             .context("the settings cannot be used (`gristmill config --defaults` explains them)")
     }
 
-    /// What the environment says. All of it are texts, which are read as numbers only where a number is
+    /// What the environment says. All of it is text, which is read as a number only where a number is
     /// expected: a name or a password may be of digits.
     fn of_environment(environment: &HashMap<String, String>) -> anyhow::Result<Config> {
         let (mut texts, mut lists) = (HashMap::new(), Vec::new());
         for (name, text) in environment {
-            let setting = name.to_lowercase().replace("__", ".");
-            let is_it = |list: &&&str| setting.strip_prefix("gristmill.") == Some(**list);
-            match LISTS.iter().find(is_it) {
+            let name_of_setting = name.to_lowercase();
+            let setting = name_of_setting.strip_prefix("gristmill__").unwrap_or_default();
+            let setting = setting.replace("__", ".");
+            match LISTS.iter().find(|list| **list == setting) {
                 Some(list) => lists.push((*list, text)),
                 None => drop(texts.insert(name.clone(), text.clone())),
             }

@@ -132,7 +132,7 @@ fn bounded(parts: Vec<Arc<Part>>) -> Vec<Arc<Part>> {
 /// What is to be merged.
 pub(super) struct Merge {
     inputs: Vec<Arc<Part>>,
-    effort: Effort,
+    pub(super) effort: Effort,
     need: Need,
 }
 

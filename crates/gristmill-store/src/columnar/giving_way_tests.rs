@@ -6,7 +6,8 @@ use std::sync::Arc;
 use gristmill_model::{Clock as _, Micros, Timestamp};
 
 use super::compaction::PRESSING_PARTS;
-use super::tests::{Running, StillClock, commit, config, count, row};
+use super::schema::Effort;
+use super::tests::{Running, SteppingClock, commit, config, count, row};
 use super::tidying::Quiet;
 use super::{ColumnarConfig, Merger, Sealer, check};
 use crate::Store as _;
@@ -17,7 +18,7 @@ const PARTS: u64 = 10;
 async fn with_parts(
     folder: &Path,
     parts: u64,
-    clock: &Arc<StillClock>,
+    clock: &Arc<SteppingClock>,
 ) -> (Running, Sealer, Merger) {
     let config = ColumnarConfig { seal_bytes: 1, ..config(folder) };
     let (mut running, sealer, merger) = Running::still(config.clone()).unwrap();
@@ -32,7 +33,7 @@ async fn with_parts(
 
 /// The same with a tail to seal.
 async fn with_parts_and_a_tail(folder: &Path) -> (Running, Sealer, Merger) {
-    let still = with_parts(folder, PARTS, &StillClock::new()).await;
+    let still = with_parts(folder, PARTS, &SteppingClock::still()).await;
     still.0.store.commit(commit(vec![row(PARTS, "u", "last".into(), 7)])).await.unwrap();
     still
 }
@@ -53,19 +54,25 @@ async fn no_merge_is_chosen_before_a_seal_unless_it_may_make_room() {
 
 #[tokio::test]
 async fn no_merge_is_chosen_in_a_rush_unless_many_parts_wait() {
-    for (parts, is_chosen_in_a_rush) in [(PARTS, false), (PRESSING_PARTS as u64, true)] {
+    let pressing = PRESSING_PARTS as u64;
+    for (parts, effort, in_a_rush) in [
+        (PARTS, Effort::Lasting, None),
+        (pressing - 1, Effort::Lasting, None),
+        (pressing, Effort::Brief, Some(Effort::Brief)),
+    ] {
         let folder = tempfile::tempdir().unwrap();
-        let clock = StillClock::new();
+        let clock = SteppingClock::still();
         let (running, ..) = with_parts(folder.path(), parts, &clock).await;
         let shared = &running.store.shared;
         let mut state = shared.state();
-        let mut is_chosen = |took: Micros| {
+        let mut chosen = |took: Micros| {
             state.rush.note_full(1_000_000, Timestamp(clock.now().0 - took), clock.now());
-            shared.choose_merge(&mut state, &mut Quiet::default()).is_some()
+            let merge = shared.choose_merge(&mut state, &mut Quiet::default());
+            merge.map(|merge| merge.effort)
         };
-        assert!(is_chosen(Timestamp::HOUR));
-        assert_eq!(is_chosen(Timestamp::SECOND), is_chosen_in_a_rush, "{parts} parts");
-        assert!(is_chosen(Timestamp::HOUR));
+        assert_eq!(chosen(Timestamp::HOUR), Some(effort), "{parts} parts");
+        assert_eq!(chosen(Timestamp::SECOND), in_a_rush, "{parts} parts");
+        assert_eq!(chosen(Timestamp::HOUR), Some(effort), "{parts} parts");
     }
 }
 
@@ -73,7 +80,7 @@ async fn no_merge_is_chosen_in_a_rush_unless_many_parts_wait() {
 async fn many_events_that_fill_a_tail_at_once_are_a_rush() {
     for (rows, is_rush) in [(9_999, false), (10_001, true)] {
         let folder = tempfile::tempdir().unwrap();
-        let clock = StillClock::new();
+        let clock = SteppingClock::still();
         let config = ColumnarConfig { seal_bytes: 1, ..config(folder.path()) };
         let (running, ..) = Running::still_at(config, Arc::clone(&clock)).unwrap();
         let rows: Vec<_> = (0..rows).map(|n| row(n, "u", format!("e{n}"), 7)).collect();
@@ -85,18 +92,18 @@ async fn many_events_that_fill_a_tail_at_once_are_a_rush() {
 #[tokio::test]
 async fn merges_go_on_when_a_rush_is_over() {
     let folder = tempfile::tempdir().unwrap();
-    let clock = StillClock::new();
+    let clock = SteppingClock::still();
     let (mut running, _sealer, merger) = with_parts(folder.path(), PARTS, &clock).await;
     let shared = Arc::clone(&running.store.shared);
     let began = clock.now();
     shared.state().rush.note_full(1_000_000, began, began);
+    // The rush lasts for three seconds from its last tail on.
+    clock.step_by(2 * Timestamp::SECOND);
     running.run(move || {
         shared.let_ingestion_pass();
-        assert!(shared.clock.now() > began);
-        Ok(())
+        assert_eq!(clock.now().since(began), 6 * Timestamp::SECOND, "it has looked twice");
+        merger.run()
     });
-    running.run(|| merger.run());
-    clock.advance(Timestamp::HOUR);
     running.wait_for_parts(|parts| parts < PARTS).await;
     assert_eq!(count(running.store.as_ref()).await as u64, PARTS);
 }

@@ -18,22 +18,27 @@ use super::{ColumnarConfig, ColumnarStore, Merger, Sealer, check};
 use crate::conformance::{self, Subject};
 use crate::{Commit, Row, Scan, Store, StoreError, property};
 
-/// A clock that stands still until it is set.
-pub(super) struct StillClock(AtomicI64);
+/// A clock that goes on by a step each time somebody looks at it.
+pub(super) struct SteppingClock {
+    now: AtomicI64,
+    step: AtomicI64,
+}
 
-impl StillClock {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self(AtomicI64::new(1_000_000_000)))
+impl SteppingClock {
+    /// One that stands still.
+    pub(super) fn still() -> Arc<Self> {
+        Arc::new(Self { now: AtomicI64::new(1_000_000_000), step: AtomicI64::new(0) })
     }
 
-    pub(super) fn advance(&self, time: Micros) {
-        self.0.fetch_add(time, SeqCst);
+    pub(super) fn step_by(&self, step: Micros) {
+        self.step.store(step, SeqCst);
     }
 }
 
-impl Clock for StillClock {
+impl Clock for SteppingClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(SeqCst))
+        let step = self.step.load(SeqCst);
+        Timestamp(self.now.fetch_add(step, SeqCst) + step)
     }
 }
 
@@ -61,12 +66,12 @@ impl Running {
 
     /// One whose loops do not run.
     pub(super) fn still(config: ColumnarConfig) -> Result<(Self, Sealer, Merger), StoreError> {
-        Self::still_at(config, StillClock::new())
+        Self::still_at(config, SteppingClock::still())
     }
 
     pub(super) fn still_at(
         config: ColumnarConfig,
-        clock: Arc<StillClock>,
+        clock: Arc<SteppingClock>,
     ) -> Result<(Self, Sealer, Merger), StoreError> {
         let (store, sealer, merger) = ColumnarStore::open(config, clock, &Counter)?;
         Ok((Self { store, loops: Vec::new() }, sealer, merger))

@@ -1,5 +1,6 @@
 //! The layers, and what each error names.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gristmill_server::Role;
@@ -112,7 +113,29 @@ fn a_variable_is_a_number_only_where_one_is_expected() {
     assert_eq!(settings.telemetry.otlp_sample_ratio, Ratio(0.25));
     assert!(settings.server.insecure_no_auth);
     let error = error_of("", &[("GRISTMILL__STORE__SEAL_AGE", "10")]);
-    assert!(error.contains("`10` is not a length of time"), "{error}");
+    assert!(
+        error.contains("`10` is not a length of time") && error.contains("seal_age"),
+        "{error}"
+    );
+    let error = error_of("", &[("GRISTMILL__QUERY__THREADS", "x")]);
+    assert!(error.contains("query.threads"), "{error}");
+}
+
+#[test]
+fn variables_of_all_lists_are_lists() {
+    let defaults: toml::Table = DEFAULTS.parse().unwrap();
+    let (sections, top): (Vec<_>, Vec<_>) =
+        defaults.iter().partition(|(_, value)| value.is_table());
+    let within = sections.iter().flat_map(|(section, values)| {
+        let values = values.as_table().into_iter().flatten();
+        values.map(move |(name, value)| (format!("{section}.{name}"), value))
+    });
+    let all = within.chain(top.into_iter().map(|(name, value)| (name.clone(), value)));
+    let lists = all.filter(|(_, value)| value.is_array()).map(|(name, _)| name);
+    assert_eq!(BTreeSet::from_iter(lists), BTreeSet::from(LISTS.map(str::to_owned)));
+    let none = environment(&[("gristmill__server__cors_origins", "")]);
+    let settings = Settings::load(&Flags::default(), &none).unwrap();
+    assert!(settings.server.cors_origins.is_empty());
 }
 
 #[test]

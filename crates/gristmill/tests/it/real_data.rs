@@ -1,6 +1,8 @@
 //! Real data, imported with the binary's own command, answers every question as ClickHouse did.
 //! The data sets lie outside the repository; where they are absent the tests say so.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 
 use anyhow::Context;
@@ -60,6 +62,39 @@ fn second_import_is_all_duplicates_even_with_a_window_of_a_second() -> anyhow::R
         assert_eq!(import(&server, set, &file)?, Report::duplicates(set.events));
         assert_eq!(summary(&server)?["total_events"], set.events);
     }
+    Ok(())
+}
+
+/// Events without ids whose text is the same are one event; the importer tells them apart by their lines.
+#[test]
+fn rows_that_repeat_exactly_count_once_when_posted_without_ids() -> anyhow::Result<()> {
+    let (Some(file), Some(expected)) = (data_file(DESKDROP.file), data_file("expected.json"))
+    else {
+        return Ok(());
+    };
+    let expected: Value = serde_json::from_slice(&std::fs::read(expected)?)?;
+    let distinct = &expected["deskdrop.distinct_rows"][0][0];
+    let rows = csv::Reader::from_reader(flate2::read::GzDecoder::new(File::open(file)?))
+        .deserialize()
+        .collect::<Result<Vec<BTreeMap<String, String>>, _>>()?;
+    assert_eq!(rows.len() as u64, DESKDROP.events);
+    let server = small_server().start()?;
+    for batch in rows.chunks(5_000) {
+        let event = |row: &BTreeMap<String, String>| {
+            json!({
+                "event_type": row["eventType"],
+                "user_id": row["personId"],
+                "timestamp": row["timestamp"].parse::<u64>().ok(),
+                "properties": row,
+            })
+        };
+        let events = batch.iter().map(event).collect();
+        let answer = server.post_json("/v1/events/batch?wait=visible", &events)?;
+        assert_eq!(answer["accepted"], batch.len());
+    }
+    assert_eq!(summary(&server)?["total_events"], *distinct);
+    let duplicates = store_number(&server, "duplicate")?;
+    assert_eq!(json!(DESKDROP.events - duplicates), *distinct);
     Ok(())
 }
 
