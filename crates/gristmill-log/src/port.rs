@@ -142,8 +142,8 @@ pub trait LogReader: Send {
     /// The next records of any partitions, waiting until there is one: at least one, or a batch that
     /// only passes over a gap.
     ///
-    /// Gives about `max_bytes` of encoded records at most, and always at least one batch, however
-    /// large. Cancel-safe: dropping the future loses no record.
+    /// Gives about `max_bytes` of encoded records at most, as much of that as is at hand, and always
+    /// at least one batch, however large. Cancel-safe: dropping the future loses no record.
     async fn next(&mut self, max_bytes: usize) -> Result<Vec<LogBatch>, ReadError>;
 }
 

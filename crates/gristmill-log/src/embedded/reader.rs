@@ -125,7 +125,7 @@ impl EmbeddedReader {
         taken
     }
 
-    /// Reads frames below `until`, from memory or from the files.
+    /// Reads more frames below `until`, from memory or from the files.
     async fn fill(&mut self, until: u64, max_bytes: usize) -> Result<(), ReadError> {
         let recent = locked(&self.shared.recent).read(&self.cursor, until, max_bytes);
         let read = match recent {
@@ -137,7 +137,7 @@ impl EmbeddedReader {
             }
         };
         self.cursor = read.cursor;
-        self.ready = read.batches;
+        self.ready.extend(read.batches);
         Ok(())
     }
 }
@@ -146,15 +146,17 @@ impl EmbeddedReader {
 impl LogReader for EmbeddedReader {
     async fn next(&mut self, max_bytes: usize) -> Result<Vec<LogBatch>, ReadError> {
         loop {
-            if !self.ready.is_empty() {
-                return Ok(self.take(max_bytes));
-            }
             let (until, is_open) = {
                 let durable = self.durable.borrow_and_update();
                 (durable.sequence, durable.is_open)
             };
-            if self.cursor.sequence < until {
-                self.fill(until, max_bytes).await?;
+            // What the last read left over may be little: given alone, it would pass for the end
+            // of the log.
+            let ready: usize = self.ready.iter().map(|batch| batch.block.bytes()).sum();
+            if self.cursor.sequence < until && ready < max_bytes.max(1) {
+                self.fill(until, max_bytes.saturating_sub(ready)).await?;
+            } else if !self.ready.is_empty() {
+                return Ok(self.take(max_bytes));
             } else if !is_open || self.durable.changed().await.is_err() {
                 return Err(ReadError::Closed);
             }

@@ -66,6 +66,38 @@ fn check_reopened(dir: &std::path::Path, partitions: u32, segment_bytes: u64, du
     assert_eq!(report.records, records as u64);
 }
 
+/// A read of few records is the end of the log, for whoever waits for more then.
+#[test]
+fn a_read_gives_what_there_is_up_to_what_was_asked_for() {
+    for (segment_bytes, recent_bytes) in [(64 << 20, 32 << 20), (8 << 10, 20_000), (8 << 10, 0)] {
+        let dir = tempfile::tempdir().unwrap();
+        let config =
+            EmbeddedConfig { segment_bytes, recent_bytes, ..EmbeddedConfig::new(dir.path()) };
+        let running = start(config, Arc::new(RealDisk)).unwrap();
+        for max_bytes in [10_000, 30_000] {
+            block_on(check_reads(&*running.log, max_bytes));
+        }
+        running.stop().unwrap();
+    }
+}
+
+async fn check_reads(log: &dyn EventLog, max_bytes: usize) {
+    for number in 0..200 {
+        log.append(Partition(0), &samples(number * 10..number * 10 + 10)).await.unwrap();
+    }
+    let end = log.durable().next(Partition(0));
+    let mut reader = log.read_from(&Positions::start()).await.unwrap();
+    let (mut next, mut largest) = (0, 0);
+    while next < end {
+        let batches = reader.next(max_bytes).await.unwrap();
+        let sizes: Vec<usize> = batches.iter().map(|batch| batch.block.bytes()).collect();
+        largest = sizes.iter().copied().max().unwrap().max(largest);
+        next = batches.last().unwrap().next_offset;
+        let read = sizes.iter().sum::<usize>();
+        assert!(next == end || read + 2 * largest > max_bytes, "{read} of {max_bytes} up to {next}");
+    }
+}
+
 #[test]
 fn records_that_make_no_sense_have_offsets_like_any_other() {
     let log = MemoryLog::new(1);
