@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use gristmill_model::{Clock, Entropy, Timestamp, limits};
+use gristmill_model::{Clock, Entropy, Timestamp, limits, ndjson};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -156,10 +156,8 @@ pub(crate) fn id_of(line: &[u8]) -> String {
 }
 
 /// The lines of NDJSON, without their ends, and without those that the server takes for empty too.
-pub(crate) fn lines_of(ndjson: &Bytes) -> impl Iterator<Item = Bytes> + '_ {
-    let lines = ndjson.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    let lines = lines.filter(|line| !line.is_empty());
-    lines.map(|line| ndjson.slice_ref(line))
+pub(crate) fn lines_of(lines: &Bytes) -> impl Iterator<Item = Bytes> + '_ {
+    ndjson::lines(lines).map(|line| lines.slice_ref(line))
 }
 
 fn as_text<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {

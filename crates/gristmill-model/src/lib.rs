@@ -16,6 +16,7 @@ mod ids;
 mod key;
 mod lifecycle;
 pub mod limits;
+pub mod ndjson;
 mod outcome;
 mod paths;
 mod position;

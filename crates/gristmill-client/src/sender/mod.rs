@@ -19,13 +19,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use gristmill_model::limits;
+use gristmill_model::{limits, ndjson};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::event::{encode, lines_of};
+use crate::event::encode;
 use crate::{Client, Event, EventError, StreamTarget};
 use piece::{Piece, cut};
 use report::Fate;
@@ -200,10 +200,10 @@ impl Sender {
     pub async fn send_ndjson(&self, lines: impl Into<Bytes>) -> Result<(), SendError> {
         let mut lines = lines.into();
         let (mut count, mut too_large) = (0, Vec::new());
-        for line in lines_of(&lines) {
+        for line in ndjson::lines(&lines) {
             count += 1;
             if line.len() > limits::LINE_BYTES {
-                too_large.push(line);
+                too_large.push(lines.slice_ref(line));
             }
         }
         let config = &self.shared.config;
@@ -211,7 +211,7 @@ impl Sender {
             return Err(SendError::Lines { lines: count });
         }
         if !too_large.is_empty() {
-            let others = lines_of(&lines).filter(|line| line.len() <= limits::LINE_BYTES);
+            let others = ndjson::lines(&lines).filter(|line| line.len() <= limits::LINE_BYTES);
             lines = [others.collect::<Vec<_>>().join(&b'\n'), b"\n".to_vec()].concat().into();
         } else if !lines.ends_with(b"\n") {
             lines = [&lines[..], b"\n"].concat().into();

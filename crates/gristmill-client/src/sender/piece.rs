@@ -1,8 +1,7 @@
 //! Lines of events that stay together.
 
 use bytes::Bytes;
-
-use crate::event::lines_of;
+use gristmill_model::ndjson;
 
 /// Events that go in one request.
 #[derive(Clone, Debug)]
@@ -16,7 +15,7 @@ impl Piece {
     /// The first half of the events, and the rest.
     pub(super) fn halves(&self) -> (Self, Self) {
         let half = self.events / 2;
-        let middle = lines_of(&self.lines).nth(half);
+        let middle = ndjson::lines(&self.lines).nth(half);
         let start = self.lines.as_ptr() as usize;
         let at = middle.map_or(self.lines.len(), |line| line.as_ptr() as usize - start);
         let (first, second) = (self.lines.slice(..at), self.lines.slice(at..));
@@ -35,7 +34,7 @@ pub(super) fn cut(mut lines: Bytes, most: usize) -> Vec<Piece> {
             Some(start) => start.iter().rposition(is_end).or_else(|| lines.iter().position(is_end)),
         };
         let piece = lines.split_to(end.map_or(lines.len(), |end| end + 1));
-        let events = lines_of(&piece).count();
+        let events = ndjson::lines(&piece).count();
         if events > 0 {
             pieces.push(Piece { lines: piece, events });
         }

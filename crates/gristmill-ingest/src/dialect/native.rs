@@ -15,7 +15,7 @@
 
 use std::borrow::Cow;
 
-use gristmill_model::{ErrorCode, Event, Origin, limits};
+use gristmill_model::{ErrorCode, Event, Origin, limits, ndjson};
 
 use super::draft::{Draft, Page, Place, field};
 use super::json::{Fault, Kind, Reader, Syntax};
@@ -75,9 +75,8 @@ pub fn lines<'a>(body: &'a [u8], ctx: &Context<'a>) -> Result<Events<'a>, BodyEr
     check_start(body)?;
     let mut reader = Reader::new("");
     let mut events = Events::new();
-    let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let mut count = 0;
-    for line in lines.filter(|line| !line.is_empty()) {
+    for line in ndjson::lines(body) {
         if count < limits::BATCH_EVENTS {
             events.push(self::line(line, &mut reader, ctx, count));
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use gristmill_client::{BatchFormat, Client, ClientConfig, ClientError, Receipt, WaitFor};
+use gristmill_model::ndjson;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -193,8 +194,7 @@ impl Import {
     ) {
         let mut shown = 0;
         while let Some(batch) = batches.recv().await {
-            let events = batch.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-            for event in events.take(EVENTS_SHOWN - shown) {
+            for event in ndjson::lines(&batch.body).take(EVENTS_SHOWN - shown) {
                 say(pretty(event));
                 shown += 1;
             }

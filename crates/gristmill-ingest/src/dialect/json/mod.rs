@@ -62,6 +62,9 @@ pub(super) enum Kind {
     Null,
 }
 
+/// Up to so many keys are compared each with each.
+const FEW_KEYS: usize = 16;
+
 /// Stands at a place of a text.
 pub(super) struct Reader<'a> {
     text: &'a str,
@@ -69,7 +72,26 @@ pub(super) struct Reader<'a> {
     depth: usize,
     fault: Option<Fault>,
     /// The keys of the data objects that are open, the outermost object's first.
-    keys: Vec<Cow<'a, str>>,
+    keys: Vec<Key<'a>>,
+}
+
+/// The key of a member. Keys are ordered by the mark first, which nearly always tells two of them
+/// apart.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Key<'a> {
+    /// The length and three of the bytes.
+    mark: u32,
+    text: Cow<'a, str>,
+}
+
+impl<'a> Key<'a> {
+    fn new(text: Cow<'a, str>) -> Self {
+        let bytes = text.as_bytes();
+        let byte = |at: usize| bytes.get(at).copied().unwrap_or_default();
+        let (middle, last) = (bytes.len() / 2, bytes.len().saturating_sub(1));
+        let mark = u32::from_le_bytes([bytes.len() as u8, byte(0), byte(middle), byte(last)]);
+        Self { mark, text }
+    }
 }
 
 impl<'a> Reader<'a> {
@@ -327,7 +349,7 @@ impl<'a> Reader<'a> {
         if key.len() > PROPERTY_KEY_BYTES {
             self.note(Fault::LongKey);
         } else if self.keys.len() - base < PROPERTY_KEYS {
-            self.keys.push(key);
+            self.keys.push(Key::new(key));
         } else {
             self.note(Fault::TooManyKeys);
         }
@@ -337,7 +359,7 @@ impl<'a> Reader<'a> {
     /// that no object costs quadratic time.
     fn check_keys(&mut self, base: usize) {
         let keys = self.keys.get_mut(base..).unwrap_or_default();
-        let twice = if keys.len() <= 8 {
+        let twice = if keys.len() <= FEW_KEYS {
             keys.iter()
                 .enumerate()
                 .find(|(at, key)| keys.iter().take(*at).any(|other| other == *key))
@@ -346,7 +368,7 @@ impl<'a> Reader<'a> {
             keys.iter().skip(1).enumerate().find(|(before, key)| keys.get(*before) == Some(*key))
         };
         if let Some((_, key)) = twice {
-            let fault = Fault::DuplicateKey(key.to_string());
+            let fault = Fault::DuplicateKey(key.text.to_string());
             self.note(fault);
         }
         self.keys.truncate(base);

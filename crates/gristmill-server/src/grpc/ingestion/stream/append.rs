@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gristmill_ingest::dialect::{Context, Events, native};
 use gristmill_ingest::{Item, Permit};
-use gristmill_model::{EventId, Positions, ProjectId};
+use gristmill_model::{EventId, Positions, ProjectId, ndjson};
 use gristmill_proto::analytics::v1::{Event, IngestEventResponse, RejectedEvent};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -48,10 +48,7 @@ impl Count {
     pub(super) fn get(&self) -> usize {
         match self {
             Count::Events(count) => *count,
-            Count::Lines(lines) => {
-                let lines = lines.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-                lines.filter(|line| !line.is_empty()).count()
-            }
+            Count::Lines(lines) => ndjson::lines(lines).count(),
         }
     }
 }
