@@ -36,7 +36,7 @@ const GRPC_PENDING_RESETS: usize = 1024;
 /// How much a client may send on one stream, and on a connection, before a handler has read it.
 const HTTP2_WINDOW: u32 = 256 * 1024;
 const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// The same for gRPC: batches come in while those before them are decoded.
+/// The same on addresses for gRPC, where batches come in while those before them are decoded.
 const GRPC_WINDOW: u32 = 1024 * 1024;
 const GRPC_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 

@@ -77,7 +77,7 @@ pub(super) struct EmbeddedReader {
     shared: Arc<Shared>,
     durable: watch::Receiver<Durable>,
     cursor: Cursor,
-    /// Read and not yet given: at most what one read reads, which is one frame more than asked.
+    /// Read and not yet given: at most one frame more than was asked for.
     ready: VecDeque<LogBatch>,
 }
 
@@ -154,7 +154,11 @@ impl LogReader for EmbeddedReader {
             // of the log.
             let ready: usize = self.ready.iter().map(|batch| batch.block.bytes()).sum();
             if self.cursor.sequence < until && ready < max_bytes.max(1) {
-                self.fill(until, max_bytes.saturating_sub(ready)).await?;
+                match self.fill(until, max_bytes.saturating_sub(ready)).await {
+                    // The records before it are good; it comes again.
+                    Err(_) if ready > 0 => return Ok(self.take(max_bytes)),
+                    filled => filled?,
+                }
             } else if !self.ready.is_empty() {
                 return Ok(self.take(max_bytes));
             } else if !is_open || self.durable.changed().await.is_err() {
@@ -176,6 +180,8 @@ impl Shared {
         let until = end.map_or(until, |end| end.min(until));
         let mut read = Read::new(cursor);
         match self.read_segment(&segment, until, max_bytes, &mut read) {
+            // What comes before it is good, and reading on comes upon it again.
+            Err(_) if !read.batches.is_empty() => Ok(read),
             // It was trimmed since it was looked up: its file is gone or holds another segment.
             Err(_) if locked(&self.segments).first().number > segment.number => Ok(read),
             outcome => outcome.map(|()| read),

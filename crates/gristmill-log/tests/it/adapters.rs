@@ -66,7 +66,7 @@ fn check_reopened(dir: &std::path::Path, partitions: u32, segment_bytes: u64, du
     assert_eq!(report.records, records as u64);
 }
 
-/// A read of few records is the end of the log, for whoever waits for more then.
+/// Whoever gets few records takes them for the end of the log, and waits for more.
 #[test]
 fn a_read_gives_what_there_is_up_to_what_was_asked_for() {
     for (segment_bytes, recent_bytes) in [(64 << 20, 32 << 20), (8 << 10, 20_000), (8 << 10, 0)] {
@@ -94,7 +94,10 @@ async fn check_reads(log: &dyn EventLog, max_bytes: usize) {
         largest = sizes.iter().copied().max().unwrap().max(largest);
         next = batches.last().unwrap().next_offset;
         let read = sizes.iter().sum::<usize>();
-        assert!(next == end || read + 2 * largest > max_bytes, "{read} of {max_bytes} up to {next}");
+        assert!(
+            next == end || read + 2 * largest > max_bytes,
+            "{read} of {max_bytes} up to {next}"
+        );
     }
 }
 

@@ -108,6 +108,33 @@ fn flipped_bits_of_sealed_segments_are_found_by_readers() {
 }
 
 #[test]
+fn records_before_damage_are_read() {
+    let (_, _, files) = written(60);
+    let read_until_damage = |byte: usize| {
+        let mut damaged = files.clone();
+        damaged.get_mut(&name(1)).unwrap()[byte] ^= 1;
+        let disk = Arc::new(SimDisk::with_files(damaged, 1));
+        let (log, _writer) = open(config(1, SEGMENT_BYTES), disk).unwrap();
+        block_on(async {
+            let mut reader = log.read_from(&log.start()).await.unwrap();
+            let mut next = 0;
+            loop {
+                match reader.next(1 << 20).await {
+                    Ok(batches) => next = batches.last().unwrap().next_offset,
+                    Err(ReadError::Damaged(_)) => return next,
+                    Err(error) => panic!("expected the damage to be named, not: {error}"),
+                }
+            }
+        })
+    };
+    let first_segment = read_until_damage(FRAMES_AT + 1);
+    assert!(first_segment > 0);
+    // A seal of 80 bytes is behind the last frame.
+    let all_but_a_frame = read_until_damage(used(&files, 1) - 100);
+    assert!(all_but_a_frame > first_segment + 2, "{all_but_a_frame} of {first_segment}");
+}
+
+#[test]
 fn damage_to_the_last_group_is_found_once_the_log_was_idle() {
     let disk = SimDisk::new(1);
     let running = start(config(1, SEGMENT_BYTES), Arc::new(disk.clone())).unwrap();

@@ -182,7 +182,7 @@ async fn measure_running(url: &str, args: &IngestArgs) -> anyhow::Result<Report>
     };
     let mut report = match args.uncounted {
         true => measure_uncounted(address, workload, args).await?,
-        false => measure(address, workload, args).await?,
+        false => measure(address, workload, args, None).await?,
     };
     report.baseline = baseline;
     Ok(report)
@@ -206,7 +206,7 @@ async fn measure_own(args: &IngestArgs) -> anyhow::Result<Report> {
     let mut server = start_server(&data_dir, dir.path(), args.config.as_deref())?;
     let start = server.wait_for("/ready").await?;
     let idle = memory(server.id());
-    let mut report = measure(server.address(), workload, args).await?;
+    let mut report = measure(server.address(), workload, args, Some(server.id())).await?;
     report.sizes = Some(sizes(&data_dir)?);
     report.idle_memory_bytes = idle.map(|memory| memory.now);
     report.peak_memory_bytes = memory(server.id()).map(|memory| memory.peak);
@@ -249,11 +249,13 @@ async fn measure_baseline(workload: Workload, outputs: &Path) -> anyhow::Result<
     drive(server.address(), workload, ambient::clock()).await
 }
 
-/// The load itself, with samples of freshness beside it, and the count afterwards.
+/// The load itself, with samples of freshness beside it, and the count afterwards. `server` is the id of
+/// the server's process, if it runs here.
 async fn measure(
     address: SocketAddr,
     workload: Workload,
     args: &IngestArgs,
+    server: Option<u32>,
 ) -> anyhow::Result<Report> {
     let client = client_of(address)?;
     let before = total_events(&client).await?;
@@ -266,6 +268,7 @@ async fn measure(
     let driven = driven?;
     wait_until_ready(&client).await?;
     let seconds = started.elapsed().as_secs_f64();
+    let load_memory = server.and_then(memory);
     let found = total_events(&client).await? - before;
     let known = driven.accepted + freshness.accepted;
     Ok(Report {
@@ -274,6 +277,7 @@ async fn measure(
         freshness: Some(freshness),
         store: Some(store_totals(&client).await?),
         looks,
+        load_memory_bytes: load_memory.map(|memory| memory.peak),
         ..Report::of(driven, args.describe(&workload))
     })
 }

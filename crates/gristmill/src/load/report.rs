@@ -27,8 +27,10 @@ pub(crate) struct Report {
     pub(crate) store: Option<StoreTotals>,
     pub(crate) looks: Vec<Look>,
     pub(crate) sizes: Option<Sizes>,
-    /// Before the load, and at most.
+    /// Before the load; at most until all events could be queried; and at most when all of them had
+    /// been asked about.
     pub(crate) idle_memory_bytes: Option<u64>,
+    pub(crate) load_memory_bytes: Option<u64>,
     pub(crate) peak_memory_bytes: Option<u64>,
     pub(crate) start_seconds: Option<f64>,
     pub(crate) baseline: Option<Driven>,
@@ -69,6 +71,7 @@ impl Report {
             looks: Vec::new(),
             sizes: None,
             idle_memory_bytes: None,
+            load_memory_bytes: None,
             peak_memory_bytes: None,
             start_seconds: None,
             baseline: None,
@@ -156,9 +159,16 @@ impl Report {
                 thousands(self.looks.iter().map(debt).max().unwrap_or_default()),
             )?;
         }
-        if let (Some(idle), Some(peak)) = (self.idle_memory_bytes, self.peak_memory_bytes) {
-            let (idle, peak) = (thousands(idle >> 20), thousands(peak >> 20));
-            writeln!(f, "{:<22} {idle} MiB idle, {peak} MiB at most", "memory")?;
+        let memory = [self.idle_memory_bytes, self.load_memory_bytes, self.peak_memory_bytes];
+        if let [Some(idle), Some(load), Some(peak)] = memory {
+            writeln!(
+                f,
+                "{:<22} {} MiB idle, {} MiB at most under load, {} a question over everything included",
+                "memory",
+                thousands(idle >> 20),
+                thousands(load >> 20),
+                thousands(peak >> 20),
+            )?;
         }
         if let Some(seconds) = self.start_seconds {
             writeln!(f, "{:<22} {seconds:.3} s", "start until ready")?;

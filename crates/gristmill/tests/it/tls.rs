@@ -115,6 +115,34 @@ fn commands_reach_a_server_at_https_whose_certificates_change() -> anyhow::Resul
 }
 
 #[test]
+fn commands_show_the_certificate_that_a_server_asks_for() -> anyhow::Result<()> {
+    let (authority, files) = (Authority::new("an authority")?, Files::new()?);
+    let ca = files.put("ca.pem", &authority.pem())?;
+    let options = files.show(server(), "SERVER", &authority.issue("127.0.0.1")?)?;
+    let options = options
+        .setting("GRISTMILL__SERVER__TLS__CLIENT_CA", &ca)
+        .setting("GRISTMILL__SERVER__TLS__HTTP_CLIENT_AUTH", "required");
+    let server = options.setting("GRISTMILL_CA", &ca).start_unready()?;
+    let person = |name: &str, authority: &Authority| {
+        let Issued { certificate, key } = authority.issue(name)?;
+        let certificate = files.put(&format!("{name}.cert.pem"), &certificate)?;
+        anyhow::Ok((certificate, files.put(&format!("{name}.key.pem"), &key)?))
+    };
+    let (certificate, key) = person("known", &authority)?;
+    wait_well(&server, &["--certificate", &certificate, "--certificate-key", &key])?;
+
+    let (is_well, said) = health(&server, &[])?;
+    assert!(!is_well && said.contains("CertificateRequired"), "{said}");
+    let (certificate, key) = person("stranger", &Authority::new("another authority")?)?;
+    let (is_well, said) =
+        health(&server, &["--certificate", &certificate, "--certificate-key", &key])?;
+    assert!(!is_well && said.contains("UnknownCA"), "{said}");
+    let (is_well, said) = health(&server, &["--certificate", &certificate])?;
+    assert!(!is_well && said.contains("--certificate-key"), "{said}");
+    Ok(())
+}
+
+#[test]
 fn roles_behind_a_gateway_take_no_one_without_a_certificate() -> anyhow::Result<()> {
     let (authority, files) = (Authority::new("an authority")?, Files::new()?);
     let ca = files.put("ca.pem", &authority.pem())?;

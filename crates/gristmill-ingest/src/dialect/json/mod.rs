@@ -79,7 +79,7 @@ pub(super) struct Reader<'a> {
 /// apart.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Key<'a> {
-    /// The length and three of the bytes.
+    /// The length (of 256, 0) and three of the bytes.
     mark: u32,
     text: Cow<'a, str>,
 }
@@ -97,7 +97,7 @@ impl<'a> Key<'a> {
 impl<'a> Reader<'a> {
     /// Stands at the start of a text.
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, at: 0, depth: 0, fault: None, keys: Vec::with_capacity(16) }
+        Self { text, at: 0, depth: 0, fault: None, keys: Vec::with_capacity(FEW_KEYS) }
     }
 
     /// Stands at the start of the text of a member, whose depth counts from the object that it is to stand

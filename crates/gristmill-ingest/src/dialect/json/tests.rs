@@ -167,6 +167,24 @@ fn keys_are_counted_measured_and_compared_after_their_escapes() {
 }
 
 #[test]
+fn keys_that_look_much_alike_are_told_apart() {
+    // All have the same length, and the same first, middle and last byte.
+    let alike = |count: usize| -> Vec<String> {
+        (10..10 + count).map(|n| format!("a{n}-bc{n}d")).collect()
+    };
+    let fault = |keys: &[String]| {
+        let members: Vec<_> = keys.iter().map(|key| format!("\"{key}\":0")).collect();
+        read(&format!("{{{}}}", members.join(","))).unwrap().1
+    };
+    for count in [2, 16, 17, 80] {
+        let mut keys = alike(count);
+        assert_eq!(fault(&keys), None, "{count}");
+        keys[count - 1] = r"\u0061".to_owned() + &keys[0][1..];
+        assert_eq!(fault(&keys), Some(Fault::DuplicateKey("a10-bc10d".into())), "{count}");
+    }
+}
+
+#[test]
 fn nesting_is_bounded_without_recursion_beyond_the_bound() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     assert!(read(&nested(JSON_DEPTH)).is_ok());
