@@ -37,8 +37,8 @@ const GRPC_PENDING_RESETS: usize = 1024;
 const HTTP2_WINDOW: u32 = 256 * 1024;
 const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// The same on addresses for gRPC, where batches come in while those before them are decoded.
-const GRPC_WINDOW: u32 = 1024 * 1024;
-const GRPC_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+const GRPC_WINDOW: u32 = 512 * 1024;
+const GRPC_CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 
 /// How often a client must show that it is there, and how long it may take to.
 const PING_EVERY: Duration = Duration::from_secs(20);
