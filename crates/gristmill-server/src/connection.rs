@@ -33,12 +33,6 @@ const GRPC_STREAMS: u32 = 4096;
 /// How many resets that the server has not yet worked off a client may cause.
 const HTTP2_PENDING_RESETS: usize = 20;
 const GRPC_PENDING_RESETS: usize = 1024;
-/// How much a client may send on one stream, and on a connection, before a handler has read it.
-const HTTP2_WINDOW: u32 = 256 * 1024;
-const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// The same on addresses for gRPC, where batches come in while those before them are decoded.
-const GRPC_WINDOW: u32 = 512 * 1024;
-const GRPC_CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 
 /// How often a client must show that it is there, and how long it may take to.
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -176,10 +170,6 @@ fn http2(speech: Speech, config: &ServerConfig) -> http2::Builder<TokioExecutor>
         Speech::Http => (HTTP2_STREAMS, HTTP2_PENDING_RESETS),
         Speech::Grpc => (GRPC_STREAMS, GRPC_PENDING_RESETS),
     };
-    let (window, connection_window) = match speech {
-        Speech::Http => (HTTP2_WINDOW, HTTP2_CONNECTION_WINDOW),
-        Speech::Grpc => (GRPC_WINDOW, GRPC_CONNECTION_WINDOW),
-    };
     // Pings are bytes too: a stream on which nothing happens for a while is no reason to give up its
     // connection, whose client answers them if it is alive.
     let ping_every = PING_EVERY.min(config.write_timeout / 2);
@@ -190,8 +180,8 @@ fn http2(speech: Speech, config: &ServerConfig) -> http2::Builder<TokioExecutor>
         .max_header_list_size(limits::HEADER_BYTES as u32)
         .max_pending_accept_reset_streams(resets)
         .max_local_error_reset_streams(resets)
-        .initial_stream_window_size(window)
-        .initial_connection_window_size(connection_window)
+        .initial_stream_window_size(256 * 1024)
+        .initial_connection_window_size(1024 * 1024)
         .keep_alive_interval(ping_every)
         .keep_alive_timeout(PING_EVERY);
     builder
