@@ -156,7 +156,7 @@ impl LogReader for EmbeddedReader {
             if self.cursor.sequence < until && ready < max_bytes.max(1) {
                 match self.fill(until, max_bytes.saturating_sub(ready)).await {
                     // The records before it are good; it comes again.
-                    Err(_) if ready > 0 => return Ok(self.take(max_bytes)),
+                    Err(_) if !self.ready.is_empty() => return Ok(self.take(max_bytes)),
                     filled => filled?,
                 }
             } else if !self.ready.is_empty() {

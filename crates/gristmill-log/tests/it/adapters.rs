@@ -79,6 +79,7 @@ fn a_read_gives_what_there_is_up_to_what_was_asked_for() {
         }
         running.stop().unwrap();
     }
+    block_on(check_reads(&MemoryLog::new(1), 10_000));
 }
 
 async fn check_reads(log: &dyn EventLog, max_bytes: usize) {
